@@ -1,0 +1,138 @@
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace runnel::net {
+
+/// The address families that a value can name. The numbers are those of the IP version field.
+enum class family : std::uint8_t { unspecified = 0, v4 = 4, v6 = 6 };
+
+/// An IPv4 or IPv6 address as a plain value of 24 bytes, in network byte order.
+///
+/// An IPv4 address occupies the first four bytes; the rest is zero, so that equality and hashing
+/// never look at the family first. `scope_id` is the zone of a link-local IPv6 address (RFC 4007)
+/// and zero otherwise.
+class address {
+ public:
+  /// No address: `unspecified()` family, not equal to 0.0.0.0 or to `::`.
+  constexpr address() noexcept = default;
+
+  /// 0.0.0.0 or `::`, which a listener takes for "any of mine".
+  static constexpr address any(net::family of) noexcept {
+    address result;
+    result.family_ = of;
+    return result;
+  }
+  /// From four bytes in network order.
+  static constexpr address v4(std::uint8_t a, std::uint8_t b, std::uint8_t c,
+                              std::uint8_t d) noexcept {
+    address result = any(net::family::v4);
+    result.bytes_[0] = a;
+    result.bytes_[1] = b;
+    result.bytes_[2] = c;
+    result.bytes_[3] = d;
+    return result;
+  }
+  /// From the number that a.b.c.d denotes, in host order.
+  static constexpr address v4(std::uint32_t host_order) noexcept {
+    return v4(static_cast<std::uint8_t>(host_order >> 24), static_cast<std::uint8_t>(host_order >> 16),
+              static_cast<std::uint8_t>(host_order >> 8), static_cast<std::uint8_t>(host_order));
+  }
+  /// From sixteen bytes in network order.
+  static constexpr address v6(std::span<const std::uint8_t, 16> bytes,
+                              std::uint32_t scope_id = 0) noexcept {
+    address result = any(net::family::v6);
+    for (std::size_t i = 0; i < 16; ++i) result.bytes_[i] = bytes[i];
+    result.scope_id_ = scope_id;
+    return result;
+  }
+  /// Reads "10.0.0.1", "2001:db8::1" or "fe80::1%3" (a numeric zone); nothing else is an address.
+  static std::optional<address> parse(std::string_view text) noexcept;
+
+  constexpr net::family family() const noexcept { return family_; }
+  constexpr bool is_v4() const noexcept { return family_ == net::family::v4; }
+  constexpr bool is_v6() const noexcept { return family_ == net::family::v6; }
+  constexpr std::uint32_t scope_id() const noexcept { return scope_id_; }
+  /// The address's four or sixteen bytes, in network order; empty when there is no address.
+  constexpr std::span<const std::uint8_t> bytes() const noexcept {
+    return {bytes_.data(), is_v4() ? 4U : is_v6() ? 16U : 0U};
+  }
+  /// The number that an IPv4 address denotes, in host order. Only for IPv4.
+  constexpr std::uint32_t to_v4_number() const noexcept {
+    return std::uint32_t{bytes_[0]} << 24 | std::uint32_t{bytes_[1]} << 16 |
+           std::uint32_t{bytes_[2]} << 8 | std::uint32_t{bytes_[3]};
+  }
+
+  /// 0.0.0.0 or `::`.
+  bool is_any() const noexcept;
+  /// 127.0.0.0/8 or `::1`.
+  bool is_loopback() const noexcept;
+  /// 224.0.0.0/4 or ff00::/8.
+  bool is_multicast() const noexcept;
+  /// 255.255.255.255; IPv6 has none.
+  bool is_limited_broadcast() const noexcept;
+  /// 169.254.0.0/16 or fe80::/10.
+  bool is_link_local() const noexcept;
+
+  /// Dotted decimal, or RFC 5952 with "%zone" where there is one; "-" when there is no address.
+  std::string to_string() const;
+
+  friend constexpr bool operator==(const address&, const address&) noexcept = default;
+  friend constexpr auto operator<=>(const address&, const address&) noexcept = default;
+
+ private:
+  std::array<std::uint8_t, 16> bytes_{};
+  std::uint32_t scope_id_ = 0;
+  net::family family_ = net::family::unspecified;
+};
+
+/// An address and a port (host order).
+struct endpoint {
+  net::address address;
+  std::uint16_t port = 0;
+
+  /// Reads "10.0.0.1:80" or "[2001:db8::1]:80".
+  static std::optional<endpoint> parse(std::string_view text) noexcept;
+  /// "10.0.0.1:80" or "[2001:db8::1]:80".
+  std::string to_string() const;
+
+  friend constexpr bool operator==(const endpoint&, const endpoint&) noexcept = default;
+  friend constexpr auto operator<=>(const endpoint&, const endpoint&) noexcept = default;
+};
+
+/// An address with the length of its network prefix, as in "10.77.0.1/24".
+struct prefix {
+  net::address address;
+  std::uint8_t length = 0;
+
+  /// Reads "10.77.0.1/24"; without a slash the prefix is the whole address.
+  static std::optional<prefix> parse(std::string_view text) noexcept;
+  /// Whether `other` is of the same family and shares the first `length` bits.
+  bool contains(const net::address& other) const noexcept;
+  std::string to_string() const;
+
+  friend constexpr bool operator==(const prefix&, const prefix&) noexcept = default;
+};
+
+}  // namespace runnel::net
+
+template <>
+struct std::hash<runnel::net::address> {
+  std::size_t operator()(const runnel::net::address& value) const noexcept {
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    const auto bytes = value.bytes();
+    std::memcpy(&low, bytes.data(), bytes.size() < 8 ? bytes.size() : 8);
+    if (bytes.size() > 8) std::memcpy(&high, bytes.data() + 8, 8);
+    return static_cast<std::size_t>((low ^ (high * 0x9e3779b97f4a7c15ULL)) * 0xff51afd7ed558ccdULL);
+  }
+};

@@ -1,0 +1,1 @@
+#include "runnel/wire/address.hpp"
