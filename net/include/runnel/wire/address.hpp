@@ -44,7 +44,8 @@ class address {
   }
   /// From the number that a.b.c.d denotes, in host order.
   static constexpr address v4(std::uint32_t host_order) noexcept {
-    return v4(static_cast<std::uint8_t>(host_order >> 24), static_cast<std::uint8_t>(host_order >> 16),
+    return v4(static_cast<std::uint8_t>(host_order >> 24),
+              static_cast<std::uint8_t>(host_order >> 16),
               static_cast<std::uint8_t>(host_order >> 8), static_cast<std::uint8_t>(host_order));
   }
   /// From sixteen bytes in network order.
@@ -95,9 +96,11 @@ class address {
   net::family family_ = net::family::unspecified;
 };
 
+static_assert(sizeof(address) == 24);
+
 /// An address and a port (host order).
 struct endpoint {
-  net::address address;
+  net::address address{};
   std::uint16_t port = 0;
 
   /// Reads "10.0.0.1:80" or "[2001:db8::1]:80".
@@ -111,7 +114,7 @@ struct endpoint {
 
 /// An address with the length of its network prefix, as in "10.77.0.1/24".
 struct prefix {
-  net::address address;
+  net::address address{};
   std::uint8_t length = 0;
 
   /// Reads "10.77.0.1/24"; without a slash the prefix is the whole address.

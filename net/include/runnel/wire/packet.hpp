@@ -48,7 +48,7 @@ struct packet_buffer {
   std::uint32_t capacity;
   std::uint32_t begin;
   std::uint32_t end;
-  packet_offload offload;
+  packet_offload offload{};
   std::uint8_t size_class;
 
   std::byte* storage() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
@@ -126,9 +126,25 @@ class packet_pool {
 
   /// A packet whose block holds at least `bytes`; empty when the limit is reached, the system has
   /// no memory, or `bytes` exceeds the largest block. No bytes are live in it.
-  packet allocate(std::size_t bytes) noexcept;
+  [[nodiscard]] packet allocate(std::size_t bytes) noexcept {
+    const std::size_t size_class = class_of(bytes);
+    packet_buffer* buffer = size_class < free_.size() ? free_[size_class] : nullptr;
+    if (buffer == nullptr) [[unlikely]] {
+      buffer = refill(size_class);
+      if (buffer == nullptr) return {};
+    }
+    free_[buffer->size_class] = buffer->next;
+    used_bytes_ += buffer->truesize();
+    buffer->next = nullptr;
+    buffer->tag = 0;
+    buffer->references = 1;
+    buffer->begin = 0;
+    buffer->end = 0;
+    buffer->offload = {};
+    return packet::adopt(buffer);
+  }
   /// A packet with a copy of `content`; empty as `allocate` says.
-  packet copy_of(std::span<const std::byte> content) noexcept;
+  [[nodiscard]] packet copy_of(std::span<const std::byte> content) noexcept;
 
   /// Blocks in use, in bytes with bookkeeping.
   std::size_t used_bytes() const noexcept { return used_bytes_; }
@@ -137,10 +153,19 @@ class packet_pool {
 
  private:
   friend class packet;
-  bool grow(std::uint8_t size_class) noexcept;
+  struct slab;
+
+  /// The smallest class that holds `bytes`; one past the last when none does.
+  static constexpr std::size_t class_of(std::size_t bytes) noexcept {
+    std::size_t size_class = 0;
+    while (size_class < block_bytes.size() && bytes > block_bytes[size_class]) ++size_class;
+    return size_class;
+  }
+  /// The head of a free list of this class, or of a larger one when the limit is reached.
+  packet_buffer* refill(std::size_t size_class) noexcept;
+  bool grow(std::size_t size_class) noexcept;
 
   std::array<packet_buffer*, block_bytes.size()> free_{};
-  struct slab;
   slab* slabs_ = nullptr;
   std::size_t limit_bytes_;
   std::size_t used_bytes_ = 0;
@@ -159,9 +184,9 @@ inline void packet::release(packet_buffer* buffer) noexcept {
 /// begins with the IP header. The pieces belong to whoever produced them and are valid until that
 /// producer is called again.
 struct tx_packet {
-  std::span<const std::span<const std::byte>> pieces;
+  std::span<const std::span<const std::byte>> pieces{};
   std::uint32_t size = 0;
-  packet_offload offload;
+  packet_offload offload{};
 };
 
 }  // namespace runnel::net

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <runnel/wire/address.hpp>
+#include <runnel/wire/ip.hpp>
+#include <runnel/wire/parsed.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace runnel::wire {
+
+/// What an ICMP message says, whichever family's numbers it says it with.
+enum class icmp_kind : std::uint8_t {
+  /// A type or code that this stack does nothing with.
+  other,
+  echo_request,
+  echo_reply,
+  /// Destination unreachable; the code says how.
+  unreachable,
+  /// The packet did not fit the path and must not be fragmented: IPv4's unreachable code 4
+  /// (RFC 1191), ICMPv6's type 2.
+  packet_too_big,
+  time_exceeded,
+  parameter_problem,
+};
+
+/// Codes of IPv4's destination unreachable (RFC 792, RFC 1122 section 3.2.2.1).
+namespace unreachable_code {
+inline constexpr std::uint8_t net = 0;
+inline constexpr std::uint8_t host = 1;
+inline constexpr std::uint8_t protocol = 2;
+inline constexpr std::uint8_t port = 3;
+inline constexpr std::uint8_t fragmentation_needed = 4;
+inline constexpr std::uint8_t administratively_prohibited = 13;
+}  // namespace unreachable_code
+
+/// The meaning of an ICMP message. Numbers are in host order.
+struct icmp_message {
+  icmp_kind kind = icmp_kind::other;
+  /// The code, where the kind leaves one open; `packet_too_big` fixes its own when emitted.
+  std::uint8_t code = 0;
+  /// Echo only.
+  std::uint16_t identifier = 0;
+  /// Echo only.
+  std::uint16_t sequence = 0;
+  /// Packet too big only: what fits, in bytes; 0 from routers older than RFC 1191.
+  std::uint32_t mtu = 0;
+  /// Parameter problem only: where in the quoted packet.
+  std::uint32_t pointer = 0;
+  /// What follows the eight bytes of header: the echoed data, or the quoted packet. As read, it
+  /// points into the message.
+  std::span<const std::byte> body{};
+
+  /// Whether this reports on a packet that it quotes.
+  constexpr bool is_error() const noexcept { return kind >= icmp_kind::unreachable; }
+};
+
+/// Why bytes are not an ICMP message.
+enum class icmp_error : std::uint8_t {
+  none = 0,
+  /// Fewer than eight bytes.
+  too_short,
+  /// The checksum is wrong.
+  bad_checksum,
+  /// The header's protocol is not the ICMP of its family.
+  not_icmp,
+};
+
+/// The name of the reason, as an identifier: "bad_checksum".
+const char* to_string(icmp_error error) noexcept;
+
+/// Reads the ICMP message that is the payload of a whole packet with this header, and verifies its
+/// checksum (RFC 792). Reads nothing outside `message`.
+parsed<icmp_message, icmp_error> parse_icmp(const ip_header& ip,
+                                            std::span<const std::byte> message) noexcept;
+
+/// How many bytes `emit_icmp` writes.
+constexpr std::size_t icmp_bytes(const icmp_message& message) noexcept {
+  return 8 + message.body.size();
+}
+
+/// Writes the message, which will be the payload of a packet from `source` to `destination`, with
+/// its checksum, and returns its length; 0 when `out` is too small, the family is not supported,
+/// the kind is `other`, or the pointer or MTU does not fit its field. `body` may already lie in its
+/// place in `out`.
+std::size_t emit_icmp(std::span<std::byte> out, const net::address& source,
+                      const net::address& destination, const icmp_message& message) noexcept;
+
+/// The part of an offending packet that an ICMP error about it quotes: as much as keeps an IPv4
+/// error within 576 bytes (RFC 1812 section 4.3.2.3). Empty when `packet` is no IP packet.
+std::span<const std::byte> icmp_quote(std::span<const std::byte> packet) noexcept;
+
+/// What an ICMP error says about the packet that caused it.
+struct quoted_packet {
+  ip_header ip{};
+  /// Whether the first bytes of the transport header came along; without them ports and sequence
+  /// number are zero.
+  bool has_transport = false;
+  std::uint16_t source_port = 0;
+  std::uint16_t destination_port = 0;
+  /// TCP only.
+  std::uint32_t seq = 0;
+};
+
+/// Reads the packet that an ICMP error quotes in its body. The quote comes from a stranger: compare
+/// it with what was really sent before believing it (RFC 5927).
+parsed<quoted_packet, ip_error> parse_quote(std::span<const std::byte> body) noexcept;
+
+}  // namespace runnel::wire

@@ -1,0 +1,93 @@
+#include "runnel/wire/checksum.hpp"
+
+#include "runnel/wire/bytes.hpp"
+
+namespace runnel::wire {
+namespace {
+
+/// Four 64-bit lanes, each of which gathers 32-bit words and so holds 2^32 of them before it could
+/// overflow: a packet never has that many.
+using lanes [[gnu::vector_size(32)]] = std::uint64_t;
+
+template <class Number>
+Number load_native(const std::byte* from) noexcept {
+  Number value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+/// The sum of the bytes as 16-bit words of the machine's byte order, the last one padded with zero.
+/// RFC 1071 section 2(B): the order does not matter until the result is stored.
+std::uint64_t native_sum(const std::byte* at, std::size_t size) noexcept {
+  std::uint64_t total = 0;
+  if (size >= 64) {
+    lanes low{};
+    lanes high{};
+    for (; size >= 64; at += 64, size -= 64) {
+      lanes first;
+      lanes second;
+      std::memcpy(&first, at, sizeof first);
+      std::memcpy(&second, at + 32, sizeof second);
+      low += (first & 0xffffffff) + (second & 0xffffffff);
+      high += (first >> 32) + (second >> 32);
+    }
+    const lanes both = low + high;
+    total = both[0] + both[1] + both[2] + both[3];
+  }
+  for (; size >= 8; at += 8, size -= 8) {
+    const auto word = load_native<std::uint64_t>(at);
+    total += (word & 0xffffffff) + (word >> 32);
+  }
+  if (size >= 4) {
+    total += load_native<std::uint32_t>(at);
+    at += 4;
+    size -= 4;
+  }
+  if (size >= 2) {
+    total += load_native<std::uint16_t>(at);
+    at += 2;
+    size -= 2;
+  }
+  if (size != 0) {
+    constexpr bool little = std::endian::native == std::endian::little;
+    total += static_cast<std::uint64_t>(load8(at)) << (little ? 0 : 8);
+  }
+  return total;
+}
+
+}  // namespace
+
+void checksum::add(std::span<const std::byte> bytes) noexcept {
+  checksum piece;
+  piece.sum_ = native_sum(bytes.data(), bytes.size());
+  const std::uint16_t folded = network_order(piece.sum());
+  // A piece that starts at an odd position has its bytes in the other halves of the words.
+  sum_ += odd_ ? __builtin_bswap16(folded) : folded;
+  odd_ ^= (bytes.size() & 1) != 0;
+}
+
+void checksum::add_pseudo_header(const net::address& source, const net::address& destination,
+                                 std::uint8_t protocol, std::uint32_t length) noexcept {
+  if (source.is_v4()) {
+    const std::uint32_t from = source.to_v4_number();
+    const std::uint32_t to = destination.to_v4_number();
+    sum_ += (from >> 16) + (from & 0xffff) + (to >> 16) + (to & 0xffff);
+  } else {
+    const auto add_halves = [this](std::span<const std::uint8_t> bytes) {
+      for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
+        sum_ += static_cast<std::uint64_t>(bytes[i]) << 8 | bytes[i + 1];
+      }
+    };
+    add_halves(source.bytes());
+    add_halves(destination.bytes());
+  }
+  sum_ += std::uint64_t{protocol} + (length >> 16) + (length & 0xffff);
+}
+
+std::uint16_t checksum_of(std::span<const std::byte> bytes) noexcept {
+  checksum sum;
+  sum.add(bytes);
+  return sum.value();
+}
+
+}  // namespace runnel::wire

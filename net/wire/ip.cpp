@@ -1,0 +1,108 @@
+#include "runnel/wire/ip.hpp"
+
+#include "runnel/wire/bytes.hpp"
+#include "runnel/wire/checksum.hpp"
+
+namespace runnel::wire {
+namespace {
+
+constexpr std::size_t v4_bytes = 20;
+constexpr std::uint16_t v4_dont_fragment = 0x4000;
+constexpr std::uint16_t v4_more_fragments = 0x2000;
+constexpr std::uint16_t v4_offset_mask = 0x1fff;
+
+enum class strictness : bool { quoted, whole };
+
+/// The version field, or why there is none that can be read.
+ip_error check_version(std::span<const std::byte> packet) noexcept {
+  if (packet.empty()) return ip_error::too_short;
+  const unsigned version = load8(packet.data()) >> 4;
+  if (version == 6) return ip_error::unsupported_family;
+  return version == 4 ? ip_error::none : ip_error::bad_version;
+}
+
+parsed<ip_header, ip_error> parse(std::span<const std::byte> packet, strictness how) noexcept {
+  if (const ip_error error = check_version(packet); error != ip_error::none) return error;
+  if (packet.size() < v4_bytes) return ip_error::too_short;
+  const std::byte* const at = packet.data();
+
+  ip_header header;
+  header.header_bytes = static_cast<std::uint16_t>((load8(at) & 0xf) * 4);
+  if (header.header_bytes < v4_bytes || header.header_bytes > packet.size()) {
+    return ip_error::bad_header_length;
+  }
+  header.total_length = load16(at + 2);
+  if (header.total_length < header.header_bytes) return ip_error::bad_total_length;
+  if (how == strictness::whole) {
+    if (header.total_length > packet.size()) return ip_error::bad_total_length;
+    checksum sum;
+    sum.add(packet.first(header.header_bytes));
+    if (!sum.intact()) return ip_error::bad_checksum;
+  }
+  header.tos = load8(at + 1);
+  header.id = load16(at + 4);
+  const std::uint16_t fragment = load16(at + 6);
+  header.dont_fragment = (fragment & v4_dont_fragment) != 0;
+  header.more_fragments = (fragment & v4_more_fragments) != 0;
+  header.fragment_offset = static_cast<std::uint16_t>((fragment & v4_offset_mask) * 8);
+  header.ttl = load8(at + 8);
+  header.protocol = load8(at + 9);
+  header.source = net::address::v4(load32(at + 12));
+  header.destination = net::address::v4(load32(at + 16));
+  return header;
+}
+
+}  // namespace
+
+const char* to_string(ip_error error) noexcept {
+  switch (error) {
+    case ip_error::none:
+      return "none";
+    case ip_error::too_short:
+      return "too_short";
+    case ip_error::bad_version:
+      return "bad_version";
+    case ip_error::unsupported_family:
+      return "unsupported_family";
+    case ip_error::bad_header_length:
+      return "bad_header_length";
+    case ip_error::bad_total_length:
+      return "bad_total_length";
+    case ip_error::bad_checksum:
+      return "bad_checksum";
+  }
+  return "unknown";
+}
+
+parsed<ip_header, ip_error> parse_ip(std::span<const std::byte> packet) noexcept {
+  return parse(packet, strictness::whole);
+}
+
+parsed<ip_header, ip_error> parse_quoted_ip(std::span<const std::byte> quote) noexcept {
+  return parse(quote, strictness::quoted);
+}
+
+std::size_t emit_ip(std::span<std::byte> out, const ip_header& header) noexcept {
+  const bool fits = header.source.is_v4() && header.destination.is_v4() && out.size() >= v4_bytes &&
+                    header.total_length <= 0xffff && header.id <= 0xffff &&
+                    header.fragment_offset % 8 == 0;
+  if (!fits) return 0;
+  std::byte* const at = out.data();
+  const auto fragment = static_cast<std::uint16_t>((header.dont_fragment ? v4_dont_fragment : 0) |
+                                                   (header.more_fragments ? v4_more_fragments : 0) |
+                                                   header.fragment_offset / 8);
+  store8(at, 0x45);
+  store8(at + 1, header.tos);
+  store16(at + 2, static_cast<std::uint16_t>(header.total_length));
+  store16(at + 4, static_cast<std::uint16_t>(header.id));
+  store16(at + 6, fragment);
+  store8(at + 8, header.ttl);
+  store8(at + 9, header.protocol);
+  store16(at + 10, 0);
+  store32(at + 12, header.source.to_v4_number());
+  store32(at + 16, header.destination.to_v4_number());
+  store16(at + 10, checksum_of(out.first(v4_bytes)));
+  return v4_bytes;
+}
+
+}  // namespace runnel::wire

@@ -1,0 +1,73 @@
+#include "fuzz/wire_fuzz.hpp"
+
+#include "net/bytes.hpp"
+
+#include <runnel/wire/bytes.hpp>
+#include <runnel/wire/checksum.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace runnel;
+using namespace runnel::test;
+
+namespace {
+
+/// A well-formed packet with options and a payload.
+byte_string real_packet(random_source& random) {
+  wire::tcp_header tcp;
+  tcp.seq = static_cast<std::uint32_t>(random());
+  tcp.flags = static_cast<std::uint8_t>(random());
+  if (random.chance(50)) tcp.options.mss = std::uint16_t{1460};
+  if (random.chance(50)) tcp.options.window_scale = std::uint8_t{7};
+  tcp.options.sack_permitted = random.chance(50);
+  if (random.chance(50)) tcp.options.timestamp = wire::tcp_timestamp{1, 2};
+  for (std::size_t i = random.below(4); i > 0; --i) tcp.options.add_sack({1, 2});
+  const std::size_t header = wire::tcp_header_bytes(tcp.options);
+  byte_string packet(20 + header + random.below(100));
+  wire::ip_header ip;
+  ip.source = net::address::v4(10, 0, 0, 1);
+  ip.destination = net::address::v4(10, 0, 0, 2);
+  ip.protocol = random.chance(80) ? 6 : 1;
+  ip.total_length = static_cast<std::uint32_t>(packet.size());
+  CHECK(wire::emit_ip(packet, ip) == 20);
+  CHECK(wire::emit_tcp(std::span(packet).subspan(20), tcp) == header);
+  return packet;
+}
+
+/// Breaks some bytes, mostly of the headers, and mends the IP checksum so that what lies behind it
+/// is reached.
+void mutate(byte_string& packet, random_source& random) {
+  for (std::size_t i = random.below(5) + 1; i > 0; --i) {
+    const std::size_t end =
+        random.chance(80) ? std::min<std::size_t>(packet.size(), 80) : packet.size();
+    packet[random.below(end)] = static_cast<std::byte>(random());
+  }
+  if (random.chance(30)) packet.resize(random.below(packet.size()));
+  const std::size_t header = packet.empty() ? 0 : std::size_t{wire::load8(&packet[0])} % 16 * 4;
+  if (random.chance(80) && header >= 20 && header <= packet.size()) {
+    wire::store16(&packet[10], 0);
+    wire::store16(&packet[10], wire::checksum_of(std::span(packet).first(header)));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("wire: ten thousand random byte strings are read without harm") {
+  random_source random{seed()};
+  INFO("RUNNEL_SEED=", seed());
+  for (int round = 0; round < 10'000; ++round) {
+    auto bytes = random.bytes(random.below(120));
+    if (bytes.size() > 12 && random.chance(50)) bytes[12] |= std::byte{0x50};
+    fuzz::fuzz_packet(copy_of(bytes));
+  }
+}
+
+TEST_CASE("wire: ten thousand mutated packets are read without harm") {
+  random_source random{seed()};
+  INFO("RUNNEL_SEED=", seed());
+  for (int round = 0; round < 10'000; ++round) {
+    auto packet = real_packet(random);
+    mutate(packet, random);
+    fuzz::fuzz_packet(copy_of(packet));
+  }
+}
