@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstddef>
+
+namespace runnel::detail {
+
+/// Takes a coroutine frame from this thread's free list of its size class, or from the global
+/// allocator when the list is empty or the frame is large. Sanitised builds always use the global
+/// allocator, so that a frame used after its end is found.
+void* allocate_frame(std::size_t size);
+
+/// Gives a frame of `allocate_frame(size)` to this thread's free list.
+void free_frame(void* frame, std::size_t size) noexcept;
+
+/// The frame canary: aborts when `frame` is not what `allocate_frame` returned, which is how g++
+/// 12's misplaced promise shows (GCC 106188). A no-op where the library is built with NDEBUG.
+void check_frame(const void* frame) noexcept;
+
+}  // namespace runnel::detail

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "runnel/detail/list.hpp"
+#include "runnel/waiter.hpp"
+
+namespace runnel::detail {
+
+enum class op_kind : std::uint8_t { poll, read, write, open, size, close };
+
+/// A kernel operation as every backend understands it. `memory` is the operation's own: the kernel
+/// never sees memory of a task, which may be destroyed while the operation is in flight.
+struct op_request {
+  op_kind kind = op_kind::poll;
+  int fd = -1;
+  std::uint32_t flags = 0;   ///< poll: events; open: O_ flags.
+  std::uint32_t mode = 0;    ///< open: permissions of a new file.
+  std::uint32_t length = 0;  ///< read, write: bytes.
+  std::uint64_t offset = 0;  ///< read, write; all ones for the file's own position.
+};
+
+/// The result of an operation that the backend cannot do.
+inline constexpr int op_not_supported = -0x7fff;
+
+/// The most bytes one read or write moves, and the size of an operation's own buffer.
+inline constexpr std::uint32_t op_buffer_size = 64 * 1024;
+
+class operation_user;
+
+/// An operation from its start until its last completion. It comes from its loop's pool and belongs
+/// to nobody: its user may go away, then the result is disposed of here.
+class operation final : public list_hook {
+ public:
+  enum class state : std::uint8_t { idle, queued, submitted };
+
+  op_request request;
+  state where = state::idle;
+  bool cancel_requested = false;
+  bool cancel_queued = false;
+  operation_user* user = nullptr;
+  std::unique_ptr<std::byte[]> buffer;  ///< read, write: op_buffer_size bytes; size: a statx.
+  std::string path;                     ///< open
+};
+
+/// Whoever starts operations: one at a time.
+class operation_user {
+ public:
+  operation_user(const operation_user&) = delete;
+  operation_user& operator=(const operation_user&) = delete;
+
+ protected:
+  operation_user() noexcept = default;
+  /// Only between operations.
+  operation_user(operation_user&&) noexcept {}
+  ~operation_user() { abandon(); }
+
+  /// Takes an idle operation for `request`; fill its buffer or path, then `submit`.
+  operation& prepare(loop& owner, const op_request& request);
+  void submit() noexcept;
+  /// Asks the kernel to give it up; its completion still comes.
+  void cancel() noexcept;
+  /// Asks for cancellation and does not want to hear of it any more.
+  void abandon() noexcept;
+  bool busy() const noexcept { return operation_ != nullptr; }
+
+  /// Phase 1: the operation is finished with `result`, a negative errno on failure; it goes back to
+  /// the pool when this returns. Runs no user code.
+  virtual void on_complete(operation& op, int result) noexcept = 0;
+
+ private:
+  friend class operation_pool;
+
+  loop* owner_ = nullptr;
+  operation* operation_ = nullptr;
+};
+
+/// The base of the awaiters of kernel operations.
+class op_awaiter : public waiter, protected operation_user {
+ public:
+  op_awaiter(op_awaiter&&) noexcept = default;
+
+  bool await_ready() const noexcept { return false; }
+  template <std::derived_from<promise_base> Promise>
+  void await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    suspend(h);
+    begin();
+  }
+
+ protected:
+  explicit op_awaiter(const op_request& request) noexcept : request_(request) {}
+  ~op_awaiter() override = default;
+
+  void begin() noexcept;
+  /// Fills the operation's own memory.
+  virtual void fill(operation&) {}
+  void on_cancel() noexcept override { cancel(); }
+  void on_complete(operation& op, int result) noexcept override;
+
+  op_request request_;
+  int result_ = 0;
+};
+
+}  // namespace runnel::detail

@@ -1,0 +1,194 @@
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "runnel/cancel.hpp"
+#include "runnel/clock.hpp"
+#include "runnel/detail/timer_wheel.hpp"
+#include "runnel/random.hpp"
+#include "runnel/task.hpp"
+#include "runnel/waiter.hpp"
+
+namespace runnel {
+
+namespace detail {
+class backend;
+class operation_pool;
+class operation_user;
+}  // namespace detail
+
+/// How a loop is made. The defaults are right for a server on a real kernel.
+struct loop_options {
+  /// Set: the loop runs in virtual time that jumps to the next deadline when nothing is ready, its
+  /// kernel operations fail with `errc::not_supported`, and this seeds `random()` and the order in
+  /// which ready tasks run. Seed 0 keeps them in FIFO order. The same seed gives the same run.
+  std::optional<std::uint64_t> simulated{};
+  /// Size of the submission ring; rounded up to a power of two and clamped by the kernel.
+  unsigned ring_entries = 256;
+  /// How long to keep turning without a system call before sleeping. Trades a core for latency.
+  duration busy_poll{0};
+  /// Called with the one-line description once the backend is chosen. Nothing is printed without
+  /// it.
+  std::function<void(std::string_view)> log{};
+};
+
+/// What a loop has done so far; plain counts since it was made.
+struct loop_metrics {
+  std::uint64_t turns = 0;         ///< Turns of the loop.
+  std::uint64_t enters = 0;        ///< Calls of io_uring_enter(2) or of its counterpart.
+  std::uint64_t waits = 0;         ///< Those of them that were allowed to sleep.
+  std::uint64_t operations = 0;    ///< Kernel operations started.
+  std::uint64_t completions = 0;   ///< Kernel operations finished, cancelled ones included.
+  std::uint64_t resumed = 0;       ///< Tasks run from the ready queue.
+  std::uint64_t timers_fired = 0;  ///< Timers that expired.
+};
+
+/// The kernel refused what the loop needs. `what()` is one plain sentence: what is refused, and how
+/// to mend it.
+class startup_error : public std::system_error {
+ public:
+  startup_error(std::error_code code, std::string sentence)
+      : std::system_error(code), sentence_(std::move(sentence)) {}
+  const char* what() const noexcept override { return sentence_.c_str(); }
+
+ private:
+  std::string sentence_;
+};
+
+/// `loop::run` found that its task waits for something that can never happen: nothing is ready, no
+/// timer is armed and no kernel operation is in flight.
+class deadlock_error : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+/// What a loop drives once per turn besides tasks: a TCP stack. Everything runs on the loop's
+/// thread; none of these may throw, block, or destroy the loop.
+class turn_hook {
+ public:
+  /// Phase 2: take in a bounded burst. True when work is left, so that the loop does not sleep.
+  virtual bool on_receive(time_point now) = 0;
+  /// Phase 3: act on the deadlines that have passed. Called every turn.
+  virtual void on_timers(time_point now) = 0;
+  /// Phase 5: send what is due, with the clock read anew. True when work is left.
+  virtual bool on_emit(time_point now) = 0;
+  /// The earliest moment this wants a turn; `time_point::max()` for none. Asked after on_emit.
+  virtual time_point deadline() const noexcept = 0;
+
+ protected:
+  ~turn_hook() = default;
+};
+
+/// One thread's event loop. A turn is: reap completions (no user code), hooks receive, hooks'
+/// timers and then the runtime's, run ready tasks, read the clock anew, hooks emit, one
+/// io_uring_enter that submits everything and sleeps until the next deadline. There is no lock
+/// inside; a loop and all that belongs to it is used by the thread that made it.
+///
+/// It must outlive its timers, groups and hooks. Suspended tasks that outlive it may be destroyed
+/// but never run again. Its destructor cancels the kernel operations in flight and waits for them.
+class loop {
+ public:
+  /// How many tasks run before hooks and the kernel get their turn again: long enough to pay for a
+  /// system call many times over, short enough that packets do not wait a millisecond.
+  static constexpr unsigned ready_per_turn = 256;
+  /// How many leaf operations of one task may complete without suspending before it has to queue
+  /// again behind the others.
+  static constexpr unsigned budget_per_resume = 128;
+
+  /// On io_uring, with the defaults. Throws `startup_error` where the kernel refuses.
+  loop();
+  /// Throws `startup_error` where the kernel refuses.
+  explicit loop(loop_options options);
+  loop(const loop&) = delete;
+  loop& operator=(const loop&) = delete;
+  ~loop();
+
+  /// The time of this turn. It stands still while tasks run and is read anew before hooks emit.
+  time_point now() const noexcept { return now_; }
+
+  /// Turns until `root` is done; gives its value or throws its exception. The turn in which it ends
+  /// is finished, so that hooks emit what it wrote. May be called again; not from inside a task.
+  /// Throws `deadlock_error` when nothing can ever happen again, destroying `root`.
+  template <class T>
+  T run(task<T> root) {
+    detail::check(root.frame_ != nullptr, "runnel: loop::run got a task that was moved from.");
+    detail::starter start;
+    root.frame_.promise().set_scope(root_scope_);
+    start.start(root_scope_, root.frame_);
+    drive(root.frame_);
+    return root.frame_.promise().take();
+  }
+
+  /// Drives `hook` from the next turn on, behind those attached before. It must be detached before
+  /// it dies.
+  void attach(turn_hook& hook);
+  /// Stops driving `hook`; does nothing when it is not attached.
+  void detach(turn_hook& hook) noexcept;
+
+  /// The next wait returns at once: for in-process links that queued something for a hook whose
+  /// phase is over.
+  void request_turn() noexcept { turn_requested_ = true; }
+
+  /// Numbers for jitter and simulation; seeded by `loop_options::simulated`, else by getrandom(2).
+  random_source& random() noexcept { return random_; }
+
+  /// Whether it runs in virtual time.
+  bool simulated() const noexcept { return simulated_; }
+
+  /// What its backend is and what the kernel granted, in one line.
+  const std::string& description() const noexcept { return description_; }
+
+  /// What it has done so far.
+  const loop_metrics& metrics() const noexcept { return metrics_; }
+
+  /// The scope above all tasks that `run` starts: cancelling it cancels them all.
+  cancel_scope& root_scope() noexcept { return root_scope_; }
+
+ private:
+  friend class waiter;
+  friend class timer;
+  friend class detail::operation_user;
+
+  void drive(std::coroutine_handle<> root);
+  void turn(std::coroutine_handle<> root);
+  void run_ready();
+  waiter& next_ready() noexcept;
+  void sleep_or_go(bool work_left);
+  bool take_budget() noexcept {
+    if (budget_ == 0) return false;
+    --budget_;
+    return true;
+  }
+
+  time_point now_;
+  unsigned budget_ = 0;
+  bool turn_requested_ = false;
+  bool running_ = false;
+  bool simulated_ = false;
+  bool shuffled_ = false;
+  detail::list<waiter> ready_;
+  cancel_scope root_scope_{*this};
+  std::vector<turn_hook*> hooks_;
+  detail::timer_wheel timers_;
+  loop_metrics metrics_;
+  random_source random_{0};
+  duration busy_poll_{0};
+  time_point busy_until_{};
+  std::thread::id thread_;
+  std::string description_;
+  std::unique_ptr<detail::operation_pool> operations_;
+  std::unique_ptr<detail::backend> backend_;
+};
+
+}  // namespace runnel

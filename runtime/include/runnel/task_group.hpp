@@ -1,0 +1,162 @@
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "runnel/cancel.hpp"
+#include "runnel/detail/list.hpp"
+#include "runnel/detail/promise_base.hpp"
+#include "runnel/loop.hpp"
+#include "runnel/result.hpp"
+#include "runnel/task.hpp"
+#include "runnel/waiter.hpp"
+
+namespace runnel {
+
+class task_group;
+
+/// What a task_group does when a child fails.
+enum class on_failure {
+  cancel_rest,  ///< The first failure cancels the other children.
+  collect,      ///< The others go on; failures are counted and the first is kept.
+};
+
+namespace detail {
+
+struct group_child_tag;
+
+// The frame that runs one child: it destroys itself at its end, after it told the group.
+class group_child {
+ public:
+  class promise_type final : public promise_base, private tagged_hook<group_child_tag> {
+   public:
+    template <class Task>
+    promise_type(task_group& group, Task&) noexcept : group_(&group) {}
+
+    group_child get_return_object() noexcept { return group_child{handle_of(*this)}; }
+    std::suspend_never final_suspend() noexcept;
+    void return_value(std::error_code failure) noexcept { failure_ = failure; }
+    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+
+   private:
+    friend class runnel::task_group;
+    friend class list<promise_type, tagged_hook<group_child_tag>>;
+
+    task_group* group_;
+    starter starter_;
+    std::error_code failure_;
+    std::exception_ptr exception_;
+  };
+
+  explicit group_child(std::coroutine_handle<promise_type> handle) noexcept : frame(handle) {}
+
+  std::coroutine_handle<promise_type> frame;
+};
+
+class [[nodiscard]] join_awaiter final : public waiter {
+ public:
+  explicit join_awaiter(task_group& group) noexcept : group_(&group) {}
+  join_awaiter(join_awaiter&&) noexcept = default;
+  ~join_awaiter() override;
+
+  bool await_ready() const noexcept { return false; }
+  template <std::derived_from<promise_base> Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept;
+  result<void> await_resume();
+
+ private:
+  void on_cancel() noexcept override;
+  void begin() noexcept;
+
+  task_group* group_;
+};
+
+}  // namespace detail
+
+/// A scope that owns tasks running at the same time. It must be joined before it dies: destroying
+/// one with live children aborts with a sentence, unless the frame that holds it is itself being
+/// destroyed while suspended, then the children are destroyed too. For the tasks of one loop.
+class task_group {
+ public:
+  /// A group whose children nothing cancels but itself and a cancelled `join()`.
+  explicit task_group(loop& owner, on_failure mode = on_failure::cancel_rest) noexcept
+      : scope_(owner.root_scope()), mode_(mode) {}
+  /// A group whose children are cancelled with `parent`, such as `co_await this_scope()`.
+  explicit task_group(cancel_scope& parent, on_failure mode = on_failure::cancel_rest) noexcept
+      : scope_(parent), mode_(mode) {}
+  task_group(const task_group&) = delete;
+  task_group& operator=(const task_group&) = delete;
+  ~task_group();
+
+  /// Makes `child` ready: it first runs in phase 4, not from inside this call. A `result` that
+  /// holds an error, and an exception, is a failure; `errc::cancelled` after the group was
+  /// cancelled is not. In a cancelled group the child still runs, so that it can give back what it
+  /// owns, but what it awaits is cancelled. Costs two pooled frames.
+  template <class T>
+  requires std::is_void_v<T> || std::is_same_v<T, result<void>>
+  void spawn(task<T> child) { launch(run_child(*this, std::move(child)).frame); }
+
+  /// Waits until there are no children, also those spawned meanwhile. Gives the first failure: an
+  /// error as `result<void>`, an exception by throwing it. When the waiting task is cancelled the
+  /// group is cancelled, and join still waits for the children; it gives `errc::cancelled` unless
+  /// a child failed before. One at a time.
+  detail::join_awaiter join() noexcept { return detail::join_awaiter{*this}; }
+
+  /// Cancels all children, and those still to be spawned.
+  void cancel() noexcept { scope_.cancel(); }
+  /// Whether it was cancelled, by a failure too.
+  bool cancelled() const noexcept { return scope_.cancelled(); }
+  /// Whether no child is running.
+  bool empty() const noexcept { return count_ == 0; }
+  /// How many children are running.
+  std::size_t size() const noexcept { return count_; }
+  /// How many children have failed so far.
+  std::size_t failures() const noexcept { return failures_; }
+
+ private:
+  friend class detail::group_child::promise_type;
+  friend class detail::join_awaiter;
+  using child_promise = detail::group_child::promise_type;
+
+  template <class T>
+  static detail::group_child run_child(task_group&, task<T> child) {
+    task<T> body = std::move(child);
+    if constexpr (std::is_void_v<T>) {
+      co_await std::move(body);
+      co_return std::error_code{};
+    } else {
+      T outcome = co_await std::move(body);
+      co_return outcome.has_error() ? outcome.error() : std::error_code{};
+    }
+  }
+
+  void launch(std::coroutine_handle<child_promise> frame) noexcept;
+  void on_child_done(child_promise& child) noexcept;
+
+  cancel_scope scope_;
+  on_failure mode_;
+  std::size_t count_ = 0;
+  std::size_t failures_ = 0;
+  std::error_code first_error_;
+  std::exception_ptr first_exception_;
+  detail::join_awaiter* joining_ = nullptr;
+  detail::list<child_promise, detail::tagged_hook<detail::group_child_tag>> children_;
+};
+
+template <std::derived_from<detail::promise_base> Promise>
+bool detail::join_awaiter::await_suspend(std::coroutine_handle<Promise> h) noexcept {
+  check(group_->joining_ == nullptr,
+        "runnel: task_group::join is already awaited by another task; join from one place.");
+  if (group_->empty() && !suspend_unless(h, true)) return false;
+  if (!group_->empty()) {
+    suspend(h);
+    begin();
+  }
+  return true;
+}
+
+}  // namespace runnel

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "runnel/clock.hpp"
+#include "runnel/detail/operation.hpp"
+
+namespace runnel::detail {
+
+class operation_pool;
+}
+
+namespace runnel {
+struct loop_metrics;
+struct loop_options;
+}  // namespace runnel
+
+namespace runnel::detail {
+
+/// What a loop needs from the world: a clock, kernel operations, and sleep. Each started operation
+/// is handed to `operation_pool::complete` exactly once, from inside `reap`.
+class backend {
+ public:
+  virtual ~backend() = default;
+
+  virtual time_point read_clock() noexcept = 0;
+  /// Takes over `op`; may put the system call off until `enter`.
+  virtual void submit(operation& op) noexcept = 0;
+  /// Asks for `op` to be given up early. Its completion comes all the same.
+  virtual void cancel(operation& op) noexcept = 0;
+  /// Phase 1: hands over what is finished, at most a bounded number.
+  virtual void reap() noexcept = 0;
+  /// Phase 6: submits everything, and sleeps until something is finished or `deadline`, measured
+  /// from `now`. A deadline not after `now` does not sleep. False when it would sleep for ever.
+  virtual bool enter(time_point now, time_point deadline) noexcept = 0;
+  /// One line: what this is and what was granted.
+  virtual std::string description() const = 0;
+};
+
+/// Throws startup_error where the kernel refuses.
+std::unique_ptr<backend> make_ring_backend(const loop_options& options, operation_pool& operations,
+                                           loop_metrics& metrics);
+std::unique_ptr<backend> make_simulated_backend(operation_pool& operations, loop_metrics& metrics);
+
+}  // namespace runnel::detail

@@ -1,0 +1,151 @@
+#include "runnel/loop.hpp"
+
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "backend.hpp"
+#include "operation_pool.hpp"
+#include "runnel/detail/transfer.hpp"
+
+namespace runnel {
+namespace {
+
+std::uint64_t random_seed() {
+  std::uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof seed, 0) != static_cast<ssize_t>(sizeof seed)) {
+    throw startup_error({errno, std::generic_category()},
+                        "The kernel gave no random numbers: getrandom(2) is refused here; allow it "
+                        "in the seccomp profile.");
+  }
+  return seed;
+}
+
+}  // namespace
+
+loop::loop() : loop(loop_options{}) {}
+
+loop::loop(loop_options options)
+    : simulated_(options.simulated.has_value()),
+      shuffled_(options.simulated.value_or(0) != 0),
+      random_(simulated_ ? *options.simulated : random_seed()),
+      busy_poll_(options.busy_poll),
+      thread_(std::this_thread::get_id()),
+      operations_(std::make_unique<detail::operation_pool>()),
+      backend_(simulated_ ? detail::make_simulated_backend(*operations_, metrics_)
+                          : detail::make_ring_backend(options, *operations_, metrics_)) {
+  now_ = backend_->read_clock();
+  timers_.start_at(now_);
+  description_ = backend_->description();
+  if (options.log) options.log(description_);
+}
+
+loop::~loop() {
+  operations_->part_from_users();
+  backend_.reset();
+  timers_.clear();
+  ready_.clear();
+  root_scope_.forget_all();
+}
+
+void loop::attach(turn_hook& hook) {
+  hooks_.push_back(&hook);
+}
+
+void loop::detach(turn_hook& hook) noexcept {
+  std::erase(hooks_, &hook);
+}
+
+void loop::drive(std::coroutine_handle<> root) {
+  if (running_) {
+    throw std::logic_error(
+        "runnel: loop::run was called from inside a task of the same loop; co_await instead.");
+  }
+  if (std::this_thread::get_id() != thread_) {
+    throw std::logic_error(
+        "runnel: loop::run was called on another thread than the one that made the loop; make one "
+        "loop per thread.");
+  }
+  struct running_flag {
+    bool& flag;
+    ~running_flag() { flag = false; }
+  } reset{running_};
+  running_ = true;
+  while (!root.done()) {
+    turn(root);
+  }
+}
+
+void loop::turn(std::coroutine_handle<> root) {
+  ++metrics_.turns;
+  bool work_left = false;
+  turn_requested_ = false;
+  backend_->reap();
+  now_ = backend_->read_clock();
+  for (std::size_t i = 0; i < hooks_.size(); ++i) {
+    work_left |= hooks_[i]->on_receive(now_);
+  }
+  for (std::size_t i = 0; i < hooks_.size(); ++i) {
+    hooks_[i]->on_timers(now_);
+  }
+  metrics_.timers_fired += timers_.expire(now_);
+  run_ready();
+  if (!hooks_.empty()) {
+    now_ = backend_->read_clock();
+    for (std::size_t i = 0; i < hooks_.size(); ++i) {
+      work_left |= hooks_[i]->on_emit(now_);
+    }
+  }
+  sleep_or_go(work_left || root.done());
+}
+
+void loop::run_ready() {
+  for (unsigned n = 0; n < ready_per_turn && !ready_.empty(); ++n) {
+    waiter& next = next_ready();
+    next.unlink();
+    next.state_ = waiter::state::idle;
+    budget_ = budget_per_resume;
+    ++metrics_.resumed;
+    detail::resume(next.handle_);
+  }
+}
+
+// A seeded order takes one of the first eight, which reorders neighbours thoroughly in constant
+// time.
+waiter& loop::next_ready() noexcept {
+  waiter* chosen = &ready_.front();
+  if (!shuffled_) return *chosen;
+  for (std::uint64_t steps = random_.below(8); steps > 0; --steps) {
+    waiter* next = ready_.after(*chosen);
+    if (next == nullptr) break;
+    chosen = next;
+  }
+  return *chosen;
+}
+
+void loop::sleep_or_go(bool work_left) {
+  time_point deadline = time_point::min();
+  if (!work_left && !turn_requested_ && ready_.empty()) {
+    deadline = timers_.next_deadline();
+    for (turn_hook* hook : hooks_) {
+      deadline = std::min(deadline, hook->deadline());
+    }
+    if (busy_poll_ > duration::zero() && now_ < busy_until_) deadline = time_point::min();
+  } else if (busy_poll_ > duration::zero()) {
+    busy_until_ = after(now_, busy_poll_);
+  }
+  if (backend_->enter(now_, deadline)) return;
+  throw deadlock_error(
+      "runnel: the task given to loop::run waits for something that can never happen: no task is "
+      "ready, no timer is armed and no kernel operation is in flight; look for an event that "
+      "nobody "
+      "sets or a stream that nobody writes to.");
+}
+
+void timer::arm(time_point deadline) noexcept {
+  unlink();
+  deadline_ = deadline;
+  if (deadline != time_point::max()) owner_->timers_.insert(*this);
+}
+
+}  // namespace runnel

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "runnel/detail/list.hpp"
+#include "runnel/detail/operation.hpp"
+
+namespace runnel::detail {
+
+/// All operations of a loop. They are made in need, kept for reuse, and freed with the loop; one
+/// that the kernel would not let go of is leaked rather than freed.
+class operation_pool {
+ public:
+  /// How many idle operations keep their 64 KiB buffer.
+  static constexpr std::size_t buffers_kept = 16;
+
+  operation_pool() = default;
+  operation_pool(const operation_pool&) = delete;
+  operation_pool& operator=(const operation_pool&) = delete;
+  ~operation_pool();
+
+  operation& take();
+  void started(operation& op) noexcept { in_flight_.push_back(op), ++in_flight_count_; }
+  /// The backend's last word on `op`.
+  void complete(operation& op, int result) noexcept;
+  /// Gives back an operation that was never started.
+  void put_back(operation& op) noexcept;
+
+  std::size_t in_flight() const noexcept { return in_flight_count_; }
+  list<operation>& running() noexcept { return in_flight_; }
+  /// Takes every user away from its operation, so that neither touches the other again.
+  void part_from_users() noexcept;
+
+ private:
+  std::vector<std::unique_ptr<operation>> all_;
+  list<operation> idle_;
+  list<operation> in_flight_;
+  std::size_t in_flight_count_ = 0;
+  std::size_t idle_buffers_ = 0;
+};
+
+}  // namespace runnel::detail

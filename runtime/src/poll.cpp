@@ -1,0 +1,23 @@
+#include "runnel/poll.hpp"
+
+#include <cerrno>
+
+namespace runnel {
+
+result<std::uint32_t> detail::poll_awaiter::await_resume() const noexcept {
+  if (result_ < 0) return kernel_error(result_);
+  return static_cast<std::uint32_t>(result_);
+}
+
+void fd_watch::arm(std::uint32_t events) {
+  if (busy()) return;
+  prepare(*owner_, {.kind = detail::op_kind::poll, .fd = fd_, .flags = events});
+  submit();
+}
+
+void fd_watch::on_complete(detail::operation&, int result) noexcept {
+  if (result == -ECANCELED || result == detail::op_not_supported) return;
+  client_->on_ready();
+}
+
+}  // namespace runnel

@@ -1,0 +1,213 @@
+#include <liburing.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "backend.hpp"
+#include "operation_pool.hpp"
+#include "ring_setup.hpp"
+#include "runnel/loop.hpp"
+
+namespace runnel::detail {
+namespace {
+
+// How many completions one turn takes; the rest stay in the ring for the next.
+constexpr unsigned completions_per_turn = 256;
+// After so many turns without a system call the kernel is asked for completions anyway.
+constexpr unsigned turns_without_enter = 32;
+// How long a dying loop waits for the kernel to let go of what is in flight.
+constexpr auto shutdown_patience = std::chrono::seconds{5};
+
+__kernel_timespec timespec_of(duration d) noexcept {
+  auto whole = std::chrono::duration_cast<std::chrono::seconds>(d);
+  return {.tv_sec = whole.count(), .tv_nsec = (d - whole).count()};
+}
+
+class ring_backend final : public backend {
+ public:
+  ring_backend(const loop_options& options, operation_pool& operations, loop_metrics& metrics)
+      : operations_(&operations), metrics_(&metrics) {
+    open_ring(setup_, options.ring_entries);
+  }
+  ring_backend(const ring_backend&) = delete;
+  ring_backend& operator=(const ring_backend&) = delete;
+
+  ~ring_backend() override {
+    for (operation* op = first_running(); op != nullptr; op = operations_->running().after(*op)) {
+      if (!op->cancel_requested && op->request.kind != op_kind::close) {
+        op->cancel_requested = true;
+        cancel(*op);
+      }
+    }
+    const time_point give_up = after(read_clock(), shutdown_patience);
+    for (time_point now = read_clock(); operations_->in_flight() > 0 && now < give_up;
+         now = read_clock()) {
+      enter(now, give_up);
+      reap();
+    }
+    io_uring_queue_exit(&setup_.ring);
+  }
+
+  time_point read_clock() noexcept override {
+    return std::chrono::time_point_cast<duration>(std::chrono::steady_clock::now());
+  }
+
+  void submit(operation& op) noexcept override {
+    io_uring_sqe* entry = free_entry();
+    if (entry == nullptr) {
+      op.where = operation::state::queued;
+      backlog_ = true;
+      return;
+    }
+    op.where = operation::state::submitted;
+    describe(*entry, op);
+    io_uring_sqe_set_data(entry, &op);
+  }
+
+  void cancel(operation& op) noexcept override {
+    // Of one that the kernel has not seen, reap() disposes.
+    io_uring_sqe* entry = op.where == operation::state::queued ? nullptr : free_entry();
+    if (entry == nullptr) {
+      backlog_ = true;
+      op.cancel_queued = true;
+      return;
+    }
+    op.cancel_queued = false;
+    io_uring_prep_cancel(entry, &op, 0);
+    io_uring_sqe_set_data(entry, nullptr);
+    if ((setup_.ring.features & IORING_FEAT_CQE_SKIP) != 0) {
+      entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    }
+  }
+
+  void reap() noexcept override {
+    if (backlog_) settle_backlog();
+    io_uring_cqe* entries[completions_per_turn];
+    unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
+    for (unsigned i = 0; i < count; ++i) {
+      auto* op = static_cast<operation*>(io_uring_cqe_get_data(entries[i]));
+      // The completion of a cancel request: its target's own is what counts.
+      if (op == nullptr) continue;
+      ++metrics_->completions;
+      operations_->complete(*op, entries[i]->res);
+    }
+    io_uring_cq_advance(&setup_.ring, count);
+  }
+
+  bool enter(time_point now, time_point deadline) noexcept override {
+    if (deadline <= now) {
+      submit_without_waiting();
+      return true;
+    }
+    if (deadline == time_point::max() && operations_->in_flight() == 0) return false;
+    turns_skipped_ = 0;
+    ++metrics_->enters;
+    ++metrics_->waits;
+    // Errors other than "time is up" and "interrupted" leave the entries in the ring for the next
+    // turn, which is what is wanted.
+    if (deadline == time_point::max()) {
+      io_uring_submit_and_wait(&setup_.ring, 1);
+      return true;
+    }
+    __kernel_timespec timeout = timespec_of(deadline - now);
+    io_uring_cqe* first = nullptr;
+    io_uring_submit_and_wait_timeout(&setup_.ring, &first, 1, &timeout, nullptr);
+    return true;
+  }
+
+  std::string description() const override {
+    std::string line = "io_uring backend: " + std::to_string(setup_.entries) + " entries, " +
+                       setup_.flags + (setup_.fd_registered ? ", registered ring fd" : "");
+    if (!setup_.refused.empty()) line += "; refused by this kernel: " + setup_.refused;
+    return line;
+  }
+
+ private:
+  operation* first_running() noexcept {
+    return operations_->running().empty() ? nullptr : &operations_->running().front();
+  }
+
+  io_uring_sqe* free_entry() noexcept {
+    io_uring_sqe* entry = io_uring_get_sqe(&setup_.ring);
+    if (entry != nullptr) return entry;
+    ++metrics_->enters;
+    io_uring_submit(&setup_.ring);
+    return io_uring_get_sqe(&setup_.ring);
+  }
+
+  // With DEFER_TASKRUN completions appear only on an enter that asks for events; the kernel says in
+  // the submission ring's flags when there are some.
+  void submit_without_waiting() noexcept {
+    if (io_uring_sq_ready(&setup_.ring) == 0) {
+      if (operations_->in_flight() == 0) return;
+      bool flagged = (setup_.ring.flags & IORING_SETUP_TASKRUN_FLAG) != 0;
+      unsigned pending =
+          IO_URING_READ_ONCE(*setup_.ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+      if (flagged && pending == 0 && ++turns_skipped_ < turns_without_enter) return;
+    }
+    turns_skipped_ = 0;
+    ++metrics_->enters;
+    io_uring_submit_and_get_events(&setup_.ring);
+  }
+
+  // The ring was full and would not take more, which the kernel allows when memory is short.
+  void settle_backlog() noexcept {
+    backlog_ = false;
+    for (operation* op = first_running(); op != nullptr;) {
+      operation* next = operations_->running().after(*op);
+      if (op->where == operation::state::queued) {
+        if (op->cancel_requested) {
+          ++metrics_->completions;
+          operations_->complete(*op, -ECANCELED);
+        } else {
+          submit(*op);
+        }
+      } else if (op->cancel_queued) {
+        cancel(*op);
+      }
+      op = next;
+    }
+  }
+
+  static void describe(io_uring_sqe& entry, operation& op) noexcept {
+    const op_request& r = op.request;
+    switch (r.kind) {
+      case op_kind::poll:
+        io_uring_prep_poll_add(&entry, r.fd, r.flags);
+        return;
+      case op_kind::read:
+        io_uring_prep_read(&entry, r.fd, op.buffer.get(), r.length, r.offset);
+        return;
+      case op_kind::write:
+        io_uring_prep_write(&entry, r.fd, op.buffer.get(), r.length, r.offset);
+        return;
+      case op_kind::open:
+        io_uring_prep_openat(&entry, AT_FDCWD, op.path.c_str(), static_cast<int>(r.flags), r.mode);
+        return;
+      case op_kind::size:
+        io_uring_prep_statx(&entry, r.fd, "", AT_EMPTY_PATH, STATX_SIZE,
+                            reinterpret_cast<struct statx*>(op.buffer.get()));
+        return;
+      case op_kind::close:
+        io_uring_prep_close(&entry, r.fd);
+        return;
+    }
+  }
+
+  operation_pool* operations_;
+  loop_metrics* metrics_;
+  ring_setup setup_;
+  unsigned turns_skipped_ = 0;
+  bool backlog_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<backend> make_ring_backend(const loop_options& options, operation_pool& operations,
+                                           loop_metrics& metrics) {
+  return std::make_unique<ring_backend>(options, operations, metrics);
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,157 @@
+#include "runnel/task_group.hpp"
+
+#include <stdexcept>
+#include <vector>
+
+#include "runnel/event.hpp"
+#include "runnel/sleep.hpp"
+#include "runnel/timeout.hpp"
+#include "support/task_test.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using runnel::errc;
+using runnel::result;
+using runnel::task;
+
+task<> add_after(runnel::duration d, int& sum) {
+  co_await runnel::sleep(d);
+  ++sum;
+}
+
+task<result<void>> fail_after(runnel::duration d, std::errc why) {
+  co_await runnel::sleep(d);
+  co_return std::make_error_code(why);
+}
+
+task<> throw_after(runnel::duration d) {
+  co_await runnel::sleep(d);
+  throw std::runtime_error("child failed");
+}
+
+task<result<void>> wait_long() {
+  co_return co_await runnel::sleep(1h);
+}
+
+task<> spawn_more(runnel::task_group& group, int depth, int& sum) {
+  co_await runnel::sleep(1ms);
+  ++sum;
+  if (depth > 0) {
+    group.spawn(spawn_more(group, depth - 1, sum));
+    group.spawn(spawn_more(group, depth - 1, sum));
+  }
+}
+
+}  // namespace
+
+TASK_TEST("task_group: join waits for all children, also those spawned meanwhile") {
+  int sum = 0;
+  runnel::task_group group{loop};
+  CHECK(group.empty());
+  group.spawn(spawn_more(group, 5, sum));
+  CHECK(group.size() == 1);
+  result<void> joined = co_await group.join();
+  CHECK(joined.has_value());
+  CHECK(sum == 63);
+  CHECK(group.empty());
+}
+
+TASK_TEST("task_group: an empty group joins at once") {
+  runnel::task_group group{loop};
+  result<void> joined = co_await group.join();
+  CHECK(joined.has_value());
+}
+
+TASK_TEST("task_group: the first error cancels the rest and is what join gives") {
+  runnel::time_point start = loop.now();
+  runnel::task_group group{loop};
+  group.spawn(wait_long());
+  group.spawn(fail_after(2s, std::errc::broken_pipe));
+  group.spawn(fail_after(3s, std::errc::io_error));
+  result<void> joined = co_await group.join();
+  REQUIRE(joined.has_error());
+  CHECK(joined.error() == std::errc::broken_pipe);
+  CHECK(loop.now() == start + 2s);
+  CHECK(group.cancelled());
+}
+
+TASK_TEST("task_group: an exception of a child comes out of join") {
+  runnel::task_group group{loop};
+  group.spawn(wait_long());
+  group.spawn(throw_after(1s));
+  bool thrown = false;
+  try {
+    co_await group.join();
+  } catch (const std::runtime_error&) {
+    thrown = true;
+  }
+  CHECK(thrown);
+  CHECK(group.empty());
+}
+
+TASK_TEST("task_group: in collect mode the others go on and failures are counted") {
+  int sum = 0;
+  runnel::task_group group{loop, runnel::on_failure::collect};
+  group.spawn(fail_after(1s, std::errc::broken_pipe));
+  group.spawn(fail_after(2s, std::errc::io_error));
+  group.spawn(add_after(5s, sum));
+  result<void> joined = co_await group.join();
+  CHECK(joined.error() == std::errc::broken_pipe);
+  CHECK(group.failures() == 2);
+  CHECK(sum == 1);
+}
+
+TASK_TEST("task_group: cancel ends every child and is no failure of theirs") {
+  runnel::task_group group{loop};
+  for (int i = 0; i < 10; ++i) {
+    group.spawn(wait_long());
+  }
+  co_await runnel::sleep(1s);
+  group.cancel();
+  CHECK(group.size() == 10);
+  result<void> joined = co_await group.join();
+  CHECK(joined.error() == errc::cancelled);
+  CHECK(group.failures() == 0);
+}
+
+TASK_TEST("task_group: a cancelled join cancels the children and still waits for them") {
+  int sum = 0;
+  runnel::time_point start = loop.now();
+  runnel::task_group group{loop};
+  group.spawn(add_after(1h, sum));
+  result<void> joined = co_await runnel::with_timeout(2s, group.join());
+  CHECK(joined.error() == errc::deadline_exceeded);
+  CHECK(sum == 1);
+  CHECK(group.empty());
+  CHECK(loop.now() == start + 2s);
+}
+
+TASK_TEST("task_group: a child spawned into a cancelled group runs but waits for nothing") {
+  int sum = 0;
+  runnel::time_point start = loop.now();
+  runnel::task_group group{loop};
+  group.cancel();
+  group.spawn(add_after(1h, sum));
+  co_await group.join();
+  CHECK(sum == 1);
+  CHECK(loop.now() == start);
+}
+
+TEST_CASE("task_group: dies with the suspended frame that holds it, children first") {
+  int sum = 0;
+  runnel::loop loop{{.simulated = 3}};
+  runnel::event never;
+  auto child = [](runnel::event& e, int& s) -> task<> {
+    co_await e.wait();
+    ++s;
+  };
+  auto body = [](runnel::loop& l, runnel::event& e, int& s, auto make) -> task<> {
+    runnel::task_group group{l};
+    group.spawn(make(e, s));
+    group.spawn(make(e, s));
+    co_await group.join();
+  };
+  CHECK_THROWS_AS(loop.run(body(loop, never, sum, child)), runnel::deadlock_error);
+  CHECK(sum == 0);
+}
