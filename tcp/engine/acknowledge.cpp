@@ -1,0 +1,149 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// The fifth check of RFC 9293 §3.10.7.4: what the peer acknowledges, and the window it offers.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// RFC 5961 §5.2: an acknowledgement older than the largest window ever offered is forged or ancient.
+bool plausible_ack(core& host, connection& c, const segment& seg) {
+  if (after(seg.ack, c.snd_.nxt)) {
+    // What was never sent cannot be acknowledged: say where we are.
+    send_plain_ack(host, c, host.count.ack_skipped_seq);
+    return false;
+  }
+  if (before(seg.ack, c.snd_.una - c.snd_.max_wnd)) {
+    send_challenge_ack(host, c);
+    return false;
+  }
+  return true;
+}
+
+void update_window(core& host, connection& c, const segment& seg) {
+  const std::uint32_t window = std::uint32_t{seg.window} << c.snd_wscale;
+  const bool newer = after(seg.ack, c.snd_.una) || after(seg.seq, c.snd_.wl1) ||
+                     (seg.seq == c.snd_.wl1 && at_or_after(seg.ack, c.snd_.wl2));
+  if (!newer) return;
+  const bool opened = window > c.snd_.wnd;
+  c.snd_.wnd = window;
+  c.snd_.max_wnd = std::max(c.snd_.max_wnd, window);
+  c.snd_.wl1 = seg.seq;
+  c.snd_.wl2 = seg.ack;
+  if (opened && c.unsent() > 0) want_transmit(host, c);
+  if (c.timer == rtx_timer::persist) {
+    // The peer is alive. As long as it answers, the probes go on (RFC 9293 §3.8.6.1).
+    c.flow.silent_since_ms = host.ms();
+    if (window > 0) {
+      stop_rtx_timer(c);
+      c.flow.retransmits = 0;
+      want_transmit(host, c);
+    }
+  }
+}
+
+void measure(core& host, connection& c, const segment& seg) {
+  if (c.flow.timing && at_or_after(seg.ack, c.flow.timed_end)) {
+    c.flow.timing = false;
+    sample_rtt(c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+    return;
+  }
+  // RFC 7323 §4: with timestamps even a retransmitted segment can be measured, to the millisecond.
+  if (!c.flow.timing && c.flow.retransmits > 0 && c.timestamps && seg.options->timestamp) {
+    const std::uint32_t sent = seg.options->timestamp->echo - c.ts_offset;
+    const std::uint32_t elapsed_ms = host.ms() - sent;
+    if (elapsed_ms < rto_max_ms) sample_rtt(c, std::max(elapsed_ms, 1U) * 1000);
+  }
+}
+
+/// Takes acknowledged bytes out of the send queue and moves SND.UNA.
+void advance_una(core& host, connection& c, const segment& seg) {
+  std::uint32_t acked = distance(c.snd_.una, seg.ack);
+  measure(host, c, seg);
+  c.snd_.una = seg.ack;
+  if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
+  if (acked > 0) {
+    c.tx.consume(acked);
+    if (c.wants_room && c.tx.held_bytes() < c.policy.send_buffer) {
+      c.wants_room = false;
+      report(host, c, events::writable);
+    }
+    on_new_ack(c, acked);
+  }
+  c.flow.retransmits = 0;
+  c.flow.duplicate_acks = 0;
+  c.flow.silent_since_ms = host.ms();
+  if (c.snd_.una == c.snd_.nxt) {
+    stop_rtx_timer(c);
+    if (c.wants_drained && c.unsent() == 0 && c.fin_queued == c.fin_sent) {
+      c.wants_drained = false;
+      report(host, c, events::drained);
+    }
+  } else {
+    // RFC 6298 (5.3).
+    arm_retransmit(host, c);
+  }
+  if (c.unsent() > 0 || c.flow.recovery != recovery_state::open ||
+      (c.fin_queued && !c.fin_sent)) {
+    want_transmit(host, c);
+  }
+}
+
+/// RFC 5681 §2: what counts as a duplicate.
+bool is_duplicate(const connection& c, const segment& seg) {
+  return seg.ack == c.snd_.una && c.snd_.una != c.snd_.nxt && seg.seq_len() == 0 &&
+         std::uint32_t{seg.window} << c.snd_wscale == c.snd_.wnd;
+}
+
+/// Our FIN is acknowledged: the states that waited for it. False when the connection is gone.
+bool on_fin_acked(core& host, connection& c) {
+  switch (c.state) {
+    case state::fin_wait_1:
+      set_state(host, c, state::fin_wait_2);
+      if (c.closed_by_owner) {
+        c.when.life = host.after_ms(static_cast<std::uint32_t>(c.policy.fin_timeout.count()));
+        schedule(host, c);
+      }
+      return true;
+    case state::closing: enter_time_wait(host, c); return false;
+    case state::last_ack:
+      end_connection(host, c, end_reason::clean, error::none);
+      return false;
+    default: return true;
+  }
+}
+
+/// SYN-RECEIVED of a simultaneous open: the acknowledgement of our SYN.
+bool finish_simultaneous_open(core& host, connection& c, const segment& seg) {
+  if (seg.ack != c.snd_.nxt) {
+    send_reset_for(host, seg);
+    return false;
+  }
+  c.snd_.una = seg.ack;
+  c.snd_.wnd = std::uint32_t{seg.window} << c.snd_wscale;
+  c.snd_.max_wnd = std::max(c.snd_.max_wnd, c.snd_.wnd);
+  c.snd_.wl1 = seg.seq;
+  c.snd_.wl2 = seg.ack;
+  enter_established(host, c);
+  return true;
+}
+
+}  // namespace
+
+bool check_ack(core& host, connection& c, segment& seg) {
+  if (c.state == state::syn_received) return finish_simultaneous_open(host, c, seg);
+  if (!plausible_ack(host, c, seg)) return false;
+  const bool duplicate = is_duplicate(c, seg);
+  update_window(host, c, seg);
+  if (after(seg.ack, c.snd_.una)) {
+    advance_una(host, c, seg);
+    if (c.fin_acked()) return on_fin_acked(host, c);
+  } else if (duplicate) {
+    on_duplicate_ack(host, c);
+  }
+  return true;
+}
+
+}  // namespace runnel::tcp::detail

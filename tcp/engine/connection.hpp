@@ -1,0 +1,212 @@
+#pragma once
+
+#include <cstdint>
+
+#include "index_list.hpp"
+#include "receive_queue.hpp"
+#include "runnel/tcp/engine/error.hpp"
+#include "runnel/tcp/engine/handle.hpp"
+#include "runnel/tcp/engine/policy.hpp"
+#include "runnel/tcp/engine/sequence.hpp"
+#include "runnel/tcp/engine/state.hpp"
+#include "runnel/wire/address.hpp"
+#include "send_queue.hpp"
+#include "timer_wheel.hpp"
+
+namespace runnel::tcp::detail {
+
+/// What names a connection on this host. The local address is its place in the host's table, so
+/// that the compact entries need two bytes for it.
+struct flow_key {
+  net::address remote;
+  std::uint16_t remote_port = 0;
+  std::uint16_t local_port = 0;
+  std::uint16_t local_index = 0;
+
+  friend bool operator==(const flow_key&, const flow_key&) noexcept = default;
+};
+
+/// Send sequence variables (RFC 9293 §3.3.1).
+struct send_variables {
+  sequence una;
+  sequence nxt;
+  sequence wl1;
+  sequence wl2;
+  sequence iss;
+  /// In bytes, scaled already.
+  std::uint32_t wnd = 0;
+  /// The largest window the peer ever offered (RFC 9293 §3.8.6.2.1).
+  std::uint32_t max_wnd = 0;
+};
+
+/// Receive sequence variables (RFC 9293 §3.3.1).
+struct receive_variables {
+  sequence nxt;
+  sequence irs;
+  /// What was last advertised, counted from `wup`: the right edge `wup + wnd` never moves left.
+  std::uint32_t wnd = 0;
+  /// RCV.NXT as the last segment we sent told it (RFC 7323's Last.ACK.sent).
+  sequence wup;
+};
+
+/// How far loss recovery is.
+enum class recovery_state : std::uint8_t {
+  open,
+  /// Three duplicate acknowledgements (RFC 6582).
+  fast_recovery,
+  /// The retransmission timer fired; everything in flight counts as lost (RFC 5681 §3.1).
+  loss,
+};
+
+/// What the retransmission timer waits for; the two exclude each other.
+enum class rtx_timer : std::uint8_t {
+  none,
+  retransmit,
+  /// Zero-window probes (RFC 9293 §3.8.6.1).
+  persist,
+};
+
+/// Retransmission and congestion state (RFC 6298, RFC 5681, RFC 6582). Sizes are bytes, times are
+/// what the name says.
+struct transmission {
+  std::uint32_t srtt_us = 0;
+  std::uint32_t rttvar_us = 0;
+  std::uint32_t rto_ms = 1000;
+  std::uint32_t cwnd = 0;
+  std::uint32_t ssthresh = UINT32_MAX;
+  /// Bytes acknowledged towards the next step of congestion avoidance.
+  std::uint32_t avoidance_acked = 0;
+  /// While recovering: SND.NXT when it began.
+  sequence recover;
+  /// What is to be sent again: from `rtx_nxt` up to `rtx_end`.
+  sequence rtx_nxt;
+  sequence rtx_end;
+  /// The segment whose acknowledgement is timed, and when it left (Karn: never a retransmitted one).
+  sequence timed_end;
+  std::uint64_t timed_at_us = 0;
+  /// When the segment now unanswered was first sent, in ms; for the give-up time.
+  std::uint32_t silent_since_ms = 0;
+  std::uint32_t total_retrans = 0;
+  std::uint8_t retransmits = 0;
+  std::uint8_t duplicate_acks = 0;
+  recovery_state recovery = recovery_state::open;
+  bool timing = false;
+};
+
+/// When to acknowledge (RFC 9293 §3.8.6.3, RFC 5681 §4.2, and Linux's quick acknowledgements).
+struct acknowledging {
+  /// Duplicates owed, one for each out-of-order segment.
+  std::uint8_t duplicates = 0;
+  /// Immediate acknowledgements left before they are delayed.
+  std::uint8_t quick = 16;
+  /// Answers follow requests here, so an acknowledgement may wait for the answer.
+  bool interactive = false;
+  bool due = false;
+  bool delayed = false;
+  /// Delay in force, in ms (Linux: 40 up to 200).
+  std::uint16_t ato_ms = 40;
+  /// The longest segment received, as an estimate of the peer's MSS.
+  std::uint16_t rcv_mss = 536;
+  std::uint32_t last_received_ms = 0;
+};
+
+/// Times of the connection's timers in ms modulo 2^32; 0 is "not armed".
+struct deadlines {
+  std::uint32_t rtx = 0;
+  std::uint32_t delayed_ack = 0;
+  /// FIN-WAIT-2 of a closed connection.
+  std::uint32_t life = 0;
+};
+
+/// One connection that is more than a half-open request and less than TIME-WAIT. Plain data in a
+/// slab; the queues give their blocks back when the core drops it.
+struct connection {
+  /// The look-up chain, or the slab's free list.
+  std::uint32_t next = 0;
+  std::uint32_t generation = 0;
+  /// Its place in the slab.
+  std::uint32_t index = 0;
+  flow_key key;
+  tcp::state state = tcp::state::closed;
+  end_reason ended = end_reason::none;
+  /// Told once by the next `receive` or `send`.
+  tcp::error pending_error = error::none;
+  events reported = events::none;
+
+  bool timestamps = false;
+  bool window_scaled = false;
+  std::uint8_t snd_wscale = 0;
+  std::uint8_t rcv_wscale = 0;
+  std::uint16_t snd_mss = 536;
+  std::uint16_t rcv_mss_offered = 1460;
+
+  /// SYN, or SYN-ACK, is to be sent (again).
+  bool syn_due : 1 = false;
+  /// The application has said FIN.
+  bool fin_queued : 1 = false;
+  bool fin_sent : 1 = false;
+  /// The peer has said FIN and everything before it is here.
+  bool fin_received : 1 = false;
+  /// The owner called `close`: data that arrives now has no reader (RFC 1122 §4.2.2.13).
+  bool closed_by_owner : 1 = false;
+  /// Nobody holds the handle.
+  bool orphan : 1 = false;
+  /// Accepted or connected: someone is there for events.
+  bool owned : 1 = false;
+  bool in_table : 1 = false;
+  bool in_tx : 1 = false;
+  bool in_dirty : 1 = false;
+  bool probe_due : 1 = false;
+  /// `send` took less than it was given: room is to be reported.
+  bool wants_room : 1 = false;
+  /// Someone waits for everything to be acknowledged.
+  bool wants_drained : 1 = false;
+  /// FIN has arrived and belongs at `fin_at`, maybe behind a hole.
+  bool fin_seen : 1 = false;
+  rtx_timer timer = rtx_timer::none;
+
+  send_variables snd_;
+  receive_variables rcv_;
+  sequence fin_at;
+  std::uint32_t ts_recent = 0;
+  std::uint32_t ts_offset = 0;
+
+  send_queue tx;
+  receive_queue rx;
+  reassembly_queue out_of_order;
+
+  acknowledging ack;
+  transmission flow;
+  deadlines when;
+  timer_node node;
+
+  list_links tx_links;
+  list_links dirty_links;
+  /// The accept queue, while a listener's child waits in it.
+  list_links accept_links;
+  std::uint32_t listener = no_index;
+  std::uint32_t last_challenge_ms = 0;
+  /// Bytes that were not acknowledged when the connection ended.
+  std::uint32_t lost_bytes = 0;
+  std::uint64_t token = 0;
+  connection_policy policy;
+
+  bool synchronized() const noexcept {
+    return state >= state::established && state <= state::last_ack;
+  }
+  bool fin_acked() const noexcept { return fin_sent && snd_.una == snd_.nxt && tx.empty(); }
+  std::uint32_t held_bytes() const noexcept { return rx.held_bytes() + out_of_order.held_bytes(); }
+  /// Bytes that left and are not acknowledged; FIN counts.
+  std::uint32_t in_flight() const noexcept { return distance(snd_.una, snd_.nxt); }
+  /// Bytes that never left.
+  std::uint32_t unsent() const noexcept {
+    const std::uint32_t sent = in_flight() - (fin_sent ? 1 : 0);
+    return tx.size() > sent ? tx.size() - sent : 0;
+  }
+};
+
+static_assert(sizeof(connection) <= 512, "a connection's core is to stay small");
+
+using connection_slab = slab<connection, 128>;
+
+}  // namespace runnel::tcp::detail

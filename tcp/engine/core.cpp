@@ -1,0 +1,189 @@
+#include "core.hpp"
+
+#include <stdexcept>
+
+#include "siphash.hpp"
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+std::uint64_t word_at(std::span<const std::uint8_t> bytes) noexcept {
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes.data(), 8);
+  return word;
+}
+
+siphash hash_flow(const std::array<std::uint64_t, 2>& key, const flow_key& flow) noexcept {
+  siphash hash(key);
+  const std::uint64_t ports =
+      std::uint64_t{flow.remote_port} << 32 | std::uint64_t{flow.local_port} << 48;
+  if (flow.remote.is_v4()) {
+    hash.add(ports | flow.remote.to_v4_number());
+  } else {
+    const auto bytes = flow.remote.bytes();
+    hash.add(word_at(bytes)).add(word_at(bytes.subspan(8)));
+    hash.add(ports | flow.remote.scope_id());
+  }
+  return hash.add(flow.local_index);
+}
+
+void require(const std::string& complaint) {
+  if (!complaint.empty()) throw std::invalid_argument(complaint);
+}
+
+}  // namespace
+
+core::core(host_options options)
+    : policy(options.policy),
+      connection_defaults(options.connection),
+      keys(options.keys),
+      addresses(std::move(options.addresses)),
+      mtu(options.mtu),
+      gso_max_bytes(options.gso_max_bytes),
+      checksum_offload_tx(options.checksum_offload_tx),
+      checksum_offload_rx(options.checksum_offload_rx),
+      pool(options.policy.memory_limit) {
+  require(check(policy));
+  require(check(connection_defaults));
+  if (addresses.empty() || addresses.size() > 65535) {
+    throw std::invalid_argument("a host needs 1 to 65535 addresses; it was given " +
+                                std::to_string(addresses.size()));
+  }
+  if (mtu < 576 || mtu > 65535) {
+    throw std::invalid_argument("the MTU must be 576 to 65535 bytes; it is " + std::to_string(mtu));
+  }
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    const net::address& address = addresses[i];
+    if (!address.is_v4() || address.is_any() || address.is_multicast() ||
+        address.is_limited_broadcast()) {
+      throw std::invalid_argument("a host's address must be an IPv4 unicast address; " +
+                                  address.to_string() + " is not");
+    }
+    if (!address_index.emplace(address, static_cast<std::uint16_t>(i)).second) {
+      throw std::invalid_argument("the address " + address.to_string() + " is given twice");
+    }
+  }
+}
+
+core::~core() {
+  for (std::uint32_t i = 0; i < connections.extent(); ++i) {
+    connections[i].tx.clear();
+    connections[i].rx.clear();
+    connections[i].out_of_order.clear();
+  }
+}
+
+void core::set_time(time_point at) noexcept {
+  if (at <= now && now_ms != 0) return;
+  const bool first = now_ms == 0;
+  now = at;
+  now_ms = static_cast<std::uint64_t>(at.time_since_epoch() / std::chrono::milliseconds(1));
+  if (first) wheel.start(now_ms);
+}
+
+std::uint32_t core::after_ms(std::uint32_t delay_ms) const noexcept {
+  const bool on_tick = now.time_since_epoch() % std::chrono::milliseconds(1) == duration::zero();
+  const std::uint32_t at = ms() + delay_ms + (on_tick ? 0 : 1);
+  return at == 0 ? 1 : at;
+}
+
+bool core::take(rate& from, std::uint32_t limit) noexcept {
+  if (limit == 0) return true;
+  const std::uint64_t second = now_ms / 1000;
+  if (from.second != second) from = {second, 0};
+  if (from.used >= limit) return false;
+  ++from.used;
+  return true;
+}
+
+std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
+  return hash_flow(keys.lookup, key).finish();
+}
+
+std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
+  return static_cast<std::uint32_t>(hash_flow(keys.tuple, key).finish());
+}
+
+tcp::sequence core::initial_sequence(const flow_key& key) const noexcept {
+  // RFC 6528: ISN = M + F(tuple, secret), M ticking every 4 µs.
+  const std::uint64_t secret = hash_flow(keys.isn, key).finish();
+  return tcp::sequence(static_cast<std::uint32_t>(secret + now_us() / 4));
+}
+
+std::uint32_t& core::links::next(entry_ref entry) noexcept {
+  switch (entry.kind()) {
+    case entry_kind::connection: return host.connections[entry.index()].next;
+    case entry_kind::half_open_v4: return host.half_opens[entry.index()].next;
+    case entry_kind::time_wait_v4: break;
+  }
+  return host.time_waits[entry.index()].next;
+}
+
+std::uint64_t core::links::hash(entry_ref entry) noexcept {
+  return host.flow_hash(host.key_of(entry));
+}
+
+flow_key core::key_of(entry_ref entry) const noexcept {
+  switch (entry.kind()) {
+    case entry_kind::connection: return connections[entry.index()].key;
+    case entry_kind::half_open_v4: return half_opens[entry.index()].key.expand();
+    case entry_kind::time_wait_v4: break;
+  }
+  return time_waits[entry.index()].key.expand();
+}
+
+entry_ref core::find(const flow_key& key, std::uint64_t hash) const noexcept {
+  for (entry_ref at = table.first(hash); at;) {
+    switch (at.kind()) {
+      case entry_kind::connection: {
+        const connection& c = connections[at.index()];
+        if (c.key == key) return at;
+        at = entry_ref::from(c.next);
+        break;
+      }
+      case entry_kind::half_open_v4: {
+        const half_open_v4& entry = half_opens[at.index()];
+        if (entry.key.matches(key)) return at;
+        at = entry_ref::from(entry.next);
+        break;
+      }
+      case entry_kind::time_wait_v4: {
+        const time_wait_v4& entry = time_waits[at.index()];
+        if (entry.key.matches(key)) return at;
+        at = entry_ref::from(entry.next);
+        break;
+      }
+    }
+  }
+  return {};
+}
+
+int core::local_index(const net::address& address) const noexcept {
+  if (addresses.size() <= 4) {
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      if (addresses[i] == address) return static_cast<int>(i);
+    }
+    return -1;
+  }
+  const auto found = address_index.find(address);
+  return found == address_index.end() ? -1 : found->second;
+}
+
+const connection* core::get(socket_id id) const noexcept {
+  if (id.index >= connections.extent()) return nullptr;
+  const connection& c = connections[id.index];
+  return c.owned && c.generation == id.generation ? &c : nullptr;
+}
+
+connection* core::get(socket_id id) noexcept {
+  return const_cast<connection*>(static_cast<const core*>(this)->get(id));
+}
+
+listener_entry* core::get_listener(socket_id id) noexcept {
+  if (id.index >= listeners.size()) return nullptr;
+  listener_entry& entry = listeners[id.index];
+  return entry.open && entry.generation == id.generation ? &entry : nullptr;
+}
+
+}  // namespace runnel::tcp::detail

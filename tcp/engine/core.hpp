@@ -1,0 +1,306 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "compact.hpp"
+#include "connection.hpp"
+#include "flow_table.hpp"
+#include "ring.hpp"
+#include "runnel/tcp/engine/host.hpp"
+#include "runnel/wire/ip.hpp"
+#include "runnel/wire/tcp.hpp"
+
+namespace runnel::tcp::detail {
+
+namespace flag = wire::tcp_flag;
+
+/// Retransmission times (RFC 6298 with Linux's bounds).
+inline constexpr std::uint32_t rto_initial_ms = 1'000;
+inline constexpr std::uint32_t rto_min_ms = 200;
+inline constexpr std::uint32_t rto_max_ms = 120'000;
+/// The default when a SYN has no MSS option (RFC 9293 §3.7.1).
+inline constexpr std::uint16_t default_mss = 536;
+/// The smallest MSS that is believed: Linux's TCP_MIN_SND_MSS. Below it every byte of payload would
+/// cost a packet.
+inline constexpr std::uint16_t min_mss = 48;
+/// RFC 6928.
+inline constexpr std::uint32_t initial_window_segments = 10;
+/// Answers that may wait for the next `poll_transmit`; more are dropped and their senders retry.
+inline constexpr std::size_t reply_limit = 8192;
+
+/// A segment as the engine sees it: the RFC's SEG variables. The payload is the live part of
+/// `payload`, already cut to `len` bytes.
+struct segment {
+  flow_key key;
+  tcp::sequence seq;
+  tcp::sequence ack;
+  /// As written, not scaled.
+  std::uint16_t window = 0;
+  std::uint8_t flags = 0;
+  std::uint32_t len = 0;
+  const wire::tcp_options* options = nullptr;
+  net::packet payload;
+
+  bool has(std::uint8_t wanted) const noexcept { return (flags & wanted) != 0; }
+  /// What it takes of the sequence space: SYN and FIN count (RFC 9293 §3.4).
+  std::uint32_t seq_len() const noexcept {
+    return len + (has(flag::syn) ? 1U : 0U) + (has(flag::fin) ? 1U : 0U);
+  }
+  tcp::sequence end() const noexcept { return seq + seq_len(); }
+};
+
+/// A segment without payload to be sent outside any connection's own order: SYN-ACK, RST, challenge
+/// ACK.
+struct reply {
+  flow_key key;
+  tcp::sequence seq;
+  tcp::sequence ack;
+  std::uint16_t window = 0;
+  std::uint8_t flags = 0;
+  std::uint8_t ttl = 64;
+  /// 0 for none.
+  std::uint16_t mss = 0;
+  /// Only with `has_window_scale`.
+  std::uint8_t window_scale = 0;
+  bool has_window_scale = false;
+  bool has_timestamp = false;
+  std::uint32_t tsval = 0;
+  std::uint32_t tsecr = 0;
+};
+
+struct listener_entry {
+  bool open = false;
+  /// With an unspecified address or 0.0.0.0 / :: it takes every address of the host.
+  net::endpoint local;
+  listener_policy policy;
+  std::uint32_t generation = 0;
+  std::uint64_t token = 0;
+  index_list<connection_slab, &connection::accept_links> waiting;
+  std::uint32_t waiting_count = 0;
+  std::uint32_t waiting_peak = 0;
+  std::uint32_t half_open_count = 0;
+  bool dirty = false;
+};
+
+/// TIME-WAIT entries of one duration, oldest first.
+struct time_wait_queue {
+  std::uint32_t duration_ms = 0;
+  index_list<time_wait_slab, &time_wait_v4::links> entries;
+};
+
+/// Everything a host is. The functions that work on it are grouped by event, a file each; this is
+/// the list of the state they share.
+struct core {
+  explicit core(host_options options);
+  ~core();
+
+  // ---- configuration
+  stack_policy policy;
+  connection_policy connection_defaults;
+  host_keys keys;
+  std::vector<net::address> addresses;
+  /// Where an address stands in `addresses`, when there are too many to look through.
+  std::unordered_map<net::address, std::uint16_t> address_index;
+  std::uint32_t mtu;
+  std::uint32_t gso_max_bytes;
+  bool checksum_offload_tx;
+  bool checksum_offload_rx;
+
+  // ---- time, as the last call gave it
+  time_point now{};
+  std::uint64_t now_ms = 0;
+  void set_time(time_point at) noexcept;
+  std::uint32_t ms() const noexcept { return static_cast<std::uint32_t>(now_ms); }
+  /// The moment `delay_ms` from now on the tick grid, never early and never 0.
+  std::uint32_t after_ms(std::uint32_t delay_ms) const noexcept;
+  std::uint64_t now_us() const noexcept {
+    return static_cast<std::uint64_t>(now.time_since_epoch().count()) / 1000;
+  }
+
+  // ---- objects
+  net::packet_pool pool;
+  connection_slab connections;
+  half_open_slab half_opens;
+  time_wait_slab time_waits;
+  flow_table table;
+  std::vector<listener_entry> listeners;
+
+  // ---- timers
+  timer_wheel<connection_slab, &connection::node> wheel;
+  /// Half-open entries by number of SYN-ACKs sent: each queue has one time-out.
+  std::array<index_list<half_open_slab, &half_open_v4::links>, 8> synack_queues;
+  std::array<time_wait_queue, 16> time_wait_queues;
+
+  // ---- what is to be done
+  index_list<connection_slab, &connection::tx_links> tx_list;
+  index_list<connection_slab, &connection::dirty_links> dirty_list;
+  std::vector<std::uint32_t> dirty_listeners;
+  ring<reply> replies{reply_limit};
+  ring<net::packet> raw_replies{256};
+
+  // ---- rates
+  struct rate {
+    std::uint64_t second = 0;
+    std::uint32_t used = 0;
+  };
+  rate challenge_rate;
+  rate reject_rate;
+  /// Whether one more of `limit` a second may go.
+  bool take(rate& from, std::uint32_t limit) noexcept;
+
+  tcp::counters count;
+  std::uint32_t port_counter = 0;
+
+  // ---- the packet on its way out
+  alignas(8) std::array<std::byte, 128> scratch;
+  std::array<std::span<const std::byte>, 24> pieces;
+  net::tx_packet transmit;
+  /// A raw reply that is being sent; it lives until the next call.
+  net::packet raw_in_flight;
+
+  // ---- keyed hashes
+  std::uint64_t flow_hash(const flow_key& key) const noexcept;
+  std::uint32_t timestamp_offset(const flow_key& key) const noexcept;
+  tcp::sequence initial_sequence(const flow_key& key) const noexcept;
+
+  // ---- the flow table
+  struct links {
+    core& host;
+    std::uint32_t& next(entry_ref entry) noexcept;
+    std::uint64_t hash(entry_ref entry) noexcept;
+  };
+  flow_key key_of(entry_ref entry) const noexcept;
+  entry_ref find(const flow_key& key, std::uint64_t hash) const noexcept;
+  entry_ref find(const flow_key& key) const noexcept { return find(key, flow_hash(key)); }
+
+  const net::address& local_address(const flow_key& key) const noexcept {
+    return addresses[key.local_index];
+  }
+  /// The place of an address of this host; -1 when it is none.
+  int local_index(const net::address& address) const noexcept;
+
+  connection* get(socket_id id) noexcept;
+  const connection* get(socket_id id) const noexcept;
+  listener_entry* get_listener(socket_id id) noexcept;
+};
+
+// ---- lifetime.cpp: birth and death of connections ---------------------------------------------------
+
+/// A connection in CLOSED with the key in the table; null without memory.
+connection* make_connection(core& host, const flow_key& key, const connection_policy& policy);
+/// Moves between states and keeps TcpCurrEstab right.
+void set_state(core& host, connection& c, state to) noexcept;
+/// Leaves the table, the timers and the transmit list; what was received stays readable.
+void detach_connection(core& host, connection& c) noexcept;
+/// The connection is over for `reason`: detaches it, tells its owner, frees it when nobody owns it.
+void end_connection(core& host, connection& c, end_reason reason, error told) noexcept;
+/// Gives the object back.
+void free_connection(core& host, connection& c) noexcept;
+/// Sets bits for `poll_event`.
+void report(core& host, connection& c, events what) noexcept;
+/// Puts it on the transmit list.
+void want_transmit(core& host, connection& c) noexcept;
+void report_listener(core& host, std::uint32_t listener);
+
+// ---- arrival.cpp, listen.cpp, open.cpp, acknowledge.cpp, text.cpp: segments -----------------------
+
+void on_segment(core& host, segment& seg);
+void on_connection_segment(core& host, connection& c, segment& seg);
+void on_syn_sent_segment(core& host, connection& c, segment& seg);
+void on_half_open_segment(core& host, std::uint32_t index, segment& seg);
+void on_time_wait_segment(core& host, std::uint32_t index, segment& seg);
+/// A segment for no connection: a listener's SYN, or nobody's. `reopened_iss` is the ISN to answer
+/// with when a TIME-WAIT entry made room.
+void on_unknown_segment(core& host, segment& seg, const tcp::sequence* reopened_iss);
+/// Fifth check: acknowledgement and window. False when the segment is to be dropped.
+bool check_ack(core& host, connection& c, segment& seg);
+/// Seventh: the text.
+void take_text(core& host, connection& c, segment& seg);
+/// Eighth: FIN.
+void take_fin(core& host, connection& c, const segment& seg);
+/// Options of a SYN or SYN-ACK into a connection.
+void negotiate(core& host, connection& c, const wire::tcp_options& options);
+void enter_established(core& host, connection& c);
+std::uint16_t own_mss(const core& host, const connection_policy& policy, net::family family);
+std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
+
+// ---- reject.cpp: answers without a connection ----------------------------------------------------
+
+/// RST as RFC 9293 §3.10.7.1 forms it, rate-limited.
+void send_reset_for(core& host, const segment& seg);
+/// RST for a connection of ours (RFC 9293 §3.10.5).
+void send_reset(core& host, const connection& c);
+/// RFC 5961: an ACK that asks the peer to prove itself. Limited for the host and the connection.
+void send_challenge_ack(core& host, connection& c);
+/// An ACK that no burst merges, for an unacceptable segment; limited as Linux does.
+void send_plain_ack(core& host, connection& c, std::uint64_t& skipped);
+reply ack_reply(core& host, const connection& c);
+void send_reply(core& host, const reply& r);
+
+// ---- time_wait.cpp -------------------------------------------------------------------------------
+
+/// Replaces the connection by a TIME-WAIT entry and ends it.
+void enter_time_wait(core& host, connection& c);
+void free_time_wait(core& host, std::uint32_t index);
+void expire_time_waits(core& host);
+
+// ---- half_open.cpp -------------------------------------------------------------------------------
+
+/// Makes an entry for the SYN and answers it; false without memory.
+bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg,
+                    tcp::sequence iss);
+void send_synack(core& host, const half_open_v4& entry);
+void free_half_open(core& host, std::uint32_t index);
+void expire_half_opens(core& host);
+
+// ---- output.cpp, emit.cpp ------------------------------------------------------------------------
+
+/// Fills `host.transmit` with the next segment of `c`; false when it has nothing to say.
+bool build_segment(core& host, connection& c);
+void build_reply(core& host, const reply& r);
+/// The window to offer now; never takes back what was offered.
+std::uint32_t select_window(const connection& c) noexcept;
+
+// ---- timers.cpp ----------------------------------------------------------------------------------
+
+/// Arms the connection's one timer for the earliest of its deadlines.
+void schedule(core& host, connection& c) noexcept;
+void on_connection_timer(core& host, connection& c);
+void arm_retransmit(core& host, connection& c) noexcept;
+void arm_persist(core& host, connection& c) noexcept;
+void stop_rtx_timer(connection& c) noexcept;
+/// Whether unanswered sending since `since_ms` has lasted for `retries` doublings.
+bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retries) noexcept;
+
+// ---- recovery.cpp --------------------------------------------------------------------------------
+
+void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept;
+void start_congestion_control(connection& c) noexcept;
+/// New data was acknowledged.
+void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept;
+void on_duplicate_ack(core& host, connection& c) noexcept;
+void on_retransmission_timeout(connection& c) noexcept;
+
+// ---- ports.cpp -----------------------------------------------------------------------------------
+
+/// A free local port for the flow; 0 when none is left.
+std::uint16_t choose_port(core& host, flow_key key) noexcept;
+listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept;
+
+// ---- ingress.cpp, icmp.cpp ------------------------------------------------------------------------
+
+void on_ip_packet(core& host, net::packet packet);
+
+void on_icmp(core& host, const wire::ip_header& ip, net::packet packet);
+/// Answers a datagram of a protocol or port that nobody serves.
+void reject_datagram(core& host, const wire::ip_header& ip, const net::packet& packet);
+
+/// `a` is due at `now`, both modulo 2^32.
+constexpr bool is_due(std::uint32_t a, std::uint32_t now) noexcept {
+  return static_cast<std::int32_t>(a - now) <= 0;
+}
+
+}  // namespace runnel::tcp::detail

@@ -1,0 +1,97 @@
+#include "emit.hpp"
+
+#include <algorithm>
+
+#include "runnel/wire/checksum.hpp"
+
+// From a segment's meaning to the packet on its way out.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+constexpr std::uint16_t checksum_field_offset = 16;
+
+/// Writes both headers in front of `text_pieces` pieces that stand in `host.pieces` from 1 on.
+void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_header& tcp,
+                  std::size_t text_pieces, std::uint32_t text_bytes, std::uint16_t gso_size) {
+  wire::ip_header ip;
+  ip.source = host.local_address(key);
+  ip.destination = key.remote;
+  ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
+  ip.ttl = ttl;
+  ip.dont_fragment = true;
+  const std::size_t ip_bytes = wire::ip_header_bytes(key.remote.family());
+  const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
+  ip.total_length = static_cast<std::uint32_t>(ip_bytes + tcp_bytes + text_bytes);
+  tcp.source_port = key.local_port;
+  tcp.destination_port = key.remote_port;
+  tcp.checksum = 0;
+  const std::span<std::byte> headers(host.scratch.data(), ip_bytes + tcp_bytes);
+  wire::emit_ip(headers, ip);
+  wire::emit_tcp(headers.subspan(ip_bytes), tcp);
+
+  wire::checksum sum;
+  sum.add_pseudo_header(ip.source, ip.destination, ip.protocol,
+                        static_cast<std::uint32_t>(tcp_bytes) + text_bytes);
+  host.transmit.offload = {};
+  if (host.checksum_offload_tx) {
+    wire::put_tcp_checksum(headers.subspan(ip_bytes), sum.sum());
+    host.transmit.offload.checksum = net::checksum_state::partial;
+    host.transmit.offload.checksum_start = static_cast<std::uint16_t>(ip_bytes);
+    host.transmit.offload.checksum_offset = checksum_field_offset;
+  } else {
+    sum.add(headers.subspan(ip_bytes));
+    for (std::size_t i = 1; i <= text_pieces; ++i) sum.add(host.pieces[i]);
+    wire::put_tcp_checksum(headers.subspan(ip_bytes), sum.value());
+  }
+  if (text_bytes > gso_size) host.transmit.offload.gso_size = gso_size;
+  host.pieces[0] = headers;
+  host.transmit.pieces = std::span(host.pieces).first(1 + text_pieces);
+  host.transmit.size = ip.total_length;
+  ++host.count.out_segs;
+}
+
+}  // namespace
+
+void emit_segment(core& host, connection& c, const outgoing& out) {
+  wire::tcp_header tcp;
+  tcp.seq = out.seq.value();
+  tcp.flags = out.flags;
+  if ((out.flags & flag::ack) != 0) tcp.ack = c.rcv_.nxt.value();
+  const bool syn = (out.flags & flag::syn) != 0;
+  tcp.window = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(syn ? out.window : out.window >> c.rcv_wscale, 65535));
+  if (syn) {
+    const bool answers = c.state == state::syn_received;
+    tcp.options.mss = own_mss(host, c.policy, c.key.remote.family());
+    if (answers ? c.window_scaled : host.policy.window_scaling) {
+      tcp.options.window_scale = window_scale_for(c.policy.receive_buffer);
+    }
+  }
+  const bool offers_timestamps = out.flags == flag::syn && host.policy.timestamps;
+  if (c.timestamps || offers_timestamps) {
+    tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
+  }
+  std::size_t text_pieces = 0;
+  if (out.length > 0) {
+    std::uint32_t covered = 0;
+    text_pieces = c.tx.gather(distance(c.snd_.una, out.seq), out.length,
+                              std::span(host.pieces).subspan(1), covered);
+  }
+  emit_headers(host, c.key, c.policy.ttl, tcp, text_pieces, out.length, c.snd_mss);
+}
+
+void build_reply(core& host, const reply& r) {
+  wire::tcp_header tcp;
+  tcp.seq = r.seq.value();
+  tcp.ack = r.ack.value();
+  tcp.flags = r.flags;
+  tcp.window = r.window;
+  if (r.mss != 0) tcp.options.mss = r.mss;
+  if (r.has_window_scale) tcp.options.window_scale = r.window_scale;
+  if (r.has_timestamp) tcp.options.timestamp = wire::tcp_timestamp{r.tsval, r.tsecr};
+  emit_headers(host, r.key, r.ttl, tcp, 0, 0, UINT16_MAX);
+}
+
+}  // namespace runnel::tcp::detail

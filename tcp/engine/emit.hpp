@@ -1,0 +1,19 @@
+#pragma once
+
+#include "core.hpp"
+
+namespace runnel::tcp::detail {
+
+/// A segment of a connection as it is to look on the wire.
+struct outgoing {
+  tcp::sequence seq;
+  std::uint32_t length = 0;
+  std::uint8_t flags = 0;
+  /// Not scaled yet.
+  std::uint32_t window = 0;
+};
+
+/// Writes the headers into the scratch and points `host.transmit` at them and at the text.
+void emit_segment(core& host, connection& c, const outgoing& out);
+
+}  // namespace runnel::tcp::detail

@@ -1,0 +1,224 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// Half-open entries: connection requests between their SYN and the third segment. Linux keeps the
+// same state in its request sockets; the reactions below are the ones it was seen to have.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+constexpr std::uint32_t synack_timeout_ms(unsigned retries) noexcept {
+  return std::min(rto_initial_ms << retries, rto_max_ms);
+}
+
+unsigned queue_of(const half_open_v4& entry, std::size_t queues) noexcept {
+  return std::min<unsigned>(entry.retries, static_cast<unsigned>(queues) - 1);
+}
+
+listener_entry* listener_of(core& host, const half_open_v4& entry) noexcept {
+  listener_entry& listener = host.listeners[entry.listener];
+  return listener.open && listener.generation == entry.listener_generation ? &listener : nullptr;
+}
+
+/// The window that a SYN-ACK offers; unscaled, so at most 65,535.
+std::uint16_t first_window(const connection_policy& policy) noexcept {
+  return static_cast<std::uint16_t>(std::min<std::uint32_t>(policy.receive_buffer / 2, 65535));
+}
+
+/// What the third segment turns the entry into: a connection that waits in the accept queue.
+connection* promote(core& host, std::uint32_t index, listener_entry& listener,
+                    const segment& seg) {
+  const half_open_v4 entry = host.half_opens[index];
+  connection* c = make_connection(host, seg.key, listener.policy.connection);
+  if (c == nullptr) return nullptr;
+  c->rcv_.irs = entry.irs;
+  c->rcv_.nxt = entry.irs + 1;
+  c->rcv_.wup = c->rcv_.nxt;
+  c->rcv_.wnd = first_window(c->policy);
+  c->snd_.iss = entry.iss;
+  c->snd_.una = entry.iss + 1;
+  c->snd_.nxt = c->snd_.una;
+  wire::tcp_options options;
+  options.mss = entry.peer_mss();
+  if (entry.timestamps) options.timestamp = wire::tcp_timestamp{entry.ts_recent, 0};
+  if (entry.window_scaled) options.window_scale = entry.snd_wscale;
+  negotiate(host, *c, options);
+  c->snd_.wnd = std::uint32_t{seg.window} << c->snd_wscale;
+  c->snd_.max_wnd = std::max<std::uint32_t>(c->snd_.wnd, entry.snd_wnd);
+  c->snd_.wl1 = seg.seq;
+  c->snd_.wl2 = seg.ack;
+  if (entry.retries == 0) sample_rtt(*c, std::max(host.ms() - entry.sent_ms, 1U) * 1000);
+  c->listener = entry.listener;
+  c->in_table = true;
+  host.table.replace(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
+                     entry_ref(entry_kind::connection, c->index), host.flow_hash(seg.key));
+  host.synack_queues[queue_of(entry, host.synack_queues.size())].remove(host.half_opens, index);
+  host.half_opens.release(index);
+  --listener.half_open_count;
+  listener.waiting.push_back(host.connections, c->index);
+  listener.waiting_peak = std::max(listener.waiting_peak, ++listener.waiting_count);
+  report_listener(host, c->listener);
+  enter_established(host, *c);
+  return c;
+}
+
+void drop_half_open(core& host, std::uint32_t index) noexcept {
+  half_open_v4& entry = host.half_opens[index];
+  host.table.remove(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
+                    host.flow_hash(entry.key.expand()));
+  free_half_open(host, index);
+}
+
+bool matches_sequence(const half_open_v4& entry, const connection_policy& policy,
+                      const segment& seg) noexcept {
+  const sequence expected = entry.irs + 1;
+  return in_window(seg.seq, expected, std::max<std::uint32_t>(first_window(policy), 1));
+}
+
+/// A segment with SYN for an entry that exists.
+void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& listener,
+                     const segment& seg) {
+  half_open_v4& entry = host.half_opens[index];
+  if (seg.seq == entry.irs) {
+    if (seg.options->timestamp && entry.timestamps) entry.ts_recent = seg.options->timestamp->value;
+    send_synack(host, entry);
+    return;
+  }
+  if (!matches_sequence(entry, listener.policy.connection, seg)) {
+    send_synack(host, entry);
+    return;
+  }
+  ++host.count.attempt_fails;
+  send_reset_for(host, seg);
+  drop_half_open(host, index);
+}
+
+}  // namespace
+
+void send_synack(core& host, const half_open_v4& entry) {
+  const listener_entry& listener = host.listeners[entry.listener];
+  const connection_policy& policy = listener.policy.connection;
+  reply r;
+  r.key = entry.key.expand();
+  r.seq = entry.iss;
+  r.ack = entry.irs + 1;
+  r.flags = flag::syn | flag::ack;
+  r.window = first_window(policy);
+  r.ttl = policy.ttl;
+  r.mss = own_mss(host, policy, r.key.remote.family());
+  if (entry.window_scaled) {
+    r.has_window_scale = true;
+    r.window_scale = entry.rcv_wscale;
+  }
+  if (entry.timestamps) {
+    r.has_timestamp = true;
+    r.tsval = host.ms() + host.timestamp_offset(r.key);
+    r.tsecr = entry.ts_recent;
+  }
+  send_reply(host, r);
+}
+
+void free_half_open(core& host, std::uint32_t index) noexcept {
+  half_open_v4& entry = host.half_opens[index];
+  if (listener_entry* listener = listener_of(host, entry)) --listener->half_open_count;
+  host.synack_queues[queue_of(entry, host.synack_queues.size())].remove(host.half_opens, index);
+  host.half_opens.release(index);
+}
+
+/// An entry for the SYN and its first SYN-ACK; null without memory.
+bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg, sequence iss) {
+  listener_entry& listener = host.listeners[listener_index];
+  const std::uint32_t index = host.half_opens.allocate();
+  if (index == no_index) return false;
+  half_open_v4& entry = host.half_opens[index];
+  entry = half_open_v4();
+  entry.key = key_v4::from(seg.key);
+  const wire::tcp_options& options = *seg.options;
+  entry.key.room16 = std::max(options.mss.value_or(default_mss), min_mss);
+  entry.irs = seg.seq;
+  entry.iss = iss;
+  entry.listener = listener_index;
+  entry.listener_generation = listener.generation;
+  entry.sent_ms = host.ms();
+  entry.snd_wnd = seg.window;
+  entry.timestamps = host.policy.timestamps && options.timestamp.has_value();
+  if (entry.timestamps) entry.ts_recent = options.timestamp->value;
+  entry.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
+  if (entry.window_scaled) {
+    entry.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14) & 15;
+    entry.rcv_wscale = window_scale_for(listener.policy.connection.receive_buffer) & 15;
+  }
+  entry.deadline_ms = host.after_ms(synack_timeout_ms(0));
+  host.synack_queues[0].push_back(host.half_opens, index);
+  host.table.insert(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
+                    host.flow_hash(seg.key));
+  ++listener.half_open_count;
+  send_synack(host, entry);
+  return true;
+}
+
+void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
+  half_open_v4& entry = host.half_opens[index];
+  listener_entry* listener = listener_of(host, entry);
+  if (listener == nullptr) {
+    // The listener was closed since: the request is as unknown as any other.
+    drop_half_open(host, index);
+    return on_unknown_segment(host, seg, nullptr);
+  }
+  if (seg.has(flag::rst)) {
+    if (seg.seq != entry.irs + 1) return;
+    ++host.count.attempt_fails;
+    return drop_half_open(host, index);
+  }
+  if (seg.has(flag::syn)) return on_repeated_syn(host, index, *listener, seg);
+  if (!seg.has(flag::ack)) return;
+  if (seg.ack != entry.iss + 1) return send_reset_for(host, seg);
+  if (!matches_sequence(entry, listener->policy.connection, seg)) return send_synack(host, entry);
+  if (entry.timestamps && seg.options->timestamp) {
+    if (static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0) {
+      ++host.count.paws_estab;
+      return send_synack(host, entry);
+    }
+    if (seg.seq == entry.irs + 1) entry.ts_recent = seg.options->timestamp->value;
+  }
+  // Linux lets one more in than the backlog says.
+  if (listener->waiting_count > std::min(listener->policy.backlog, host.policy.somaxconn)) {
+    ++host.count.listen_overflows;
+    ++host.count.listen_drops;
+    entry.acknowledged = true;
+    return;
+  }
+  connection* c = promote(host, index, *listener, seg);
+  if (c == nullptr) {
+    ++host.count.listen_drops;
+    return;
+  }
+  if (seg.len > 0 || seg.has(flag::fin)) on_connection_segment(host, *c, seg);
+}
+
+void expire_half_opens(core& host) {
+  for (auto& queue : host.synack_queues) {
+    while (!queue.empty()) {
+      const std::uint32_t index = queue.front();
+      half_open_v4& entry = host.half_opens[index];
+      if (!is_due(entry.deadline_ms, host.ms())) break;
+      const listener_entry* listener = listener_of(host, entry);
+      if (listener == nullptr || entry.retries >= listener->policy.synack_retries) {
+        if (listener != nullptr) ++host.count.attempt_fails;
+        drop_half_open(host, index);
+        continue;
+      }
+      queue.remove(host.half_opens, index);
+      ++entry.retries;
+      const unsigned level = queue_of(entry, host.synack_queues.size());
+      entry.deadline_ms = host.after_ms(synack_timeout_ms(level));
+      host.synack_queues[level].push_back(host.half_opens, index);
+      ++host.count.retrans_segs;
+      send_synack(host, entry);
+    }
+  }
+}
+
+}  // namespace runnel::tcp::detail

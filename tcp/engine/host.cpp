@@ -1,0 +1,226 @@
+#include "runnel/tcp/engine/host.hpp"
+
+#include <algorithm>
+
+#include "core.hpp"
+
+// The public face: what arrives, what to do next, listeners and opening. Commands on open
+// connections are in commands.cpp, questions in inspect.cpp.
+
+namespace runnel::tcp {
+
+using namespace detail;
+
+host::host(host_options options) : core_(std::make_unique<core>(std::move(options))) {}
+host::host(host&&) noexcept = default;
+host& host::operator=(host&&) noexcept = default;
+host::~host() = default;
+
+void host::on_packet(net::packet packet, time_point now) {
+  core_->set_time(now);
+  on_ip_packet(*core_, std::move(packet));
+}
+
+void host::on_timeout(time_point now) {
+  core& self = *core_;
+  self.set_time(now);
+  self.wheel.advance(self.connections, self.now_ms, [&](std::uint32_t index) {
+    on_connection_timer(self, self.connections[index]);
+  });
+  expire_half_opens(self);
+  expire_time_waits(self);
+}
+
+const net::tx_packet* host::poll_transmit(time_point now) {
+  core& self = *core_;
+  self.set_time(now);
+  self.raw_in_flight = {};
+  if (!self.raw_replies.empty()) {
+    self.raw_in_flight = self.raw_replies.pop();
+    self.pieces[0] = self.raw_in_flight.bytes();
+    self.transmit.pieces = std::span(self.pieces).first(1);
+    self.transmit.size = static_cast<std::uint32_t>(self.raw_in_flight.size());
+    self.transmit.offload = {};
+    return &self.transmit;
+  }
+  if (!self.replies.empty()) {
+    build_reply(self, self.replies.pop());
+    return &self.transmit;
+  }
+  while (!self.tx_list.empty()) {
+    connection& c = self.connections[self.tx_list.pop_front(self.connections)];
+    c.in_tx = false;
+    if (build_segment(self, c)) {
+      // Its turn comes again behind the others.
+      want_transmit(self, c);
+      return &self.transmit;
+    }
+  }
+  return nullptr;
+}
+
+time_point host::poll_timeout() const noexcept {
+  const core& self = *core_;
+  std::uint64_t at = self.wheel.next();
+  const auto consider = [&](std::uint32_t deadline_ms) {
+    const auto ahead = static_cast<std::int32_t>(deadline_ms - self.ms());
+    at = std::min(at, self.now_ms + static_cast<std::uint64_t>(std::max(ahead, 0)));
+  };
+  for (const auto& queue : self.synack_queues) {
+    if (!queue.empty()) consider(self.half_opens[queue.front()].deadline_ms);
+  }
+  for (const auto& queue : self.time_wait_queues) {
+    if (!queue.entries.empty()) consider(self.time_waits[queue.entries.front()].deadline_ms);
+  }
+  if (at == UINT64_MAX) return time_point::max();
+  return time_point(std::chrono::milliseconds(static_cast<std::int64_t>(at)));
+}
+
+bool host::poll_event(event& out) noexcept {
+  core& self = *core_;
+  while (!self.dirty_listeners.empty()) {
+    const std::uint32_t index = self.dirty_listeners.back();
+    self.dirty_listeners.pop_back();
+    listener_entry& listener = self.listeners[index];
+    listener.dirty = false;
+    if (!listener.open || listener.waiting_count == 0) continue;
+    out = {listener.token, {index, listener.generation}, events::acceptable};
+    return true;
+  }
+  const std::uint32_t index = self.dirty_list.pop_front(self.connections);
+  if (index == no_index) return false;
+  connection& c = self.connections[index];
+  c.in_dirty = false;
+  out = {c.token, {index, c.generation}, c.reported};
+  c.reported = events::none;
+  return true;
+}
+
+outcome<socket_id> host::listen(net::endpoint local, const listener_policy& policy,
+                                std::uint64_t token) {
+  core& self = *core_;
+  if (!check(policy).empty()) return {{}, error::invalid_argument};
+  const net::address& address = local.address;
+  const bool any = address.family() == net::family::unspecified || address.is_any();
+  if (!any && self.local_index(address) < 0) return {{}, error::address_not_available};
+  const auto taken = [&](std::uint16_t port) {
+    return std::any_of(self.listeners.begin(), self.listeners.end(), [&](const auto& other) {
+      return other.open && other.local.port == port && other.local.address == address;
+    });
+  };
+  if (local.port == 0) {
+    std::uint32_t port = self.policy.local_port_first;
+    while (port <= self.policy.local_port_last && taken(static_cast<std::uint16_t>(port))) ++port;
+    if (port > self.policy.local_port_last) return {{}, error::address_not_available};
+    local.port = static_cast<std::uint16_t>(port);
+  } else if (taken(local.port)) {
+    return {{}, error::address_in_use};
+  }
+  const auto free = std::find_if(self.listeners.begin(), self.listeners.end(),
+                                 [](const listener_entry& entry) { return !entry.open; });
+  if (free == self.listeners.end()) self.listeners.emplace_back();
+  auto& entry = free == self.listeners.end() ? self.listeners.back() : *free;
+  const auto index = static_cast<std::uint32_t>(&entry - self.listeners.data());
+  const std::uint32_t generation = entry.generation + 1;
+  entry = listener_entry();
+  entry.open = true;
+  entry.local = local;
+  entry.policy = policy;
+  entry.generation = generation;
+  entry.token = token;
+  return {{index, generation}, error::none};
+}
+
+outcome<socket_id> host::accept(socket_id listener, std::uint64_t token) {
+  core& self = *core_;
+  listener_entry* entry = self.get_listener(listener);
+  if (entry == nullptr) return {{}, error::bad_handle};
+  const std::uint32_t index = entry->waiting.pop_front(self.connections);
+  if (index == no_index) return {{}, error::would_block};
+  --entry->waiting_count;
+  connection& c = self.connections[index];
+  c.listener = no_index;
+  c.owned = true;
+  c.token = token;
+  return {{index, c.generation}, error::none};
+}
+
+error host::set_backlog(socket_id listener, std::uint32_t backlog) {
+  listener_entry* entry = core_->get_listener(listener);
+  if (entry == nullptr) return error::bad_handle;
+  entry->policy.backlog = backlog;
+  return error::none;
+}
+
+error host::close_listener(socket_id listener, time_point now) {
+  core& self = *core_;
+  self.set_time(now);
+  listener_entry* entry = self.get_listener(listener);
+  if (entry == nullptr) return error::bad_handle;
+  // Half-open entries find their listener gone when they are next looked at.
+  entry->open = false;
+  for (;;) {
+    const std::uint32_t index = entry->waiting.pop_front(self.connections);
+    if (index == no_index) break;
+    connection& c = self.connections[index];
+    c.listener = no_index;
+    if (c.state == state::closed) {
+      free_connection(self, c);
+    } else {
+      send_reset(self, c);
+      end_connection(self, c, end_reason::aborted, error::connection_aborted);
+    }
+  }
+  entry->waiting_count = 0;
+  return error::none;
+}
+
+outcome<socket_id> host::connect(net::endpoint remote, const connect_options& options,
+                                 std::uint64_t token, time_point now) {
+  core& self = *core_;
+  self.set_time(now);
+  if (!check(options.policy).empty() || remote.port == 0 || remote.address.is_any() ||
+      remote.address.is_multicast() || remote.address.is_limited_broadcast()) {
+    return {{}, error::invalid_argument};
+  }
+  flow_key key{remote.address, remote.port, options.local.port, 0};
+  const net::address& from = options.local.address;
+  if (from.family() == net::family::unspecified || from.is_any()) {
+    const auto mine = std::find_if(self.addresses.begin(), self.addresses.end(), [&](const auto& a) {
+      return a.family() == remote.address.family();
+    });
+    if (mine == self.addresses.end()) return {{}, error::family_not_supported};
+    key.local_index = static_cast<std::uint16_t>(mine - self.addresses.begin());
+  } else {
+    const int index = self.local_index(from);
+    if (index < 0) return {{}, error::address_not_available};
+    key.local_index = static_cast<std::uint16_t>(index);
+  }
+  if (key.local_port == 0) {
+    key.local_port = choose_port(self, key);
+    if (key.local_port == 0) return {{}, error::address_not_available};
+  } else if (self.find(key)) {
+    return {{}, error::address_in_use};
+  }
+  connection* c = make_connection(self, key, options.policy);
+  if (c == nullptr) return {{}, error::no_buffer_space};
+  c->owned = true;
+  c->token = token;
+  c->in_table = true;
+  self.table.insert(core::links{self}, entry_ref(entry_kind::connection, c->index),
+                    self.flow_hash(key));
+  c->snd_.iss = self.initial_sequence(key);
+  c->snd_.una = c->snd_.iss;
+  c->snd_.nxt = c->snd_.iss;
+  c->timestamps = self.policy.timestamps;
+  set_state(self, *c, state::syn_sent);
+  c->syn_due = true;
+  c->timer = rtx_timer::retransmit;
+  c->when.rtx = self.after_ms(rto_initial_ms);
+  schedule(self, *c);
+  want_transmit(self, *c);
+  ++self.count.active_opens;
+  return {{c->index, c->generation}, error::none};
+}
+
+}  // namespace runnel::tcp

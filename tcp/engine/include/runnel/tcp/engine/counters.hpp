@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+// Every counter once: the member and the name that nstat prints for it on Linux. Names that Linux
+// does not have start with "Runnel".
+#define RUNNEL_TCP_COUNTERS(X)                         \
+  X(in_segs, "TcpInSegs")                              \
+  X(out_segs, "TcpOutSegs")                            \
+  X(retrans_segs, "TcpRetransSegs")                    \
+  X(in_errs, "TcpInErrs")                              \
+  X(in_csum_errors, "TcpInCsumErrors")                 \
+  X(out_rsts, "TcpOutRsts")                            \
+  X(active_opens, "TcpActiveOpens")                    \
+  X(passive_opens, "TcpPassiveOpens")                  \
+  X(attempt_fails, "TcpAttemptFails")                  \
+  X(estab_resets, "TcpEstabResets")                    \
+  X(curr_estab, "TcpCurrEstab")                        \
+  X(listen_overflows, "TcpExtListenOverflows")         \
+  X(listen_drops, "TcpExtListenDrops")                 \
+  X(req_q_full_drop, "TcpExtTCPReqQFullDrop")          \
+  X(time_waited, "TcpExtTW")                           \
+  X(time_wait_overflow, "TcpExtTCPTimeWaitOverflow")   \
+  X(paws_active, "TcpExtPAWSActive")                   \
+  X(paws_estab, "TcpExtPAWSEstab")                     \
+  X(delayed_acks, "TcpExtDelayedACKs")                 \
+  X(timeouts, "TcpExtTCPTimeouts")                     \
+  X(syn_retrans, "TcpExtTCPSynRetrans")                \
+  X(fast_retrans, "TcpExtTCPFastRetrans")              \
+  X(abort_on_data, "TcpExtTCPAbortOnData")             \
+  X(abort_on_close, "TcpExtTCPAbortOnClose")           \
+  X(abort_on_memory, "TcpExtTCPAbortOnMemory")         \
+  X(abort_on_timeout, "TcpExtTCPAbortOnTimeout")       \
+  X(challenge_ack, "TcpExtTCPChallengeACK")            \
+  X(syn_challenge, "TcpExtTCPSYNChallenge")            \
+  X(ack_skipped_seq, "TcpExtTCPACKSkippedSeq")         \
+  X(ack_skipped_challenge, "TcpExtTCPACKSkippedChallenge") \
+  X(ack_skipped_paws, "TcpExtTCPACKSkippedPAWS")       \
+  X(ack_skipped_time_wait, "TcpExtTCPACKSkippedTimeWait") \
+  X(ofo_queue, "TcpExtTCPOFOQueue")                    \
+  X(ofo_drop, "TcpExtTCPOFODrop")                      \
+  X(rcv_q_drop, "TcpExtTCPRcvQDrop")                   \
+  X(rcv_collapsed, "TcpExtTCPRcvCollapsed")            \
+  X(zero_window_adv, "TcpExtTCPToZeroWindowAdv")       \
+  X(zero_window_drop, "TcpExtTCPZeroWindowDrop")       \
+  X(win_probe, "TcpExtTCPWinProbe")                    \
+  X(time_wait_reopened, "RunnelTimeWaitReopened")      \
+  X(reject_limited, "RunnelRejectLimited")             \
+  X(ip_in_receives, "IpInReceives")                    \
+  X(ip_in_hdr_errors, "IpInHdrErrors")                 \
+  X(ip_in_addr_errors, "IpInAddrErrors")               \
+  X(ip_in_discards, "IpInDiscards")                    \
+  X(ip_fragments_dropped, "RunnelIpFragmentsDropped")  \
+  X(icmp_in_echos, "IcmpInEchos")                      \
+  X(icmp_out_echo_reps, "IcmpOutEchoReps")             \
+  X(icmp_out_dest_unreachs, "IcmpOutDestUnreachs")
+
+namespace runnel::tcp {
+
+/// What the host has counted since it was made, with Linux's meanings. `curr_estab` alone goes up
+/// and down.
+struct counters {
+#define X(member, name) std::uint64_t member = 0;
+  RUNNEL_TCP_COUNTERS(X)
+#undef X
+
+  /// Calls `visit(std::string_view name, std::uint64_t value)` for each, in a fixed order.
+  template <class Visitor>
+  void for_each(Visitor&& visit) const {
+#define X(member, name) visit(std::string_view(name), member);
+    RUNNEL_TCP_COUNTERS(X)
+#undef X
+  }
+};
+
+}  // namespace runnel::tcp

@@ -1,0 +1,170 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runnel/tcp/engine/counters.hpp"
+#include "runnel/tcp/engine/error.hpp"
+#include "runnel/tcp/engine/handle.hpp"
+#include "runnel/tcp/engine/policy.hpp"
+#include "runnel/tcp/engine/snapshot.hpp"
+#include "runnel/wire/address.hpp"
+#include "runnel/wire/packet.hpp"
+#include "runnel/wire/time.hpp"
+
+namespace runnel::tcp {
+
+namespace detail {
+struct core;
+}
+
+/// Secrets that an outsider must not guess, one for each use. Fill them from the system's random
+/// source; a fixed value is for reproducible tests only. Nothing reads them back.
+struct host_keys {
+  /// Places tuples in the look-up table.
+  std::array<std::uint64_t, 2> lookup{};
+  /// Initial sequence numbers (RFC 6528).
+  std::array<std::uint64_t, 2> isn{};
+  /// Timestamp offsets (RFC 7323 §7.1) and local ports (RFC 6056).
+  std::array<std::uint64_t, 2> tuple{};
+};
+
+/// What a host is made of.
+struct host_options {
+  /// The addresses it answers for; 1 to 65,535.
+  std::vector<net::address> addresses;
+  stack_policy policy;
+  /// What `connect` and `listen` start from.
+  connection_policy connection;
+  host_keys keys;
+  /// The link's largest IP packet.
+  std::uint32_t mtu = 1500;
+  /// The link completes checksums: leave them `checksum_state::partial`.
+  bool checksum_offload_tx = false;
+  /// Believe the offload facts of received packets. Only for links whose other end is this
+  /// machine's kernel or this process.
+  bool checksum_offload_rx = false;
+  /// The most payload bytes that the link cuts into segments itself; 0 when it cannot.
+  std::uint32_t gso_max_bytes = 0;
+};
+
+/// What `connect` may be told besides where to.
+struct connect_options {
+  /// Local address and port; without an address the host chooses one of the family, with port 0 it
+  /// chooses a free port (RFC 6056).
+  net::endpoint local;
+  connection_policy policy;
+};
+
+/// How `close` ends a connection.
+enum class close_mode : std::uint8_t {
+  /// FIN behind what is queued. With unread bytes it is RST instead (RFC 2525 §2.17).
+  graceful,
+  /// RST now; everything queued is discarded (SO_LINGER with time 0).
+  abort,
+};
+
+/// One TCP/IP host as a pure object: no system call, no clock, no thread, no random source of its
+/// own. The same inputs give the same bytes, on every run.
+///
+/// There are four kinds of methods.
+/// - getters: `snapshot`, `counters`, `readable_bytes`, ...
+/// - `on_*`: what arrived. `on_packet` for each packet, `on_timeout` when `poll_timeout` has passed.
+/// - commands: `listen`, `connect`, `send`, ...; none blocks; each says what it took or why not.
+/// - `poll_*`: what to do next. After any `on_*` or command, call `poll_event` until it gives
+///   nothing, then `poll_transmit` until it gives nothing, then ask `poll_timeout` when to come back.
+///   Feeding a burst of packets before the polls is what merges acknowledgements and lets an answer
+///   carry them.
+///
+/// `now` must never go back. One thread at a time. Handles stay valid until `release` (connections)
+/// or `close_listener`.
+class host {
+ public:
+  /// Throws `std::invalid_argument` with one sentence when an address or a policy value is bad.
+  explicit host(host_options options);
+  host(host&&) noexcept;
+  host& operator=(host&&) noexcept;
+  ~host();
+
+  // ---- what arrived -------------------------------------------------------------------------
+
+  /// Takes one IP packet. Its buffer is given back at once, or kept while its payload is unread.
+  void on_packet(net::packet packet, time_point now);
+  /// Runs every timer that is due.
+  void on_timeout(time_point now);
+
+  // ---- what to do next ----------------------------------------------------------------------
+
+  /// The next packet to send; null when there is none. Valid until the next call of any method.
+  /// Connections with something to say take turns, a packet each.
+  const net::tx_packet* poll_transmit(time_point now);
+  /// When `on_timeout` must be called next; `time_point::max()` when no timer is armed. It may be
+  /// early (then nothing fires), never late.
+  time_point poll_timeout() const noexcept;
+  /// The next report; false when there is none. A socket is reported once however much happened.
+  bool poll_event(event& out) noexcept;
+
+  // ---- commands: listeners ------------------------------------------------------------------
+
+  /// Opens a listener; `local.address` may be `address::any`. Port 0 takes a free one.
+  outcome<socket_id> listen(net::endpoint local, const listener_policy& policy,
+                            std::uint64_t token);
+  /// Takes the connection that has waited longest; `error::would_block` when none waits. Events
+  /// that happened before are not reported again: look at `readiness`.
+  outcome<socket_id> accept(socket_id listener, std::uint64_t token);
+  /// Changes the backlog; it holds at once (listen(2) again).
+  error set_backlog(socket_id listener, std::uint32_t backlog);
+  /// Closes it: waiting connections are reset, half-open entries are forgotten.
+  error close_listener(socket_id listener, time_point now);
+
+  // ---- commands: connections ----------------------------------------------------------------
+
+  /// Sends SYN. `events::connected` or `events::closed` follows.
+  outcome<socket_id> connect(net::endpoint remote, const connect_options& options,
+                             std::uint64_t token, time_point now);
+  /// Copies bytes into the send queue, as many as there is room for. `error::would_block` when
+  /// there is none.
+  outcome<std::size_t> send(socket_id connection, std::span<const std::byte> bytes, time_point now);
+  /// Copies received bytes out. Success with 0 is the end of the stream.
+  outcome<std::size_t> receive(socket_id connection, std::span<std::byte> into, time_point now);
+  /// Sends FIN behind what is queued (shutdown(2) with SHUT_WR).
+  error shutdown(socket_id connection, time_point now);
+  /// Starts the end; the handle stays valid and `events::closed` tells when it is over.
+  error close(socket_id connection, close_mode mode, time_point now);
+  /// Gives the handle back. A connection that is not yet over goes on alone: closed gracefully if
+  /// it was not closed before.
+  void release(socket_id connection, time_point now);
+  /// Sends small segments at once from now on (TCP_NODELAY).
+  error set_nodelay(socket_id connection, bool on);
+  /// Whether everything sent, and FIN where it was said, is acknowledged or the connection is over.
+  /// When not, `events::drained` or `events::closed` will tell.
+  bool drained(socket_id connection);
+  /// Changes what later events of this socket carry.
+  error set_token(socket_id socket, std::uint64_t token);
+
+  // ---- getters ------------------------------------------------------------------------------
+
+  /// What poll(2) would say now.
+  events readiness(socket_id connection) const noexcept;
+  /// The pending error, as the next `receive` or `send` would tell it.
+  error pending_error(socket_id connection) const noexcept;
+  outcome<tcp::snapshot> snapshot(socket_id connection) const;
+  outcome<listener_snapshot> listener(socket_id listener) const;
+  /// Every connection, half-open and TIME-WAIT ones too. Walks them all: for people, not for code.
+  void for_each_connection(const std::function<void(const tcp::snapshot&)>& visit) const;
+  void for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const;
+  const tcp::counters& counters() const noexcept;
+  memory_table memory() const noexcept;
+  const stack_policy& policy() const noexcept;
+  std::span<const net::address> addresses() const noexcept;
+
+ private:
+  std::unique_ptr<detail::core> core_;
+};
+
+}  // namespace runnel::tcp

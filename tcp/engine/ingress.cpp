@@ -1,0 +1,80 @@
+#include "core.hpp"
+
+// From a packet to a segment: everything that is checked before TCP sees it.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// Sources that no answer may be sent to (RFC 1122 §3.2.1.3), and our own address, which only a
+/// LAND attack uses on a link.
+bool bad_source(const core& host, const net::address& source) noexcept {
+  return source.is_any() || source.is_multicast() || source.is_limited_broadcast() ||
+         source.is_loopback() || host.local_index(source) >= 0;
+}
+
+bool checksum_good(const core& host, const wire::ip_header& ip, const net::packet& packet,
+                   std::span<const std::byte> text) noexcept {
+  if (host.checksum_offload_rx &&
+      packet->offload.checksum != net::checksum_state::unverified) {
+    return true;
+  }
+  return wire::tcp_checksum_intact(ip.source, ip.destination, text);
+}
+
+void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, net::packet packet) {
+  ++host.count.in_segs;
+  const std::span<const std::byte> bytes = ip.payload(packet.bytes());
+  const auto header = wire::parse_tcp(bytes);
+  if (!header) {
+    ++host.count.in_errs;
+    return;
+  }
+  if (!checksum_good(host, ip, packet, bytes)) {
+    ++host.count.in_csum_errors;
+    ++host.count.in_errs;
+    return;
+  }
+  segment seg;
+  seg.key = {ip.source, header->source_port, header->destination_port, local_index};
+  seg.seq = sequence(header->seq);
+  seg.ack = sequence(header->ack);
+  seg.window = header->window;
+  seg.flags = header->flags;
+  seg.len = static_cast<std::uint32_t>(bytes.size()) - header->header_bytes;
+  seg.options = &header->options;
+  const std::uint32_t skip = std::uint32_t{ip.header_bytes} + header->header_bytes;
+  packet->end = packet->begin + skip + seg.len;
+  packet->begin += skip;
+  seg.payload = std::move(packet);
+  on_segment(host, seg);
+}
+
+}  // namespace
+
+void on_ip_packet(core& host, net::packet packet) {
+  ++host.count.ip_in_receives;
+  const auto ip = wire::parse_ip(packet.bytes());
+  if (!ip) {
+    ++host.count.ip_in_hdr_errors;
+    return;
+  }
+  const int local = host.local_index(ip->destination);
+  if (local < 0 || bad_source(host, ip->source)) {
+    ++host.count.ip_in_addr_errors;
+    return;
+  }
+  if (ip->is_fragment()) {
+    ++host.count.ip_fragments_dropped;
+    return;
+  }
+  if (ip->carries(wire::ip_protocol::tcp)) {
+    on_tcp(host, *ip, static_cast<std::uint16_t>(local), std::move(packet));
+  } else if (ip->carries(wire::ip_protocol::icmp)) {
+    on_icmp(host, *ip, std::move(packet));
+  } else {
+    reject_datagram(host, *ip, packet);
+  }
+}
+
+}  // namespace runnel::tcp::detail

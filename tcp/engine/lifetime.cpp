@@ -1,0 +1,86 @@
+#include "core.hpp"
+
+namespace runnel::tcp::detail {
+
+connection* make_connection(core& host, const flow_key& key, const connection_policy& policy) {
+  const std::uint32_t index = host.connections.allocate();
+  if (index == no_index) return nullptr;
+  connection& c = host.connections[index];
+  const std::uint32_t generation = c.generation + 1;
+  c = connection();
+  c.generation = generation;
+  c.key = key;
+  c.policy = policy;
+  c.ts_offset = host.timestamp_offset(key);
+  c.index = index;
+  return &c;
+}
+
+void set_state(core& host, connection& c, state to) noexcept {
+  const auto counted = [](state of) { return of == state::established || of == state::close_wait; };
+  if (counted(c.state) && !counted(to)) --host.count.curr_estab;
+  if (!counted(c.state) && counted(to)) ++host.count.curr_estab;
+  c.state = to;
+}
+
+void detach_connection(core& host, connection& c) noexcept {
+  if (c.in_table) {
+    c.in_table = false;
+    host.table.remove(core::links{host}, entry_ref(entry_kind::connection, c.index),
+                      host.flow_hash(c.key));
+  }
+  host.wheel.cancel(host.connections, c.index);
+  c.when = {};
+  if (c.in_tx) {
+    c.in_tx = false;
+    host.tx_list.remove(host.connections, c.index);
+  }
+}
+
+void end_connection(core& host, connection& c, end_reason reason, error told) noexcept {
+  detach_connection(host, c);
+  c.lost_bytes = c.tx.size();
+  c.tx.clear();
+  c.out_of_order.clear();
+  set_state(host, c, state::closed);
+  c.ended = reason;
+  c.pending_error = told;
+  if (!c.owned && c.listener == no_index) {
+    free_connection(host, c);
+    return;
+  }
+  report(host, c, events::readable | events::writable | events::closed);
+}
+
+void free_connection(core& host, connection& c) noexcept {
+  if (c.in_dirty) host.dirty_list.remove(host.connections, c.index);
+  c.tx.clear();
+  c.rx.clear();
+  c.out_of_order.clear();
+  c.in_dirty = false;
+  c.owned = false;
+  host.connections.release(c.index);
+}
+
+void report(core& host, connection& c, events what) noexcept {
+  if (!c.owned) return;
+  c.reported |= what;
+  if (c.in_dirty) return;
+  c.in_dirty = true;
+  host.dirty_list.push_back(host.connections, c.index);
+}
+
+void want_transmit(core& host, connection& c) noexcept {
+  if (c.in_tx || c.state == state::closed) return;
+  c.in_tx = true;
+  host.tx_list.push_back(host.connections, c.index);
+}
+
+void report_listener(core& host, std::uint32_t listener) {
+  listener_entry& entry = host.listeners[listener];
+  if (entry.dirty) return;
+  entry.dirty = true;
+  host.dirty_listeners.push_back(listener);
+}
+
+}  // namespace runnel::tcp::detail

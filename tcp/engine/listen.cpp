@@ -1,0 +1,84 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// Where a segment goes, and segments for no connection: RFC 9293 §3.10.7.1 (CLOSED) and §3.10.7.2
+// (LISTEN).
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// The bound on half-open entries, as Linux has had it since 4.4 with cookies off: the backlog, and
+/// three quarters of max_syn_backlog.
+bool syn_queue_full(const core& host, const listener_entry& listener) noexcept {
+  const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
+  const std::uint32_t reserve = host.policy.max_syn_backlog - host.policy.max_syn_backlog / 4;
+  return listener.half_open_count > backlog || listener.half_open_count > reserve;
+}
+
+void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, segment& seg,
+                     const sequence* reopened_iss) {
+  if (listener.waiting_count > std::min(listener.policy.backlog, host.policy.somaxconn)) {
+    ++host.count.listen_overflows;
+    ++host.count.listen_drops;
+    return;
+  }
+  if (syn_queue_full(host, listener)) {
+    ++host.count.req_q_full_drop;
+    ++host.count.listen_drops;
+    return;
+  }
+  const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
+  if (make_half_open(host, index, seg, iss)) {
+    ++host.count.passive_opens;
+  } else {
+    ++host.count.listen_drops;
+  }
+}
+
+}  // namespace
+
+listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept {
+  listener_entry* wild = nullptr;
+  for (std::uint32_t i = 0; i < host.listeners.size(); ++i) {
+    listener_entry& listener = host.listeners[i];
+    if (!listener.open || listener.local.port != key.local_port) continue;
+    if (listener.local.address == host.local_address(key)) {
+      index = i;
+      return &listener;
+    }
+    const net::address& bound = listener.local.address;
+    const bool takes_family = bound.family() == net::family::unspecified ||
+                              bound.family() == key.remote.family();
+    if (takes_family && (bound.family() == net::family::unspecified || bound.is_any())) {
+      wild = &listener;
+      index = i;
+    }
+  }
+  return wild;
+}
+
+void on_unknown_segment(core& host, segment& seg, const sequence* reopened_iss) {
+  std::uint32_t index = no_index;
+  listener_entry* listener = find_listener(host, seg.key, index);
+  if (seg.has(flag::rst)) return;
+  if (listener == nullptr || seg.has(flag::ack)) return send_reset_for(host, seg);
+  // FIN and SYN together are no request (Linux drops them too).
+  if (!seg.has(flag::syn) || seg.has(flag::fin)) return;
+  on_listener_syn(host, index, *listener, seg, reopened_iss);
+}
+
+void on_segment(core& host, segment& seg) {
+  const entry_ref entry = host.find(seg.key);
+  if (!entry) return on_unknown_segment(host, seg, nullptr);
+  switch (entry.kind()) {
+    case entry_kind::connection:
+      on_connection_segment(host, host.connections[entry.index()], seg);
+      break;
+    case entry_kind::half_open_v4: on_half_open_segment(host, entry.index(), seg); break;
+    case entry_kind::time_wait_v4: on_time_wait_segment(host, entry.index(), seg); break;
+  }
+}
+
+}  // namespace runnel::tcp::detail

@@ -1,0 +1,116 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// SYN-SENT (RFC 9293 §3.10.7.3), and what both kinds of opening share: options and the step to
+// ESTABLISHED.
+
+namespace runnel::tcp::detail {
+
+std::uint16_t own_mss(const core& host, const connection_policy& policy, net::family family) {
+  const std::uint32_t headers = (family == net::family::v6 ? 40U : 20U) + 20U;
+  const std::uint32_t fits = host.mtu - headers;
+  const std::uint32_t wanted = policy.max_segment == 0 ? fits : policy.max_segment;
+  return static_cast<std::uint16_t>(std::min({fits, wanted, 65495U}));
+}
+
+std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept {
+  // The largest window is half of the buffer; it must fit 16 bits once scaled (RFC 7323 §2.3).
+  std::uint8_t scale = 0;
+  while (scale < 14 && (receive_buffer / 2) >> scale > 65535) ++scale;
+  return scale;
+}
+
+void negotiate(core& host, connection& c, const wire::tcp_options& options) {
+  const std::uint16_t ours = own_mss(host, c.policy, c.key.remote.family());
+  const std::uint16_t theirs = std::max(options.mss.value_or(default_mss), min_mss);
+  c.rcv_mss_offered = ours;
+  c.timestamps = host.policy.timestamps && options.timestamp.has_value();
+  c.snd_mss = std::min(theirs, ours);
+  if (c.timestamps) {
+    c.ts_recent = options.timestamp->value;
+    // The option takes 12 bytes of each segment (RFC 6691 §3).
+    c.snd_mss = static_cast<std::uint16_t>(c.snd_mss - 12);
+  }
+  c.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
+  if (c.window_scaled) {
+    // RFC 7323 §2.3: more than 14 is taken as 14.
+    c.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14);
+    c.rcv_wscale = window_scale_for(c.policy.receive_buffer);
+  }
+}
+
+void enter_established(core& host, connection& c) {
+  set_state(host, c, state::established);
+  c.flow.retransmits = 0;
+  c.syn_due = false;
+  stop_rtx_timer(c);
+  start_congestion_control(c);
+  report(host, c, events::connected | events::writable);
+  if (c.tx.size() > 0 || c.fin_queued) want_transmit(host, c);
+  if (c.fin_queued) set_state(host, c, state::fin_wait_1);
+}
+
+namespace {
+
+void take_peer_syn(core& host, connection& c, const segment& seg) {
+  c.rcv_.irs = seg.seq;
+  c.rcv_.nxt = seg.seq + 1;
+  c.rcv_.wup = c.rcv_.nxt;
+  negotiate(host, c, *seg.options);
+  // The window of a segment with SYN is never scaled (RFC 7323 §2.2).
+  c.snd_.wnd = seg.window;
+  c.snd_.max_wnd = seg.window;
+  c.snd_.wl1 = seg.seq;
+  c.snd_.wl2 = seg.ack;
+}
+
+}  // namespace
+
+void on_syn_sent_segment(core& host, connection& c, segment& seg) {
+  const bool has_ack = seg.has(flag::ack);
+  if (has_ack && (at_or_before(seg.ack, c.snd_.iss) || after(seg.ack, c.snd_.nxt))) {
+    send_reset_for(host, seg);
+    return;
+  }
+  if (seg.has(flag::rst)) {
+    if (!has_ack) return;
+    ++host.count.attempt_fails;
+    end_connection(host, c, end_reason::refused, error::connection_refused);
+    return;
+  }
+  if (!seg.has(flag::syn)) return;
+  if (has_ack && c.timestamps && seg.options->timestamp) {
+    const std::uint32_t echo = seg.options->timestamp->echo - c.ts_offset;
+    // An echo that we never sent belongs to an older connection (RFC 7323 §3.2).
+    if (host.ms() - echo > rto_max_ms * 2) {
+      ++host.count.paws_active;
+      send_reset_for(host, seg);
+      return;
+    }
+  }
+  take_peer_syn(host, c, seg);
+  if (!has_ack) {
+    // Simultaneous open (RFC 9293 §3.5, figure 8).
+    set_state(host, c, state::syn_received);
+    c.syn_due = true;
+    want_transmit(host, c);
+    return;
+  }
+  c.snd_.una = seg.ack;
+  if (c.flow.timing) {
+    c.flow.timing = false;
+    sample_rtt(c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+  }
+  enter_established(host, c);
+  c.ack.due = true;
+  want_transmit(host, c);
+  if (seg.has(flag::fin) || seg.len > 0) {
+    seg.seq += 1;
+    seg.flags &= static_cast<std::uint8_t>(~flag::syn);
+    take_text(host, c, seg);
+    take_fin(host, c, seg);
+  }
+}
+
+}  // namespace runnel::tcp::detail

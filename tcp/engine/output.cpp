@@ -1,0 +1,216 @@
+#include <algorithm>
+
+#include "core.hpp"
+#include "emit.hpp"
+
+// What a connection sends next, one segment a call, in the order of urgency: its SYN, what was
+// lost, new data and FIN, probes, acknowledgements.
+
+namespace runnel::tcp::detail {
+
+std::uint32_t select_window(const connection& c) noexcept {
+  const std::uint32_t held = c.held_bytes();
+  const std::uint32_t limit = c.policy.receive_buffer;
+  // Half of the room: the other half is what the packets' bookkeeping may take.
+  std::uint32_t window = held >= limit ? 0 : (limit - held) / 2;
+  const std::uint32_t largest = std::uint32_t{65535} << c.rcv_wscale;
+  window = std::min(window, largest) >> c.rcv_wscale << c.rcv_wscale;
+  const sequence edge = c.rcv_.wup + c.rcv_.wnd;
+  const std::uint32_t offered = after(edge, c.rcv_.nxt) ? distance(c.rcv_.nxt, edge) : 0;
+  // RFC 9293 §3.8.6.2.2: a window that grows by less than a segment is not worth telling, and one
+  // that was offered is never taken back (§3.8.6).
+  if (window < offered + std::min<std::uint32_t>(c.rcv_mss_offered, limit / 4)) {
+    // Scaling cuts low bits off; cut upwards, or the edge would move left.
+    const std::uint32_t step = std::uint32_t{1} << c.rcv_wscale;
+    return std::min((offered + step - 1) >> c.rcv_wscale << c.rcv_wscale, largest);
+  }
+  return window;
+}
+
+namespace {
+
+/// What one segment is to carry.
+struct plan {
+  sequence seq;
+  std::uint32_t length = 0;
+  std::uint8_t flags = flag::ack;
+};
+
+bool fin_fits_behind(const connection& c, sequence end) noexcept {
+  return c.fin_queued && end == c.snd_.una + c.tx.size() &&
+         before(end, c.snd_.una + c.snd_.wnd);
+}
+
+bool plan_syn(connection& c, plan& out) {
+  c.syn_due = false;
+  out.seq = c.snd_.iss;
+  out.flags = flag::syn;
+  if (c.state == state::syn_received) out.flags |= flag::ack;
+  return true;
+}
+
+bool plan_retransmission(connection& c, plan& out) {
+  transmission& flow = c.flow;
+  if (!before(flow.rtx_nxt, flow.rtx_end) || !before(flow.rtx_nxt, c.snd_.nxt)) return false;
+  const std::uint32_t offset = distance(c.snd_.una, flow.rtx_nxt);
+  if (flow.recovery == recovery_state::loss && offset != 0 && offset + c.snd_mss > flow.cwnd) {
+    return false;
+  }
+  const std::uint32_t data = c.tx.size() > offset ? c.tx.size() - offset : 0;
+  const std::uint32_t sent = distance(flow.rtx_nxt, c.snd_.nxt) - (c.fin_sent ? 1 : 0);
+  out.seq = flow.rtx_nxt;
+  out.length = std::min({data, sent, std::uint32_t{c.snd_mss}});
+  if (c.fin_sent && out.seq + out.length + 1 == c.snd_.nxt) out.flags |= flag::fin;
+  if (out.length == 0 && (out.flags & flag::fin) == 0) return false;
+  return true;
+}
+
+/// The most bytes that one packet of new data may have.
+std::uint32_t largest_segment(const core& host, const connection& c) noexcept {
+  if (host.gso_max_bytes <= c.snd_mss) return c.snd_mss;
+  return host.gso_max_bytes / c.snd_mss * c.snd_mss;
+}
+
+/// Whether a segment shorter than the MSS may go (RFC 9293 §3.7.4 and §3.8.6.2.1).
+bool may_send_short(const connection& c, std::uint32_t length, std::uint32_t unsent) noexcept {
+  if (length == unsent) {
+    return c.policy.nodelay || c.fin_queued || c.snd_.una == c.snd_.nxt;
+  }
+  // The window cut it short: wait for more unless this is already half of all the peer ever offers.
+  return length >= c.snd_.max_wnd / 2;
+}
+
+bool plan_new(core& host, connection& c, plan& out) {
+  if (c.fin_sent || (c.flow.recovery == recovery_state::loss &&
+                     before(c.flow.rtx_nxt, c.flow.rtx_end))) {
+    return false;
+  }
+  const std::uint32_t unsent = c.unsent();
+  if (unsent == 0 && !c.fin_queued) return false;
+  const std::uint32_t flight = c.in_flight();
+  const std::uint32_t window = c.snd_.wnd > flight ? c.snd_.wnd - flight : 0;
+  const std::uint32_t room = c.flow.cwnd > flight ? c.flow.cwnd - flight : 0;
+  std::uint32_t length = std::min({unsent, window, largest_segment(host, c)});
+  if (length > room) length = room / c.snd_mss * c.snd_mss;
+  out.seq = c.snd_.nxt;
+  if (length > c.snd_mss && length < unsent) length = length / c.snd_mss * c.snd_mss;
+  if (length < unsent && length < c.snd_mss && (length == 0 || !may_send_short(c, length, unsent))) {
+    if (flight == 0) arm_persist(host, c);
+    return false;
+  }
+  if (length == unsent && length < c.snd_mss && length > 0 && !may_send_short(c, length, unsent)) {
+    return false;
+  }
+  out.length = length;
+  if (length == unsent) out.flags |= flag::psh;
+  if (fin_fits_behind(c, out.seq + length)) out.flags |= flag::fin;
+  if (length == 0 && (out.flags & flag::fin) == 0) {
+    if (flight == 0) arm_persist(host, c);
+    return false;
+  }
+  return true;
+}
+
+/// An acknowledged byte again, without text: the peer answers with its window (RFC 9293 §3.8.6.1).
+void plan_probe(connection& c, plan& out) {
+  c.probe_due = false;
+  out.seq = c.snd_.una - 1;
+}
+
+bool plan_ack(connection& c, plan& out) {
+  if (c.ack.duplicates > 0) {
+    --c.ack.duplicates;
+  } else if (!c.ack.due) {
+    return false;
+  }
+  out.seq = c.snd_.nxt;
+  return true;
+}
+
+void after_new_data(core& host, connection& c, const plan& sent) {
+  const sequence end = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
+  if (c.snd_.una == c.snd_.nxt) c.flow.silent_since_ms = host.ms();
+  c.snd_.nxt = end;
+  if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
+  if (!c.flow.timing && c.flow.recovery == recovery_state::open) {
+    c.flow.timing = true;
+    c.flow.timed_end = end;
+    c.flow.timed_at_us = host.now_us();
+  }
+  if (c.timer != rtx_timer::retransmit) arm_retransmit(host, c);
+  // Linux's pingpong: an answer soon after a request means that the next acknowledgement may wait
+  // for the next answer.
+  if (sent.length > 0 && host.ms() - c.ack.last_received_ms < c.ack.ato_ms) {
+    c.ack.interactive = true;
+  }
+}
+
+void after_retransmission(core& host, connection& c, const plan& sent) {
+  c.flow.rtx_nxt = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
+  c.flow.timing = false;
+  ++c.flow.total_retrans;
+  ++host.count.retrans_segs;
+  if (c.timer != rtx_timer::retransmit) arm_retransmit(host, c);
+}
+
+void after_syn(core& host, connection& c) {
+  if (c.snd_.nxt == c.snd_.iss) {
+    c.snd_.nxt = c.snd_.iss + 1;
+    c.flow.timing = true;
+    c.flow.timed_end = c.snd_.nxt;
+    c.flow.timed_at_us = host.now_us();
+    c.flow.silent_since_ms = host.ms();
+  } else {
+    c.flow.timing = false;
+    ++host.count.retrans_segs;
+    ++host.count.syn_retrans;
+  }
+}
+
+/// Every segment with ACK acknowledges: what was owed is paid.
+void acknowledged(core& host, connection& c, std::uint32_t window) {
+  if (c.ack.quick > 0 && (c.ack.due || c.ack.delayed)) --c.ack.quick;
+  c.ack.due = false;
+  c.ack.delayed = false;
+  c.when.delayed_ack = 0;
+  if (window == 0 && c.rcv_.wnd != 0) ++host.count.zero_window_adv;
+  c.rcv_.wup = c.rcv_.nxt;
+  c.rcv_.wnd = window;
+}
+
+}  // namespace
+
+bool build_segment(core& host, connection& c) {
+  plan next;
+  enum class kind : std::uint8_t { syn, retransmission, fresh, other } what = kind::other;
+  const bool may_send = c.synchronized();
+  if (c.syn_due) {
+    plan_syn(c, next);
+    what = kind::syn;
+  } else if (may_send && plan_retransmission(c, next)) {
+    what = kind::retransmission;
+  } else if (may_send && plan_new(host, c, next)) {
+    what = kind::fresh;
+  } else if (c.probe_due && may_send) {
+    plan_probe(c, next);
+  } else if (!plan_ack(c, next)) {
+    return false;
+  }
+  std::uint32_t window = 0;
+  if (what == kind::syn) {
+    window = std::min<std::uint32_t>(c.policy.receive_buffer / 2, 65535);
+  } else {
+    window = select_window(c);
+  }
+  emit_segment(host, c, {next.seq, next.length, next.flags, window});
+  switch (what) {
+    case kind::syn: after_syn(host, c); break;
+    case kind::retransmission: after_retransmission(host, c, next); break;
+    case kind::fresh: after_new_data(host, c, next); break;
+    case kind::other: break;
+  }
+  acknowledged(host, c, window);
+  return true;
+}
+
+}  // namespace runnel::tcp::detail

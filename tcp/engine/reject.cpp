@@ -1,0 +1,92 @@
+#include "core.hpp"
+
+// Segments that stand outside a connection's own order: RST, challenge ACK and the answers to
+// unacceptable segments. They are never merged, so they go through a queue of their own.
+
+namespace runnel::tcp::detail {
+
+void send_reply(core& host, const reply& r) {
+  if (!host.replies.push(r)) ++host.count.reject_limited;
+}
+
+void send_reset_for(core& host, const segment& seg) {
+  // RFC 9293 §3.10.7.1: nothing answers a reset, or two hosts would never stop.
+  if (seg.has(flag::rst)) return;
+  if (!host.take(host.reject_rate, host.policy.reject_limit)) {
+    ++host.count.reject_limited;
+    return;
+  }
+  reply r;
+  r.key = seg.key;
+  r.flags = flag::rst;
+  r.ttl = host.connection_defaults.ttl;
+  if (seg.has(flag::ack)) {
+    r.seq = seg.ack;
+  } else {
+    r.flags |= flag::ack;
+    r.ack = seg.end();
+  }
+  ++host.count.out_rsts;
+  send_reply(host, r);
+}
+
+void send_reset(core& host, const connection& c) {
+  reply r;
+  r.key = c.key;
+  r.flags = flag::rst | flag::ack;
+  r.seq = c.snd_.nxt;
+  r.ack = c.rcv_.nxt;
+  r.ttl = c.policy.ttl;
+  ++host.count.out_rsts;
+  send_reply(host, r);
+}
+
+reply ack_reply(core& host, const connection& c) {
+  reply r;
+  r.key = c.key;
+  r.flags = flag::ack;
+  r.seq = c.snd_.nxt;
+  r.ack = c.rcv_.nxt;
+  r.window = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
+  r.ttl = c.policy.ttl;
+  if (c.timestamps) {
+    r.has_timestamp = true;
+    r.tsval = host.ms() + c.ts_offset;
+    r.tsecr = c.ts_recent;
+  }
+  return r;
+}
+
+namespace {
+
+/// Linux's tcp_oow_rate_limited: one connection does not answer invalid segments back to back, or a
+/// pair of confused hosts would keep each other busy.
+bool answered_lately(const core& host, connection& c) noexcept {
+  const auto limit = static_cast<std::uint32_t>(host.policy.invalid_ratelimit.count());
+  if (c.last_challenge_ms != 0 && host.ms() - c.last_challenge_ms < limit) return true;
+  c.last_challenge_ms = host.ms() == 0 ? 1 : host.ms();
+  return false;
+}
+
+}  // namespace
+
+void send_challenge_ack(core& host, connection& c) {
+  if (answered_lately(host, c)) {
+    ++host.count.ack_skipped_challenge;
+    return;
+  }
+  if (!host.take(host.challenge_rate, host.policy.challenge_ack_limit)) return;
+  ++host.count.challenge_ack;
+  send_reply(host, ack_reply(host, c));
+}
+
+void send_plain_ack(core& host, connection& c, std::uint64_t& skipped) {
+  if (answered_lately(host, c)) {
+    ++skipped;
+    return;
+  }
+  send_reply(host, ack_reply(host, c));
+}
+
+}  // namespace runnel::tcp::detail

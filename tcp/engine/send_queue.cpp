@@ -1,0 +1,98 @@
+#include "send_queue.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace runnel::tcp::detail {
+
+std::size_t send_queue::append(net::packet_pool& pool, std::span<const std::byte> bytes,
+                               std::uint32_t limit) noexcept {
+  std::size_t taken = 0;
+  while (taken < bytes.size()) {
+    const std::uint32_t room = tail_ == nullptr ? 0 : tail_->capacity - tail_->end;
+    if (room == 0) {
+      if (held_ >= limit) break;
+      net::packet block = pool.allocate(std::min<std::size_t>(bytes.size() - taken, 65536));
+      if (!block) break;
+      block.resize(0);
+      net::packet_buffer* fresh = block.detach();
+      fresh->next = nullptr;
+      held_ += fresh->truesize();
+      (tail_ == nullptr ? head_ : tail_->next) = fresh;
+      tail_ = fresh;
+      continue;
+    }
+    const std::size_t count = std::min<std::size_t>(room, bytes.size() - taken);
+    std::memcpy(tail_->storage() + tail_->end, bytes.data() + taken, count);
+    tail_->end += static_cast<std::uint32_t>(count);
+    taken += count;
+  }
+  size_ += static_cast<std::uint32_t>(taken);
+  return taken;
+}
+
+void send_queue::consume(std::uint32_t count) noexcept {
+  size_ -= count;
+  while (count > 0) {
+    const std::uint32_t part = std::min(count, head_->size());
+    head_->begin += part;
+    count -= part;
+    if (cursor_ == head_) {
+      // The cursor's block begins at the queue's first byte again.
+      cursor_offset_ = 0;
+    } else if (cursor_ != nullptr) {
+      cursor_offset_ -= part;
+    }
+    if (head_->size() != 0) break;
+    // An empty last block keeps its room for the next bytes unless it is worn out.
+    if (head_ == tail_ && head_->end != head_->capacity && size_ != 0) break;
+    net::packet_buffer* gone = head_;
+    head_ = gone->next;
+    if (head_ == nullptr) tail_ = nullptr;
+    if (cursor_ == gone) {
+      cursor_ = head_;
+      cursor_offset_ = 0;
+    }
+    held_ -= gone->truesize();
+    net::packet::adopt(gone);
+  }
+}
+
+void send_queue::clear() noexcept {
+  while (head_ != nullptr) {
+    net::packet_buffer* gone = head_;
+    head_ = gone->next;
+    net::packet::adopt(gone);
+  }
+  *this = send_queue();
+}
+
+std::size_t send_queue::gather(std::uint32_t offset, std::uint32_t length,
+                               std::span<std::span<const std::byte>> pieces,
+                               std::uint32_t& covered) noexcept {
+  if (cursor_ == nullptr || cursor_offset_ > offset) {
+    cursor_ = head_;
+    cursor_offset_ = 0;
+  }
+  while (cursor_ != nullptr && cursor_offset_ + cursor_->size() <= offset &&
+         cursor_->next != nullptr) {
+    cursor_offset_ += cursor_->size();
+    cursor_ = cursor_->next;
+  }
+  covered = 0;
+  std::size_t used = 0;
+  std::uint32_t skip = offset - cursor_offset_;
+  for (const net::packet_buffer* block = cursor_; block != nullptr && covered < length;
+       block = block->next) {
+    if (used == pieces.size()) break;
+    const std::uint32_t part = std::min(block->size() - skip, length - covered);
+    if (part != 0) {
+      pieces[used++] = {block->storage() + block->begin + skip, part};
+      covered += part;
+    }
+    skip = 0;
+  }
+  return used;
+}
+
+}  // namespace runnel::tcp::detail

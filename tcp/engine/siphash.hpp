@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+namespace runnel::tcp::detail {
+
+/// SipHash-1-3 over 64-bit words: a keyed hash that an outsider cannot aim at one bucket. The
+/// variant is the one that language run-times use for hash tables.
+class siphash {
+ public:
+  explicit siphash(const std::array<std::uint64_t, 2>& key) noexcept
+      : v0_(0x736f6d6570736575ULL ^ key[0]),
+        v1_(0x646f72616e646f6dULL ^ key[1]),
+        v2_(0x6c7967656e657261ULL ^ key[0]),
+        v3_(0x7465646279746573ULL ^ key[1]) {}
+
+  siphash& add(std::uint64_t word) noexcept {
+    v3_ ^= word;
+    round();
+    v0_ ^= word;
+    ++words_;
+    return *this;
+  }
+
+  std::uint64_t finish() noexcept {
+    add(std::uint64_t{words_} * 8 << 56);
+    v2_ ^= 0xff;
+    round();
+    round();
+    round();
+    return v0_ ^ v1_ ^ v2_ ^ v3_;
+  }
+
+ private:
+  void round() noexcept {
+    v0_ += v1_;
+    v1_ = std::rotl(v1_, 13) ^ v0_;
+    v0_ = std::rotl(v0_, 32);
+    v2_ += v3_;
+    v3_ = std::rotl(v3_, 16) ^ v2_;
+    v0_ += v3_;
+    v3_ = std::rotl(v3_, 21) ^ v0_;
+    v2_ += v1_;
+    v1_ = std::rotl(v1_, 17) ^ v2_;
+    v2_ = std::rotl(v2_, 32);
+  }
+
+  std::uint64_t v0_;
+  std::uint64_t v1_;
+  std::uint64_t v2_;
+  std::uint64_t v3_;
+  std::uint32_t words_ = 0;
+};
+
+}  // namespace runnel::tcp::detail

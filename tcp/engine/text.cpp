@@ -1,0 +1,120 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// The seventh and eighth checks of RFC 9293 §3.10.7.4: the segment's text, and FIN.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// Linux's TCP_ATO_MAX: the delay never grows beyond it.
+constexpr std::uint16_t ato_max_ms = 200;
+
+/// Decides between an acknowledgement now and one later (RFC 9293 §3.8.6.3 with Linux's quick
+/// mode).
+void owe_ack(core& host, connection& c, std::uint32_t length) {
+  c.ack.rcv_mss = static_cast<std::uint16_t>(std::max<std::uint32_t>(
+      c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
+  c.ack.last_received_ms = host.ms();
+  const bool two_segments = distance(c.rcv_.wup, c.rcv_.nxt) > c.ack.rcv_mss;
+  if (two_segments || (c.ack.quick > 0 && !c.ack.interactive)) {
+    c.ack.due = true;
+    want_transmit(host, c);
+    return;
+  }
+  if (c.ack.delayed) return;
+  c.ack.delayed = true;
+  c.when.delayed_ack = host.after_ms(std::min(c.ack.ato_ms, ato_max_ms));
+  schedule(host, c);
+}
+
+void owe_duplicate(core& host, connection& c) {
+  if (c.ack.duplicates < UINT8_MAX) ++c.ack.duplicates;
+  want_transmit(host, c);
+}
+
+/// Whether the queues may take another packet; makes room when they may not.
+bool has_room(core& host, connection& c) {
+  if (c.held_bytes() < c.policy.receive_buffer) return true;
+  if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
+  if (c.held_bytes() < c.policy.receive_buffer) return true;
+  if (!c.out_of_order.empty()) {
+    c.out_of_order.clear();
+    ++host.count.ofo_drop;
+  }
+  return c.held_bytes() < c.policy.receive_buffer;
+}
+
+void take_in_order(core& host, connection& c, segment& seg) {
+  const std::uint32_t length = seg.len;
+  if (!has_room(host, c) || !c.rx.append(host.pool, std::move(seg.payload))) {
+    ++host.count.rcv_q_drop;
+    // The number before it is acknowledged and the rest is not: the peer sends it again.
+    seg.len = 0;
+    seg.flags &= static_cast<std::uint8_t>(~flag::fin);
+    c.ack.due = true;
+    want_transmit(host, c);
+    return;
+  }
+  c.rcv_.nxt += length;
+  const bool had_hole = !c.out_of_order.empty();
+  while (net::packet piece = c.out_of_order.pop(c.rcv_.nxt)) {
+    const auto size = static_cast<std::uint32_t>(piece.size());
+    if (!c.rx.append(host.pool, std::move(piece))) break;
+    c.rcv_.nxt += size;
+  }
+  if (had_hole) {
+    // RFC 5681 §4.2: what fills a hole is acknowledged at once.
+    c.ack.due = true;
+    want_transmit(host, c);
+  }
+  owe_ack(host, c, length);
+  report(host, c, events::readable);
+}
+
+}  // namespace
+
+void take_text(core& host, connection& c, segment& seg) {
+  if (seg.len == 0) return;
+  if (c.fin_received || c.state == state::last_ack || c.state == state::closing ||
+      c.state == state::close_wait) {
+    // Nothing may follow the peer's FIN.
+    seg.len = 0;
+    seg.flags &= static_cast<std::uint8_t>(~flag::fin);
+    return;
+  }
+  if (seg.seq == c.rcv_.nxt) return take_in_order(host, c, seg);
+  ++host.count.ofo_queue;
+  owe_duplicate(host, c);
+  if (!has_room(host, c) ||
+      c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
+          reassembly_queue::verdict::refused) {
+    ++host.count.ofo_drop;
+  }
+}
+
+void take_fin(core& host, connection& c, const segment& seg) {
+  if (c.fin_received) return;
+  if (seg.has(flag::fin)) {
+    c.fin_seen = true;
+    c.fin_at = seg.seq + seg.len;
+  }
+  if (!c.fin_seen || c.fin_at != c.rcv_.nxt) return;
+  c.fin_received = true;
+  c.out_of_order.clear();
+  c.rcv_.nxt += 1;
+  c.ack.due = true;
+  want_transmit(host, c);
+  report(host, c, events::readable);
+  switch (c.state) {
+    case state::syn_received:
+    case state::established: set_state(host, c, state::close_wait); break;
+    // Were our FIN acknowledged, the fifth check would have left this state already.
+    case state::fin_wait_1: set_state(host, c, state::closing); break;
+    case state::fin_wait_2: enter_time_wait(host, c); break;
+    default: break;
+  }
+}
+
+}  // namespace runnel::tcp::detail

@@ -1,0 +1,168 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// TIME-WAIT (RFC 9293 §3.10.7.4, RFC 6191, RFC 1337): small entries that outlive their connection.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// How far the ISN of a reopened connection lies beyond what the old one used: more than any window
+/// without scaling, as Linux does it.
+constexpr std::uint32_t reopen_distance = 65'535 + 2;
+
+/// The queue of this duration; an empty one is taken for a duration that has none, and when all
+/// durations are in use the next longer one serves, for a TIME-WAIT must not be cut short.
+std::uint8_t queue_for(core& host, std::uint32_t duration_ms) noexcept {
+  std::size_t empty = host.time_wait_queues.size();
+  std::size_t longer = 0;
+  for (std::size_t i = 0; i < host.time_wait_queues.size(); ++i) {
+    time_wait_queue& queue = host.time_wait_queues[i];
+    if (queue.duration_ms == duration_ms) return static_cast<std::uint8_t>(i);
+    if (queue.entries.empty()) {
+      empty = i;
+    } else if (queue.duration_ms > duration_ms &&
+               (host.time_wait_queues[longer].duration_ms < duration_ms ||
+                queue.duration_ms < host.time_wait_queues[longer].duration_ms)) {
+      longer = i;
+    }
+  }
+  const std::size_t chosen = empty < host.time_wait_queues.size() ? empty : longer;
+  if (chosen == empty) host.time_wait_queues[chosen].duration_ms = duration_ms;
+  return static_cast<std::uint8_t>(chosen);
+}
+
+void start_timer(core& host, std::uint32_t index) noexcept {
+  time_wait_v4& entry = host.time_waits[index];
+  time_wait_queue& queue = host.time_wait_queues[entry.queue];
+  entry.deadline_ms = host.after_ms(queue.duration_ms);
+  queue.entries.push_back(host.time_waits, index);
+}
+
+void restart_timer(core& host, std::uint32_t index) noexcept {
+  time_wait_v4& entry = host.time_waits[index];
+  host.time_wait_queues[entry.queue].entries.remove(host.time_waits, index);
+  start_timer(host, index);
+}
+
+void send_time_wait_ack(core& host, time_wait_v4& entry) {
+  const auto stamp = static_cast<std::uint16_t>(host.now_ms / 8);
+  const auto limit = static_cast<std::uint16_t>(host.policy.invalid_ratelimit.count() / 8);
+  if (static_cast<std::uint16_t>(stamp - entry.answered) < limit) {
+    ++host.count.ack_skipped_time_wait;
+    return;
+  }
+  entry.answered = stamp;
+  reply r;
+  r.key = entry.key.expand();
+  r.seq = entry.snd_nxt;
+  r.ack = entry.rcv_nxt;
+  r.flags = flag::ack;
+  r.window = entry.key.room16;
+  if (entry.timestamps) {
+    r.has_timestamp = true;
+    r.tsval = host.ms() + host.timestamp_offset(r.key);
+    r.tsecr = entry.ts_recent;
+  }
+  send_reply(host, r);
+}
+
+void drop_time_wait(core& host, std::uint32_t index) noexcept {
+  host.table.remove(core::links{host}, entry_ref(entry_kind::time_wait_v4, index),
+                    host.flow_hash(host.time_waits[index].key.expand()));
+  free_time_wait(host, index);
+}
+
+/// A new SYN may take the place of the old connection when nothing of the old one can be mistaken
+/// for it: a later sequence number, or a later timestamp (RFC 6191).
+bool may_reopen(const time_wait_v4& entry, const segment& seg) noexcept {
+  if (after(seg.seq, entry.rcv_nxt)) return true;
+  return entry.timestamps && seg.options->timestamp &&
+         static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) > 0;
+}
+
+bool paws_rejects(const time_wait_v4& entry, const segment& seg) noexcept {
+  return entry.timestamps && seg.options->timestamp && !seg.has(flag::rst) &&
+         static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0;
+}
+
+}  // namespace
+
+void enter_time_wait(core& host, connection& c) {
+  if (c.ack.due || c.ack.delayed || c.ack.duplicates > 0) send_reply(host, ack_reply(host, c));
+  const auto duration_ms = static_cast<std::uint32_t>(c.policy.time_wait.count());
+  const bool room = host.time_waits.size() < host.policy.max_tw_buckets && duration_ms > 0;
+  const std::uint32_t index = room ? host.time_waits.allocate() : no_index;
+  if (index == no_index) {
+    if (duration_ms > 0) ++host.count.time_wait_overflow;
+    return end_connection(host, c, end_reason::clean, error::none);
+  }
+  time_wait_v4& entry = host.time_waits[index];
+  entry = time_wait_v4();
+  entry.key = key_v4::from(c.key);
+  entry.key.room16 =
+      static_cast<std::uint16_t>(std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
+  entry.snd_nxt = c.snd_.nxt;
+  entry.rcv_nxt = c.rcv_.nxt;
+  entry.ts_recent = c.ts_recent;
+  entry.timestamps = c.timestamps ? 1 : 0;
+  entry.rcv_wscale = c.rcv_wscale & 15;
+  entry.answered = static_cast<std::uint16_t>(host.now_ms / 8 - 0x8000);
+  entry.queue = queue_for(host, duration_ms);
+  start_timer(host, index);
+  host.table.replace(core::links{host}, entry_ref(entry_kind::connection, c.index),
+                     entry_ref(entry_kind::time_wait_v4, index), host.flow_hash(c.key));
+  c.in_table = false;
+  ++host.count.time_waited;
+  end_connection(host, c, end_reason::clean, error::none);
+}
+
+void free_time_wait(core& host, std::uint32_t index) noexcept {
+  const std::uint8_t queue = host.time_waits[index].queue;
+  host.time_wait_queues[queue].entries.remove(host.time_waits, index);
+  host.time_waits.release(index);
+}
+
+void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
+  time_wait_v4& entry = host.time_waits[index];
+  if (paws_rejects(entry, seg)) {
+    ++host.count.paws_estab;
+    return send_time_wait_ack(host, entry);
+  }
+  if (seg.has(flag::rst)) {
+    // RFC 1337: believing it ends the protection early; Linux does so by default.
+    if (seg.seq == entry.rcv_nxt && !host.policy.rfc1337) drop_time_wait(host, index);
+    return;
+  }
+  if (seg.has(flag::syn) && !seg.has(flag::ack) && may_reopen(entry, seg)) {
+    const sequence iss = entry.snd_nxt + reopen_distance;
+    std::uint32_t listener = no_index;
+    if (find_listener(host, seg.key, listener) != nullptr) {
+      drop_time_wait(host, index);
+      ++host.count.time_wait_reopened;
+      return on_unknown_segment(host, seg, &iss);
+    }
+  }
+  const bool nothing_new = seg.seq == entry.rcv_nxt && seg.seq_len() == 0;
+  if (nothing_new) {
+    if (entry.timestamps && seg.options->timestamp) {
+      entry.ts_recent = seg.options->timestamp->value;
+    }
+    return;
+  }
+  // Most likely the peer's FIN again: our last ACK was lost (RFC 9293 §3.10.7.4).
+  restart_timer(host, index);
+  send_time_wait_ack(host, entry);
+}
+
+void expire_time_waits(core& host) {
+  for (time_wait_queue& queue : host.time_wait_queues) {
+    while (!queue.entries.empty() &&
+           is_due(host.time_waits[queue.entries.front()].deadline_ms, host.ms())) {
+      drop_time_wait(host, queue.entries.front());
+    }
+  }
+}
+
+}  // namespace runnel::tcp::detail

@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <bit>
+
+#include "core.hpp"
+
+// The timers of a connection. Each is a deadline; one wheel node stands for the earliest, and moving
+// a deadline back, which is what every acknowledgement does, leaves the node where it is.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+std::uint32_t earliest(const deadlines& when) noexcept {
+  std::uint32_t result = 0;
+  for (const std::uint32_t at : {when.rtx, when.delayed_ack, when.life}) {
+    if (at != 0 && (result == 0 || is_due(at, result))) result = at;
+  }
+  return result;
+}
+
+void give_up(core& host, connection& c) {
+  ++host.count.abort_on_timeout;
+  end_connection(host, c, end_reason::timed_out, error::timed_out);
+}
+
+std::uint8_t retry_limit(const connection& c) noexcept {
+  return c.closed_by_owner ? c.policy.orphan_retries : c.policy.retries2;
+}
+
+/// Linear first, doubling afterwards (net.ipv4.tcp_syn_linear_timeouts).
+std::uint32_t syn_timeout_ms(const core& host, unsigned tries) noexcept {
+  const unsigned doublings =
+      tries > host.policy.syn_linear_timeouts ? tries - host.policy.syn_linear_timeouts : 0;
+  return std::min(rto_initial_ms << std::min(doublings, 20U), rto_max_ms);
+}
+
+void on_syn_timeout(core& host, connection& c) {
+  const unsigned limit = host.policy.syn_retries + host.policy.syn_linear_timeouts;
+  if (c.flow.retransmits >= limit) {
+    ++host.count.attempt_fails;
+    return give_up(host, c);
+  }
+  ++c.flow.retransmits;
+  ++host.count.timeouts;
+  c.when.rtx = host.after_ms(syn_timeout_ms(host, c.flow.retransmits));
+  c.syn_due = true;
+  want_transmit(host, c);
+}
+
+void on_rtx_timeout(core& host, connection& c) {
+  if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
+  if (silent_too_long(host, c.flow.silent_since_ms, retry_limit(c))) return give_up(host, c);
+  ++host.count.timeouts;
+  on_retransmission_timeout(c);
+  if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
+  // RFC 6298 (5.5).
+  c.flow.rto_ms = std::min(c.flow.rto_ms * 2, rto_max_ms);
+  arm_retransmit(host, c);
+  want_transmit(host, c);
+}
+
+void on_persist_timeout(core& host, connection& c) {
+  if (silent_too_long(host, c.flow.silent_since_ms, retry_limit(c))) return give_up(host, c);
+  ++host.count.win_probe;
+  if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
+  c.probe_due = true;
+  want_transmit(host, c);
+  c.timer = rtx_timer::none;
+  arm_persist(host, c);
+}
+
+void on_delayed_ack(core& host, connection& c) {
+  c.ack.delayed = false;
+  ++host.count.delayed_acks;
+  // Linux's tcp_delack_timer_handler: nobody answered in time, so this is no dialogue (any more).
+  if (c.ack.interactive) {
+    c.ack.interactive = false;
+    c.ack.ato_ms = 40;
+  } else {
+    c.ack.ato_ms = static_cast<std::uint16_t>(std::min<std::uint32_t>(c.ack.ato_ms * 2U, 200));
+  }
+  c.ack.due = true;
+  want_transmit(host, c);
+}
+
+}  // namespace
+
+void schedule(core& host, connection& c) noexcept {
+  const std::uint32_t at = earliest(c.when);
+  if (at == 0) return;
+  if (c.node.armed() && is_due(c.node.expiry, at)) return;
+  const auto ahead = static_cast<std::int32_t>(at - host.ms());
+  host.wheel.arm(host.connections, c.index,
+                 host.now_ms + static_cast<std::uint64_t>(std::max(ahead, 0)));
+}
+
+void on_connection_timer(core& host, connection& c) {
+  const auto fires = [&](std::uint32_t& at) {
+    if (at == 0 || !is_due(at, host.ms())) return false;
+    at = 0;
+    return true;
+  };
+  if (fires(c.when.life)) {
+    // FIN-WAIT-2 of a closed connection: the peer never says FIN (net.ipv4.tcp_fin_timeout).
+    return end_connection(host, c, end_reason::clean, error::none);
+  }
+  if (fires(c.when.delayed_ack) && c.ack.delayed) on_delayed_ack(host, c);
+  if (fires(c.when.rtx)) {
+    if (c.timer == rtx_timer::persist) {
+      on_persist_timeout(host, c);
+    } else {
+      on_rtx_timeout(host, c);
+    }
+    if (c.state == state::closed) return;
+  }
+  schedule(host, c);
+}
+
+void arm_retransmit(core& host, connection& c) noexcept {
+  c.timer = rtx_timer::retransmit;
+  c.when.rtx = host.after_ms(c.flow.rto_ms);
+  schedule(host, c);
+}
+
+void arm_persist(core& host, connection& c) noexcept {
+  if (c.timer != rtx_timer::none) return;
+  c.timer = rtx_timer::persist;
+  if (c.flow.retransmits == 0) c.flow.silent_since_ms = host.ms();
+  const unsigned doublings = std::min<unsigned>(c.flow.retransmits, 16);
+  const std::uint64_t wait = std::uint64_t{c.flow.rto_ms} << doublings;
+  c.when.rtx = host.after_ms(static_cast<std::uint32_t>(std::min<std::uint64_t>(wait, rto_max_ms)));
+  schedule(host, c);
+}
+
+void stop_rtx_timer(connection& c) noexcept {
+  c.timer = rtx_timer::none;
+  c.when.rtx = 0;
+}
+
+bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retries) noexcept {
+  // Linux's retransmits_timed_out: the time that `retries` doublings of the shortest RTO take.
+  constexpr unsigned doubling_end = std::bit_width(rto_max_ms / rto_min_ms) - 1;
+  std::uint64_t limit_ms = 0;
+  if (retries <= doubling_end) {
+    limit_ms = ((std::uint64_t{2} << retries) - 1) * rto_min_ms;
+  } else {
+    limit_ms = ((std::uint64_t{2} << doubling_end) - 1) * rto_min_ms +
+               std::uint64_t{retries - doubling_end} * rto_max_ms;
+  }
+  return host.ms() - since_ms >= limit_ms;
+}
+
+}  // namespace runnel::tcp::detail
