@@ -34,7 +34,7 @@ struct key_v4 {
 /// A connection request that was answered with SYN-ACK and waits for the third segment.
 /// `key.room16` is the peer's MSS.
 template <class Key>
-struct half_open {
+struct half_open_entry {
   std::uint32_t next = 0;
   Key key;
   sequence irs;
@@ -61,7 +61,7 @@ struct half_open {
 /// A connection that was closed first from here and is remembered for 2 MSL. `key.room16` is the
 /// receive window, unscaled by `rcv_wscale`.
 template <class Key>
-struct time_wait {
+struct time_wait_entry {
   std::uint32_t next = 0;
   Key key;
   sequence snd_nxt;
@@ -77,14 +77,14 @@ struct time_wait {
   std::uint8_t timestamps : 1 = 0;
 };
 
-using half_open_v4 = half_open<key_v4>;
-using time_wait_v4 = time_wait<key_v4>;
-using half_open_slab = slab<half_open_v4, 512>;
-using time_wait_slab = slab<time_wait_v4, 2048>;
+using half_open_entry_v4 = half_open_entry<key_v4>;
+using time_wait_entry_v4 = time_wait_entry<key_v4>;
+using half_open_slab = slab<half_open_entry_v4, 512>;
+using time_wait_slab = slab<time_wait_entry_v4, 2048>;
 
 /// The look-up table keeps one bucket head of four bytes for each entry.
 inline constexpr std::size_t index_share_bytes = 4;
-static_assert(sizeof(half_open_v4) + index_share_bytes <= 64);
-static_assert(sizeof(time_wait_v4) + index_share_bytes <= 48);
+static_assert(sizeof(half_open_entry_v4) + index_share_bytes <= 64);
+static_assert(sizeof(time_wait_entry_v4) + index_share_bytes <= 48);
 
 }  // namespace runnel::tcp::detail

@@ -143,13 +143,13 @@ entry_ref core::find(const flow_key& key, std::uint64_t hash) const noexcept {
         break;
       }
       case entry_kind::half_open_v4: {
-        const half_open_v4& entry = half_opens[at.index()];
+        const half_open_entry_v4& entry = half_opens[at.index()];
         if (entry.key.matches(key)) return at;
         at = entry_ref::from(entry.next);
         break;
       }
       case entry_kind::time_wait_v4: {
-        const time_wait_v4& entry = time_waits[at.index()];
+        const time_wait_entry_v4& entry = time_waits[at.index()];
         if (entry.key.matches(key)) return at;
         at = entry_ref::from(entry.next);
         break;

@@ -88,7 +88,7 @@ struct listener_entry {
 /// TIME-WAIT entries of one duration, oldest first.
 struct time_wait_queue {
   std::uint32_t duration_ms = 0;
-  index_list<time_wait_slab, &time_wait_v4::links> entries;
+  index_list<time_wait_slab, &time_wait_entry_v4::links> entries;
 };
 
 /// Everything a host is. The functions that work on it are grouped by event, a file each; this is
@@ -131,7 +131,7 @@ struct core {
   // ---- timers
   timer_wheel<connection_slab, &connection::node> wheel;
   /// Half-open entries by number of SYN-ACKs sent: each queue has one time-out.
-  std::array<index_list<half_open_slab, &half_open_v4::links>, 8> synack_queues;
+  std::array<index_list<half_open_slab, &half_open_entry_v4::links>, 8> synack_queues;
   std::array<time_wait_queue, 16> time_wait_queues;
 
   // ---- what is to be done
@@ -244,7 +244,7 @@ void send_reply(core& host, const reply& r);
 
 /// Replaces the connection by a TIME-WAIT entry and ends it.
 void enter_time_wait(core& host, connection& c);
-void free_time_wait(core& host, std::uint32_t index);
+void free_time_wait(core& host, std::uint32_t index) noexcept;
 void expire_time_waits(core& host);
 
 // ---- half_open.cpp -------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ void expire_time_waits(core& host);
 /// Makes an entry for the SYN and answers it; false without memory.
 bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg,
                     tcp::sequence iss);
-void send_synack(core& host, const half_open_v4& entry);
-void free_half_open(core& host, std::uint32_t index);
+void send_synack(core& host, const half_open_entry_v4& entry);
+void free_half_open(core& host, std::uint32_t index) noexcept;
 void expire_half_opens(core& host);
 
 // ---- output.cpp, emit.cpp ------------------------------------------------------------------------

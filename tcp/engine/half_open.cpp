@@ -13,11 +13,11 @@ constexpr std::uint32_t synack_timeout_ms(unsigned retries) noexcept {
   return std::min(rto_initial_ms << retries, rto_max_ms);
 }
 
-unsigned queue_of(const half_open_v4& entry, std::size_t queues) noexcept {
+unsigned queue_of(const half_open_entry_v4& entry, std::size_t queues) noexcept {
   return std::min<unsigned>(entry.retries, static_cast<unsigned>(queues) - 1);
 }
 
-listener_entry* listener_of(core& host, const half_open_v4& entry) noexcept {
+listener_entry* listener_of(core& host, const half_open_entry_v4& entry) noexcept {
   listener_entry& listener = host.listeners[entry.listener];
   return listener.open && listener.generation == entry.listener_generation ? &listener : nullptr;
 }
@@ -30,7 +30,7 @@ std::uint16_t first_window(const connection_policy& policy) noexcept {
 /// What the third segment turns the entry into: a connection that waits in the accept queue.
 connection* promote(core& host, std::uint32_t index, listener_entry& listener,
                     const segment& seg) {
-  const half_open_v4 entry = host.half_opens[index];
+  const half_open_entry_v4 entry = host.half_opens[index];
   connection* c = make_connection(host, seg.key, listener.policy.connection);
   if (c == nullptr) return nullptr;
   c->rcv_.irs = entry.irs;
@@ -65,13 +65,13 @@ connection* promote(core& host, std::uint32_t index, listener_entry& listener,
 }
 
 void drop_half_open(core& host, std::uint32_t index) noexcept {
-  half_open_v4& entry = host.half_opens[index];
+  half_open_entry_v4& entry = host.half_opens[index];
   host.table.remove(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
                     host.flow_hash(entry.key.expand()));
   free_half_open(host, index);
 }
 
-bool matches_sequence(const half_open_v4& entry, const connection_policy& policy,
+bool matches_sequence(const half_open_entry_v4& entry, const connection_policy& policy,
                       const segment& seg) noexcept {
   const sequence expected = entry.irs + 1;
   return in_window(seg.seq, expected, std::max<std::uint32_t>(first_window(policy), 1));
@@ -80,7 +80,7 @@ bool matches_sequence(const half_open_v4& entry, const connection_policy& policy
 /// A segment with SYN for an entry that exists.
 void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& listener,
                      const segment& seg) {
-  half_open_v4& entry = host.half_opens[index];
+  half_open_entry_v4& entry = host.half_opens[index];
   if (seg.seq == entry.irs) {
     if (seg.options->timestamp && entry.timestamps) entry.ts_recent = seg.options->timestamp->value;
     send_synack(host, entry);
@@ -97,7 +97,7 @@ void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& list
 
 }  // namespace
 
-void send_synack(core& host, const half_open_v4& entry) {
+void send_synack(core& host, const half_open_entry_v4& entry) {
   const listener_entry& listener = host.listeners[entry.listener];
   const connection_policy& policy = listener.policy.connection;
   reply r;
@@ -121,7 +121,7 @@ void send_synack(core& host, const half_open_v4& entry) {
 }
 
 void free_half_open(core& host, std::uint32_t index) noexcept {
-  half_open_v4& entry = host.half_opens[index];
+  half_open_entry_v4& entry = host.half_opens[index];
   if (listener_entry* listener = listener_of(host, entry)) --listener->half_open_count;
   host.synack_queues[queue_of(entry, host.synack_queues.size())].remove(host.half_opens, index);
   host.half_opens.release(index);
@@ -132,8 +132,8 @@ bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg
   listener_entry& listener = host.listeners[listener_index];
   const std::uint32_t index = host.half_opens.allocate();
   if (index == no_index) return false;
-  half_open_v4& entry = host.half_opens[index];
-  entry = half_open_v4();
+  half_open_entry_v4& entry = host.half_opens[index];
+  entry = half_open_entry_v4();
   entry.key = key_v4::from(seg.key);
   const wire::tcp_options& options = *seg.options;
   entry.key.room16 = std::max(options.mss.value_or(default_mss), min_mss);
@@ -160,7 +160,7 @@ bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg
 }
 
 void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
-  half_open_v4& entry = host.half_opens[index];
+  half_open_entry_v4& entry = host.half_opens[index];
   listener_entry* listener = listener_of(host, entry);
   if (listener == nullptr) {
     // The listener was closed since: the request is as unknown as any other.
@@ -202,7 +202,7 @@ void expire_half_opens(core& host) {
   for (auto& queue : host.synack_queues) {
     while (!queue.empty()) {
       const std::uint32_t index = queue.front();
-      half_open_v4& entry = host.half_opens[index];
+      half_open_entry_v4& entry = host.half_opens[index];
       if (!is_due(entry.deadline_ms, host.ms())) break;
       const listener_entry* listener = listener_of(host, entry);
       if (listener == nullptr || entry.retries >= listener->policy.synack_retries) {

@@ -116,11 +116,10 @@ outcome<socket_id> host::listen(net::endpoint local, const listener_policy& poli
   } else if (taken(local.port)) {
     return {{}, error::address_in_use};
   }
-  const auto free = std::find_if(self.listeners.begin(), self.listeners.end(),
-                                 [](const listener_entry& entry) { return !entry.open; });
-  if (free == self.listeners.end()) self.listeners.emplace_back();
-  auto& entry = free == self.listeners.end() ? self.listeners.back() : *free;
-  const auto index = static_cast<std::uint32_t>(&entry - self.listeners.data());
+  std::uint32_t index = 0;
+  while (index < self.listeners.size() && self.listeners[index].open) ++index;
+  if (index == self.listeners.size()) self.listeners.emplace_back();
+  listener_entry& entry = self.listeners[index];
   const std::uint32_t generation = entry.generation + 1;
   entry = listener_entry();
   entry.open = true;

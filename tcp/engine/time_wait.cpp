@@ -34,19 +34,19 @@ std::uint8_t queue_for(core& host, std::uint32_t duration_ms) noexcept {
 }
 
 void start_timer(core& host, std::uint32_t index) noexcept {
-  time_wait_v4& entry = host.time_waits[index];
+  time_wait_entry_v4& entry = host.time_waits[index];
   time_wait_queue& queue = host.time_wait_queues[entry.queue];
   entry.deadline_ms = host.after_ms(queue.duration_ms);
   queue.entries.push_back(host.time_waits, index);
 }
 
 void restart_timer(core& host, std::uint32_t index) noexcept {
-  time_wait_v4& entry = host.time_waits[index];
+  time_wait_entry_v4& entry = host.time_waits[index];
   host.time_wait_queues[entry.queue].entries.remove(host.time_waits, index);
   start_timer(host, index);
 }
 
-void send_time_wait_ack(core& host, time_wait_v4& entry) {
+void send_time_wait_ack(core& host, time_wait_entry_v4& entry) {
   const auto stamp = static_cast<std::uint16_t>(host.now_ms / 8);
   const auto limit = static_cast<std::uint16_t>(host.policy.invalid_ratelimit.count() / 8);
   if (static_cast<std::uint16_t>(stamp - entry.answered) < limit) {
@@ -76,13 +76,13 @@ void drop_time_wait(core& host, std::uint32_t index) noexcept {
 
 /// A new SYN may take the place of the old connection when nothing of the old one can be mistaken
 /// for it: a later sequence number, or a later timestamp (RFC 6191).
-bool may_reopen(const time_wait_v4& entry, const segment& seg) noexcept {
+bool may_reopen(const time_wait_entry_v4& entry, const segment& seg) noexcept {
   if (after(seg.seq, entry.rcv_nxt)) return true;
   return entry.timestamps && seg.options->timestamp &&
          static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) > 0;
 }
 
-bool paws_rejects(const time_wait_v4& entry, const segment& seg) noexcept {
+bool paws_rejects(const time_wait_entry_v4& entry, const segment& seg) noexcept {
   return entry.timestamps && seg.options->timestamp && !seg.has(flag::rst) &&
          static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0;
 }
@@ -98,8 +98,8 @@ void enter_time_wait(core& host, connection& c) {
     if (duration_ms > 0) ++host.count.time_wait_overflow;
     return end_connection(host, c, end_reason::clean, error::none);
   }
-  time_wait_v4& entry = host.time_waits[index];
-  entry = time_wait_v4();
+  time_wait_entry_v4& entry = host.time_waits[index];
+  entry = time_wait_entry_v4();
   entry.key = key_v4::from(c.key);
   entry.key.room16 =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
@@ -125,7 +125,7 @@ void free_time_wait(core& host, std::uint32_t index) noexcept {
 }
 
 void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
-  time_wait_v4& entry = host.time_waits[index];
+  time_wait_entry_v4& entry = host.time_waits[index];
   if (paws_rejects(entry, seg)) {
     ++host.count.paws_estab;
     return send_time_wait_ack(host, entry);
