@@ -1,0 +1,99 @@
+#pragma once
+
+#include <runnel/detail/awaitable.hpp>
+#include <runnel/result.hpp>
+#include <runnel/wire/address.hpp>
+#include <runnel/wire/time.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+namespace runnel::net {
+
+/// `co_await` of an `Awaitable` gives a `Value`.
+template <class Awaitable, class Value>
+concept awaits = std::same_as<runnel::detail::await_result<Awaitable>, Value>;
+
+/// How a `close()` ended, as every stream can say it: `clean()` is whether the peer has
+/// acknowledged all bytes and the end of the stream, and nobody reset the connection.
+template <class Ending>
+concept stream_ending = requires(const Ending& ending) {
+  { ending.clean() } -> std::same_as<bool>;
+};
+
+/// A connection as a pair of byte streams: userspace TCP, the kernel's TCP and the in-process pipe
+/// model it, and protocols such as HTTP are written against it.
+///
+/// One task may read and one may write at a time; a second one is a checked error. An operation is
+/// awaited once, and the memory it was given must live until it has completed or its task is gone.
+/// A stream may be moved while nothing awaits it. All operations honour the cancel scope of the
+/// task that awaits them (`errc::cancelled`) and cost no allocation.
+///
+/// - `read(into)` waits until there is at least one byte and gives how many were stored; 0 is the
+///   end of the stream. Bytes that arrived before a reset are given before the error. A cancelled
+///   or timed-out read has consumed nothing. An empty `into` gives 0 at once.
+/// - `readable()` waits until `read` would not wait, and holds no buffer meanwhile: it is how an
+/// idle
+///   connection waits.
+/// - `write(from)` completes when all bytes are taken into the stream's buffer. When it is
+/// cancelled,
+///   runs into its deadline or fails after some bytes it gives their number, and the next call says
+///   why; when none were taken it gives the error.
+/// - `write(pieces)` writes pieces in order as one; the array of spans must live as long as they
+/// do.
+/// - `shutdown()` ends the outgoing stream behind what was written. Does not wait. Reading goes on.
+/// - `drained()` waits until the peer has acknowledged all that was written, and the end if it was.
+/// - `close()` ends both directions, gracefully, and says how it ended. A cancelled close goes on
+///   without the task. Destroying a stream closes it without anybody waiting.
+/// - `abort()` resets the connection at once. The peer reads `std::errc::connection_reset`.
+/// - `set_read_deadline`, `set_write_deadline` stand until they are set anew; `max()` is none. When
+///   one has passed, pending and later operations of its direction fail with
+///   `errc::deadline_exceeded`; nothing is lost, and moving the deadline makes them work again.
+///   `close` and `drained` know no deadline: use `with_timeout`.
+/// - After a reset by the peer operations fail with `std::errc::connection_reset`; a write after
+///   `shutdown()`, or to a peer that closed, with `std::errc::broken_pipe`; any operation after
+///   `abort()` with `std::errc::connection_aborted` and after `close()` with
+///   `std::errc::bad_file_descriptor`.
+template <class Stream>
+concept stream = std::movable<Stream> && !std::copyable<Stream> &&
+                 requires(Stream & s, const Stream& constant, std::span<std::byte> into,
+                          std::span<const std::byte> from,
+                          std::span<const std::span<const std::byte>> pieces, time_point when) {
+  { s.read(into) } -> awaits<result<std::size_t>>;
+  { s.readable() } -> awaits<result<void>>;
+  { s.write(from) } -> awaits<result<std::size_t>>;
+  { s.write(pieces) } -> awaits<result<std::size_t>>;
+  { s.shutdown() } -> std::same_as<result<void>>;
+  { s.drained() } -> awaits<result<void>>;
+  requires stream_ending<runnel::detail::await_result<decltype(s.close())>>;
+  { s.abort() }
+  noexcept;
+  { s.set_read_deadline(when) }
+  noexcept;
+  { s.set_write_deadline(when) }
+  noexcept;
+  { constant.local_endpoint() } -> std::convertible_to<endpoint>;
+  { constant.remote_endpoint() } -> std::convertible_to<endpoint>;
+};
+
+/// What gives streams that others opened. `accept()` waits for one; a cancelled accept never loses
+/// one. `close()` resets the connections nobody accepted and makes pending and later accepts fail
+/// with `std::errc::bad_file_descriptor`.
+template <class Listener>
+concept listener = stream<typename Listener::stream_type> &&
+    requires(Listener& l, const Listener& constant) {
+  { l.accept() } -> awaits<result<typename Listener::stream_type>>;
+  l.close();
+  { constant.local_endpoint() } -> std::convertible_to<endpoint>;
+};
+
+/// What opens streams. `connect(to)` waits until the peer has answered; a cancelled connect leaves
+/// nothing behind. Errors are those of connect(2).
+template <class Connector>
+concept connector = stream<typename Connector::stream_type> &&
+    requires(Connector& c, const endpoint& to) {
+  { c.connect(to) } -> awaits<result<typename Connector::stream_type>>;
+};
+
+}  // namespace runnel::net
