@@ -1,0 +1,87 @@
+#include "samples.hpp"
+
+namespace tidy {
+
+std::vector<sample> bad_layer_samples() {
+  return {
+      {"include-arrow", "net/wire/tcp.cpp", "#include <runnel/net/link.hpp>\n"},
+      {"include-arrow", "net/wire/tcp.cpp", "#include <runnel/clock.hpp>\n"},
+      {"include-arrow", "net/include/runnel/wire/tcp.hpp",
+       "#pragma once\n#include <runnel/result.hpp>\n"},
+      {"include-arrow", "tcp/engine/host.cpp", "#include \"runnel/task.hpp\"\n"},
+      {"include-arrow", "tcp/engine/include/runnel/tcp/engine/host.hpp",
+       "#pragma once\n#include <runnel/tcp/stack.hpp>\n"},
+      {"include-arrow", "runtime/src/loop.cpp", "#include <runnel/net/tun.hpp>\n"},
+      {"include-arrow", "runtime/src/loop.cpp", "#include <runnel/wire/time.hpp>\n"},
+      {"include-arrow", "net/src/tun.cpp", "#include <runnel/tcp/stack.hpp>\n"},
+      {"include-arrow", "net/src/tun.cpp", "#include <runnel/net/http/server.hpp>\n"},
+      {"include-arrow", "net/src/http/server.cpp", "#include <runnel/tcp/stream.hpp>\n"},
+      {"include-arrow", "tcp/src/stack.cpp", "#include <runnel/net/http/server.hpp>\n"},
+      {"pure-layer", "net/wire/ip.cpp", "#include <sys/socket.h>\n"},
+      {"pure-layer", "net/wire/ip.cpp", "#include <boost/system/result.hpp>\n"},
+      {"pure-layer", "tcp/engine/isn.cpp", "#include <random>\n"},
+      {"pure-layer", "tcp/engine/isn.cpp", "#include <time.h>\n"},
+      {"pure-clock", "tcp/engine/isn.cpp", "auto t = std::chrono::steady_clock::now();\n"},
+      {"pure-clock", "tcp/src/stack.cpp", "void f() { g(clock::now()); }\n"},
+      {"pure-clock", "net/wire/ip.cpp", "auto t = clock::now();\n"},
+      {"fenced-header", "runtime/src/loop.cpp", "#include <liburing.h>\n"},
+      {"fenced-header",
+       "runtime/include/runnel/ring.hpp",
+       "#pragma once\n#include <liburing.h>\n",
+       {{"runtime/CMakeLists.txt", "include/runnel/ring.hpp"}}},
+      {"fenced-header", "runtime/src/task.cpp", "#include <boost/context/fiber.hpp>\n"},
+      {"fenced-header", "net/src/tun.cpp", "#include <boost/beast/http.hpp>\n"},
+      {"include-form",
+       "net/src/tun.cpp",
+       "#include \"../../runtime/src/ring.hpp\"\n",
+       {{"runtime/src/ring.hpp", "#pragma once\n"}}},
+      {"include-form", "net/src/tun.cpp", "#include \"loop.hpp\"\n"},
+      {"own-header-first",
+       "runtime/src/loop.cpp",
+       "#include <vector>\n#include <runnel/loop.hpp>\n",
+       {{"runtime/include/runnel/loop.hpp", "#pragma once\n"},
+        {"runtime/CMakeLists.txt", "src/loop.cpp include/runnel/loop.hpp"}}},
+      {"own-header-first",
+       "runtime/src/wheel.cpp",
+       "#include <vector>\n",
+       {{"runtime/src/wheel.hpp", "#pragma once\n"}, {"runtime/CMakeLists.txt", "wheel"}}},
+  };
+}
+
+std::vector<sample> good_layer_samples() {
+  return {
+      {nullptr,
+       "net/wire/tcp.cpp",
+       "#include <runnel/wire/tcp.hpp>\n\n#include <emmintrin.h>\n\n#include <chrono>\n",
+       {{"net/include/runnel/wire/tcp.hpp", "#pragma once\n"},
+        {"net/CMakeLists.txt", "wire/tcp.cpp include/runnel/wire/tcp.hpp"}}},
+      {nullptr,
+       "tcp/engine/host.cpp",
+       "#include <runnel/tcp/engine/host.hpp>\n#include <runnel/wire/ip.hpp>\n",
+       {{"tcp/CMakeLists.txt", "engine/host.cpp"}}},
+      {nullptr,
+       "tcp/src/stack.cpp",
+       "#include <runnel/loop.hpp>\n#include <runnel/net/link.hpp>\n"
+       "void f(loop& l) { g(l.now(), from_now(1)); }\n",
+       {{"tcp/CMakeLists.txt", "src/stack.cpp"}}},
+      {nullptr,
+       "runtime/src/uring.cpp",
+       "#include <liburing.h>\n",
+       {{"runtime/CMakeLists.txt", "src/uring.cpp"}}},
+      {nullptr,
+       "runtime/src/fiber_switch.cpp",
+       "#include <boost/context/fiber.hpp>\n",
+       {{"runtime/CMakeLists.txt", "src/fiber_switch.cpp"}}},
+      {nullptr,
+       "net/src/http/parser.cpp",
+       "#include <boost/beast/http.hpp>\n",
+       {{"net/CMakeLists.txt", "src/http/parser.cpp"}}},
+      {nullptr,
+       "tests/net/test_tun.cpp",
+       "#include \"support/task_test.hpp\"\n",
+       {{"tests/support/task_test.hpp", "#pragma once\n"},
+        {"tests/net/CMakeLists.txt", "test_tun.cpp"}}},
+  };
+}
+
+}  // namespace tidy
