@@ -123,16 +123,25 @@ waiter& loop::next_ready() noexcept {
   return *chosen;
 }
 
+// Whether something happened less than the busy-poll time ago.
+bool loop::polls_busily(bool work_left) noexcept {
+  if (busy_poll_ <= duration::zero()) return false;
+  std::uint64_t done = metrics_.resumed + metrics_.completions;
+  if (work_left || turn_requested_ || done != done_before_) {
+    done_before_ = done;
+    busy_until_ = after(now_, busy_poll_);
+  }
+  return now_ < busy_until_;
+}
+
 void loop::sleep_or_go(bool work_left) {
   time_point deadline = time_point::min();
-  if (!work_left && !turn_requested_ && ready_.empty()) {
+  bool busy = polls_busily(work_left);
+  if (!work_left && !turn_requested_ && ready_.empty() && !busy) {
     deadline = timers_.next_deadline();
     for (turn_hook* hook : hooks_) {
       deadline = std::min(deadline, hook->deadline());
     }
-    if (busy_poll_ > duration::zero() && now_ < busy_until_) deadline = time_point::min();
-  } else if (busy_poll_ > duration::zero()) {
-    busy_until_ = after(now_, busy_poll_);
   }
   if (backend_->enter(now_, deadline)) return;
   throw deadlock_error(

@@ -22,10 +22,14 @@
 
 namespace runnel {
 
+class fiber;
+
 namespace detail {
 class backend;
 class operation_pool;
 class operation_user;
+class fiber_stack_pool;
+task<> drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
 }  // namespace detail
 
 /// How a loop is made. The defaults are right for a server on a real kernel.
@@ -36,7 +40,8 @@ struct loop_options {
   std::optional<std::uint64_t> simulated{};
   /// Size of the submission ring; rounded up to a power of two and clamped by the kernel.
   unsigned ring_entries = 256;
-  /// How long to keep turning without a system call before sleeping. Trades a core for latency.
+  /// How long to keep turning, without sleeping, after a task ran, an operation finished or a turn
+  /// was requested. Trades a core for latency: no wake-up by another core is waited for.
   duration busy_poll{0};
   /// Called with the one-line description once the backend is chosen. Nothing is printed without
   /// it.
@@ -159,12 +164,15 @@ class loop {
   friend class waiter;
   friend class timer;
   friend class detail::operation_user;
+  friend task<> detail::drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
 
+  const std::shared_ptr<detail::fiber_stack_pool>& fiber_stacks();
   void drive(std::coroutine_handle<> root);
   void turn(std::coroutine_handle<> root);
   void run_ready();
   waiter& next_ready() noexcept;
   void sleep_or_go(bool work_left);
+  bool polls_busily(bool work_left) noexcept;
   bool take_budget() noexcept {
     if (budget_ == 0) return false;
     --budget_;
@@ -185,8 +193,11 @@ class loop {
   random_source random_{0};
   duration busy_poll_{0};
   time_point busy_until_{};
+  std::uint64_t done_before_ = 0;
   std::thread::id thread_;
   std::string description_;
+  /// Shared with the fibers, which may outlive the loop.
+  std::shared_ptr<detail::fiber_stack_pool> fiber_stacks_;
   std::unique_ptr<detail::operation_pool> operations_;
   std::unique_ptr<detail::backend> backend_;
 };
