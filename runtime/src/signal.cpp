@@ -35,6 +35,8 @@ signal_awaiter::signal_awaiter(signal_set& source) noexcept
       source_(&source) {}
 
 bool signal_awaiter::take_pending(cancel_scope& scope) noexcept {
+  check(&scope.owner() == source_->owner_,
+        "runnel: a signal_set is waited on from another loop than its own.");
   if (scope.cancelled()) return false;
   number_ = source_->next_pending();
   return number_ != 0;
