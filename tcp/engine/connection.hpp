@@ -154,6 +154,7 @@ struct connection {
   /// Accepted or connected: someone is there for events.
   bool owned : 1 = false;
   bool in_table : 1 = false;
+  bool counted_ended : 1 = false;
   bool in_tx : 1 = false;
   bool in_dirty : 1 = false;
   bool probe_due : 1 = false;

@@ -152,6 +152,8 @@ struct core {
   bool take(rate& from, std::uint32_t limit) noexcept;
 
   tcp::counters count;
+  /// Connections that are over and wait for their owner to let go.
+  std::size_t ended_count = 0;
   std::uint32_t port_counter = 0;
 
   // ---- the packet on its way out

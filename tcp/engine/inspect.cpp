@@ -133,6 +133,14 @@ memory_table host::memory() const noexcept {
   return out;
 }
 
+std::size_t host::connection_count() const noexcept {
+  return core_->connections.size() - core_->ended_count;
+}
+
+const connection_policy& host::connection_defaults() const noexcept {
+  return core_->connection_defaults;
+}
+
 const stack_policy& host::policy() const noexcept { return core_->policy; }
 
 std::span<const net::address> host::addresses() const noexcept { return core_->addresses; }

@@ -49,6 +49,8 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
     free_connection(host, c);
     return;
   }
+  c.counted_ended = true;
+  ++host.ended_count;
   report(host, c, events::readable | events::writable | events::closed);
 }
 
@@ -59,6 +61,7 @@ void free_connection(core& host, connection& c) noexcept {
   c.out_of_order.clear();
   c.in_dirty = false;
   c.owned = false;
+  if (c.counted_ended) --host.ended_count;
   host.connections.release(c.index);
 }
 

@@ -1,0 +1,195 @@
+#pragma once
+
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <span>
+
+#include "runnel/result.hpp"
+#include "runnel/tcp/close.hpp"
+#include "runnel/tcp/detail/socket.hpp"
+#include "runnel/tcp/engine/host.hpp"
+
+namespace runnel::tcp {
+class stream;
+class listener;
+}  // namespace runnel::tcp
+
+namespace runnel::tcp::detail {
+
+using runnel::detail::promise_base;
+
+/// Aborts with a sentence when the slot is taken.
+void check_slot_free(const socket_waiter* slot) noexcept;
+
+/// What the awaiters share: try once; when that is not enough, stand in the slot.
+template <class Derived>
+class slot_awaiter : public socket_waiter {
+ public:
+  bool await_ready() const noexcept { return false; }
+
+  template <std::derived_from<promise_base> Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    auto& self = static_cast<Derived&>(*this);
+    socket_waiter*& slot = self.slot();
+    check_slot_free(slot);
+    if (self.attempt()) return suspend_unless(h, true);
+    suspend(h);
+    if (cancelled()) {
+      on_cancel();
+    } else {
+      enter(slot);
+    }
+    return true;
+  }
+
+ protected:
+  using socket_waiter::socket_waiter;
+};
+
+class [[nodiscard]] read_awaiter final : public slot_awaiter<read_awaiter> {
+ public:
+  read_awaiter(socket& of, std::span<std::byte> into) noexcept : slot_awaiter(&of), into_(into) {}
+  result<std::size_t> await_resume() noexcept;
+
+ private:
+  friend class slot_awaiter<read_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->reader; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+
+  std::span<std::byte> into_;
+  std::size_t taken_ = 0;
+  bool done_ = false;
+};
+
+class [[nodiscard]] readable_awaiter final : public slot_awaiter<readable_awaiter> {
+ public:
+  explicit readable_awaiter(socket& of) noexcept : slot_awaiter(&of) {}
+  result<void> await_resume() noexcept {
+    if (error_) return error_;
+    return {};
+  }
+
+ private:
+  friend class slot_awaiter<readable_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->reader; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+};
+
+class [[nodiscard]] write_awaiter final : public slot_awaiter<write_awaiter> {
+ public:
+  write_awaiter(socket& of, std::span<const std::byte> from) noexcept
+      : slot_awaiter(&of), current_(from) {}
+  write_awaiter(socket& of, std::span<const std::span<const std::byte>> pieces) noexcept
+      : slot_awaiter(&of), pieces_(pieces) {}
+  result<std::size_t> await_resume() noexcept {
+    if (error_ && taken_ == 0) return error_;
+    return taken_;
+  }
+
+ private:
+  friend class slot_awaiter<write_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->writer; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+
+  std::span<const std::byte> current_;
+  std::span<const std::span<const std::byte>> pieces_;
+  std::size_t taken_ = 0;
+};
+
+class [[nodiscard]] drained_awaiter final : public slot_awaiter<drained_awaiter> {
+ public:
+  explicit drained_awaiter(socket& of) noexcept : slot_awaiter(&of) {}
+  result<void> await_resume() noexcept;
+
+ private:
+  friend class slot_awaiter<drained_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->closer; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+};
+
+class [[nodiscard]] close_awaiter final : public slot_awaiter<close_awaiter> {
+ public:
+  explicit close_awaiter(socket& of) noexcept : slot_awaiter(&of) {}
+  close_result await_resume() noexcept;
+
+ private:
+  friend class slot_awaiter<close_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->closer; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+};
+
+/// Owns the socket until the handshake is done, so that a connect that is given up leaves nothing.
+class [[nodiscard]] connect_awaiter final : public socket_waiter {
+ public:
+  connect_awaiter(stack_core& stack, const net::endpoint& remote,
+                  const connect_options& options) noexcept
+      : socket_waiter(nullptr), stack_(&stack), remote_(remote), options_(options) {}
+  connect_awaiter(connect_awaiter&&) noexcept = default;
+  ~connect_awaiter() override;
+
+  bool await_ready() const noexcept { return false; }
+  template <std::derived_from<promise_base> Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    suspend(h);
+    if (cancelled()) {
+      on_cancel();
+    } else {
+      begin();
+    }
+    return true;
+  }
+  result<stream> await_resume() noexcept;
+
+ private:
+  void begin() noexcept;
+  void on_events(events what) noexcept override;
+
+  stack_core* stack_;
+  net::endpoint remote_;
+  connect_options options_;
+};
+
+struct accept_tag;
+struct listener_state;
+
+class [[nodiscard]] accept_awaiter final : public waiter,
+                                           public runnel::detail::tagged_hook<accept_tag> {
+ public:
+  explicit accept_awaiter(listener_state* of) noexcept : listener_(of) {}
+  accept_awaiter(accept_awaiter&&) noexcept = default;
+  ~accept_awaiter() override;
+
+  bool await_ready() const noexcept { return false; }
+  template <std::derived_from<promise_base> Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    if (attempt()) return suspend_unless(h, true);
+    suspend(h);
+    if (cancelled()) {
+      on_cancel();
+    } else {
+      stand();
+    }
+    return true;
+  }
+  result<stream> await_resume() noexcept;
+
+  /// The listener has a connection, or an error, for this one.
+  void give(socket* accepted, std::error_code error) noexcept;
+
+ private:
+  bool attempt() noexcept;
+  void stand() noexcept;
+  void on_cancel() noexcept override { give(nullptr, errc::cancelled); }
+
+  listener_state* listener_;
+  socket* accepted_ = nullptr;
+  std::error_code error_;
+};
+
+}  // namespace runnel::tcp::detail

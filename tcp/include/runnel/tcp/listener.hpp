@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "runnel/net/stream.hpp"
+#include "runnel/tcp/detail/awaiters.hpp"
+#include "runnel/tcp/engine/snapshot.hpp"
+#include "runnel/tcp/stream.hpp"
+#include "runnel/wire/address.hpp"
+
+namespace runnel::tcp {
+
+/// A listening port of a `stack`: the `net::listener` concept. Move-only; its stack must outlive
+/// it. Destroying it is `close()`.
+class listener {
+ public:
+  using stream_type = stream;
+
+  listener(listener&&) noexcept;
+  listener& operator=(listener&&) noexcept;
+  ~listener();
+
+  /// Waits for a connection whose handshake is done: `result<stream>`. Several tasks may accept at
+  /// once and are served in the order they came. A cancelled accept loses no connection.
+  detail::accept_awaiter accept() noexcept;
+  /// Stops listening: connections that nobody accepted are reset, half-open ones are forgotten,
+  /// pending and later accepts fail with `std::errc::bad_file_descriptor`.
+  void close() noexcept;
+  /// Changes the backlog at once (listen(2) again).
+  void set_backlog(std::uint32_t backlog) noexcept;
+
+  /// The address as given to `listen`, and the port it got.
+  net::endpoint local_endpoint() const noexcept;
+  /// Queue depths and limits (`ss -lnt`).
+  listener_snapshot info() const noexcept;
+
+ private:
+  friend class stack;
+  explicit listener(std::unique_ptr<detail::listener_state> state) noexcept;
+
+  std::unique_ptr<detail::listener_state> state_;
+};
+
+static_assert(net::listener<listener>);
+
+}  // namespace runnel::tcp

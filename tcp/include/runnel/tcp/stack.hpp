@@ -1,0 +1,74 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "runnel/event.hpp"
+#include "runnel/loop.hpp"
+#include "runnel/net/link.hpp"
+#include "runnel/net/stream.hpp"
+#include "runnel/result.hpp"
+#include "runnel/tcp/close.hpp"
+#include "runnel/tcp/engine/host.hpp"
+#include "runnel/tcp/listener.hpp"
+#include "runnel/tcp/stream.hpp"
+
+namespace runnel::tcp {
+
+/// What a stack is made of.
+struct stack_options {
+  /// The addresses it answers for on its link; at least one.
+  std::vector<net::address> addresses;
+  /// What holds for the whole stack.
+  stack_policy policy;
+  /// What connections start from.
+  connection_policy connection;
+  /// The secrets. By default they come from getrandom(2), and on a simulated loop from its seed.
+  std::optional<host_keys> keys;
+};
+
+/// Our TCP on one link, driven by one loop: the engine's `host` with awaitable operations. It is a
+/// `net::connector`.
+///
+/// A stack is used on its loop's thread. It must outlive its listeners and streams, and the loop
+/// and the link must outlive it. When it is destroyed, connections that the engine was finishing
+/// alone are forgotten; `co_await idle()` first lets them finish.
+class stack {
+ public:
+  using stream_type = stream;
+
+  /// Throws `std::invalid_argument` with one sentence when an address or a policy value is bad.
+  stack(loop& owner, net::link& link, stack_options options);
+  stack(const stack&) = delete;
+  stack& operator=(const stack&) = delete;
+  ~stack();
+
+  /// Opens a listener. `local.address` left out takes every address of the stack, port 0 a free
+  /// port. `std::errc::address_in_use`, `address_not_available`, `invalid_argument` (then
+  /// `check(policy)` says which field).
+  result<listener> listen(const net::endpoint& local, const listener_policy& policy = {});
+
+  /// Opens a connection: `result<stream>`. Errors are those of connect(2). When it is cancelled
+  /// nothing remains, and a late SYN-ACK is answered with RST.
+  detail::connect_awaiter connect(const net::endpoint& to) noexcept;
+  detail::connect_awaiter connect(const net::endpoint& to, const connect_options& options) noexcept;
+
+  /// Waits until no connection is left but TIME-WAIT entries, that is, until everything that was
+  /// closed has been delivered: `result<void>`. The link's error when it is gone.
+  runnel::detail::event_awaiter idle() noexcept;
+
+  /// Why the link is gone; no error while it is not.
+  std::error_code link_error() const noexcept;
+
+  /// The engine, to look at: counters, memory, every connection.
+  const host& engine() const noexcept;
+
+ private:
+  std::unique_ptr<detail::stack_core> core_;
+};
+
+static_assert(net::connector<stack>);
+
+}  // namespace runnel::tcp

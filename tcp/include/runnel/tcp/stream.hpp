@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "runnel/net/stream.hpp"
+#include "runnel/result.hpp"
+#include "runnel/tcp/close.hpp"
+#include "runnel/tcp/detail/awaiters.hpp"
+#include "runnel/tcp/engine/snapshot.hpp"
+#include "runnel/wire/address.hpp"
+
+namespace runnel::tcp {
+
+/// A TCP connection of a `stack`: the `net::stream` concept, whose comment is the contract of the
+/// operations, and what only TCP has. Move-only; its stack must outlive it.
+///
+/// Destroying it closes it gracefully without waiting: what was written is still delivered, by the
+/// engine alone. With bytes unread the peer gets RST, as on Linux (RFC 2525 §2.17).
+class stream {
+ public:
+  /// No connection: it may be assigned to and destroyed.
+  stream() noexcept = default;
+  stream(stream&& other) noexcept : socket_(std::exchange(other.socket_, nullptr)) {}
+  stream& operator=(stream&& other) noexcept {
+    if (this != &other) {
+      drop();
+      socket_ = std::exchange(other.socket_, nullptr);
+    }
+    return *this;
+  }
+  ~stream() { drop(); }
+
+  /// Waits for at least one byte: `result<std::size_t>`, 0 at the end of the stream.
+  detail::read_awaiter read(std::span<std::byte> into) noexcept { return {checked(), into}; }
+  /// Waits until `read` would not wait; holds no buffer.
+  detail::readable_awaiter readable() noexcept { return detail::readable_awaiter(checked()); }
+  /// Takes all of `from` into the send buffer: `result<std::size_t>`. A short count means that it
+  /// was interrupted; the next call says why.
+  detail::write_awaiter write(std::span<const std::byte> from) noexcept {
+    return {checked(), from};
+  }
+  /// The same for pieces in order. The array of spans must live until it completes.
+  detail::write_awaiter write(std::span<const std::span<const std::byte>> pieces) noexcept {
+    return {checked(), pieces};
+  }
+  /// FIN behind what was written; together with it when that has not left yet.
+  result<void> shutdown() noexcept;
+  /// Waits until everything written, and FIN where it was said, is acknowledged.
+  detail::drained_awaiter drained() noexcept { return detail::drained_awaiter(checked()); }
+  /// FIN behind what was written, and waits for its acknowledgement: `close_result`. A cancelled
+  /// close leaves the rest to the engine. Bounded by retransmission time-outs only; use
+  /// `with_timeout` for less.
+  detail::close_awaiter close() noexcept { return detail::close_awaiter(checked()); }
+  /// RST now; what was written and not delivered is lost (SO_LINGER with time 0).
+  void abort() noexcept;
+  /// Standing deadlines: see `net::stream`. Moving one costs a few instructions.
+  void set_read_deadline(time_point when) noexcept { checked().read_deadline.set(when); }
+  void set_write_deadline(time_point when) noexcept { checked().write_deadline.set(when); }
+
+  /// Sends small segments at once instead of after the acknowledgement of earlier ones (TCP_NODELAY).
+  void set_nodelay(bool on) noexcept;
+
+  /// Valid until `close`, `abort` or the end of the connection's life in the engine.
+  net::endpoint local_endpoint() const noexcept;
+  net::endpoint remote_endpoint() const noexcept;
+  /// The connection as it stands (TCP_INFO).
+  tcp::snapshot info() const noexcept;
+  /// Whether there is a connection.
+  explicit operator bool() const noexcept { return socket_ != nullptr; }
+
+ private:
+  friend class detail::connect_awaiter;
+  friend class detail::accept_awaiter;
+
+  explicit stream(detail::socket& of) noexcept : socket_(&of) {}
+  detail::socket& checked() const noexcept;
+  void drop() noexcept;
+
+  detail::socket* socket_ = nullptr;
+};
+
+static_assert(net::stream<stream>);
+
+}  // namespace runnel::tcp

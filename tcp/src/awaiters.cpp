@@ -1,0 +1,221 @@
+#include "runnel/tcp/detail/awaiters.hpp"
+
+#include <utility>
+
+#include "runnel/detail/check.hpp"
+#include "runnel/tcp/error_code.hpp"
+#include "runnel/tcp/stream.hpp"
+#include "stack_core.hpp"
+
+namespace runnel::tcp::detail {
+
+void check_slot_free(const socket_waiter* slot) noexcept {
+  runnel::detail::check(slot == nullptr,
+                        "runnel: a second task reads, writes or closes a tcp::stream while one is "
+                        "waiting; one of each kind at a time.");
+}
+
+// ---- read ----------------------------------------------------------------------------------------
+
+bool read_awaiter::attempt() noexcept {
+  done_ = true;
+  if ((error_ = socket_->failure())) return true;
+  if (socket_->read_deadline.passed()) {
+    error_ = errc::deadline_exceeded;
+    return true;
+  }
+  const auto got = socket_->stack->engine().receive(socket_->id, into_, socket_->stack->now());
+  if (got.error == error::would_block) return done_ = false;
+  taken_ = got.value;
+  error_ = to_error_code(got.error);
+  return true;
+}
+
+void read_awaiter::on_events(events) noexcept {
+  leave();
+  wake();
+}
+
+result<std::size_t> read_awaiter::await_resume() noexcept {
+  // The bytes are taken only now, so that everything the burst brought is in them, and so that a
+  // read that was cancelled meanwhile has taken nothing.
+  if (!done_ && !error_) attempt();
+  if (error_) return error_;
+  return taken_;
+}
+
+bool readable_awaiter::attempt() noexcept {
+  if ((error_ = socket_->failure())) return true;
+  if (any(socket_->stack->engine().readiness(socket_->id) & events::readable)) return true;
+  if (!socket_->read_deadline.passed()) return false;
+  error_ = errc::deadline_exceeded;
+  return true;
+}
+
+void readable_awaiter::on_events(events) noexcept {
+  leave();
+  wake();
+}
+
+// ---- write ---------------------------------------------------------------------------------------
+
+bool write_awaiter::attempt() noexcept {
+  if ((error_ = socket_->failure())) return true;
+  if (socket_->write_deadline.passed()) {
+    error_ = errc::deadline_exceeded;
+    return true;
+  }
+  for (;;) {
+    if (current_.empty()) {
+      if (pieces_.empty()) return true;
+      current_ = pieces_.front();
+      pieces_ = pieces_.subspan(1);
+      continue;
+    }
+    const auto sent = socket_->stack->engine().send(socket_->id, current_, socket_->stack->now());
+    taken_ += sent.value;
+    current_ = current_.subspan(sent.value);
+    if (sent.error == error::would_block) return false;
+    if ((error_ = to_error_code(sent.error))) return true;
+  }
+}
+
+void write_awaiter::on_events(events) noexcept {
+  if (!attempt()) return;
+  leave();
+  wake();
+}
+
+// ---- drained and close ---------------------------------------------------------------------------
+
+bool drained_awaiter::attempt() noexcept {
+  if ((error_ = socket_->failure())) return true;
+  return socket_->stack->engine().drained(socket_->id);
+}
+
+void drained_awaiter::on_events(events what) noexcept {
+  if (!any(what & (events::drained | events::closed))) return;
+  leave();
+  wake();
+}
+
+result<void> drained_awaiter::await_resume() noexcept {
+  if (error_) return error_;
+  const auto last = socket_->stack->engine().snapshot(socket_->id);
+  switch (last.value.ended) {
+    case end_reason::none:
+    case end_reason::clean: return {};
+    case end_reason::timed_out: return std::make_error_code(std::errc::timed_out);
+    case end_reason::aborted: return std::make_error_code(std::errc::connection_aborted);
+    case end_reason::reset:
+    case end_reason::refused: break;
+  }
+  return std::make_error_code(std::errc::connection_reset);
+}
+
+bool close_awaiter::attempt() noexcept {
+  if ((error_ = socket_->failure())) return true;
+  host& engine = socket_->stack->engine();
+  engine.close(socket_->id, close_mode::graceful, socket_->stack->now());
+  return engine.drained(socket_->id);
+}
+
+void close_awaiter::on_events(events what) noexcept {
+  if (!any(what & (events::drained | events::closed))) return;
+  leave();
+  wake();
+}
+
+close_result close_awaiter::await_resume() noexcept {
+  close_result result;
+  const auto last = socket_->stack->engine().snapshot(socket_->id);
+  result.lost_bytes = last.value.unacked_bytes;
+  switch (last.value.ended) {
+    case end_reason::none: result.outcome = close_outcome::peer_still_open; break;
+    case end_reason::clean: result.outcome = close_outcome::clean; break;
+    case end_reason::timed_out: result.outcome = close_outcome::timed_out; break;
+    case end_reason::aborted: result.outcome = close_outcome::aborted; break;
+    case end_reason::reset:
+    case end_reason::refused: result.outcome = close_outcome::reset; break;
+  }
+  if (error_ == errc::cancelled) result.outcome = close_outcome::cancelled;
+  if (error_ == std::errc::bad_file_descriptor) result.outcome = close_outcome::aborted;
+  if (socket_->stack->link_error()) result.outcome = close_outcome::link_lost;
+  socket_->release();
+  return result;
+}
+
+// ---- connect -------------------------------------------------------------------------------------
+
+connect_awaiter::~connect_awaiter() {
+  leave();
+  if (socket_ != nullptr) stack_->free_socket(std::exchange(socket_, nullptr));
+}
+
+void connect_awaiter::begin() noexcept {
+  error_ = stack_->link_error();
+  socket* fresh = error_ ? nullptr : stack_->make_socket();
+  if (fresh == nullptr) {
+    if (!error_) error_ = std::make_error_code(std::errc::no_buffer_space);
+    return wake();
+  }
+  const auto opened = stack_->engine().connect(remote_, options_, stack_core::token_of(*fresh),
+                                               stack_->now());
+  if (!opened) {
+    stack_->free_socket(fresh);
+    error_ = to_error_code(opened.error);
+    return wake();
+  }
+  fresh->id = opened.value;
+  fresh->open = true;
+  socket_ = fresh;
+  enter(socket_->closer);
+}
+
+void connect_awaiter::on_events(events what) noexcept {
+  if (any(what & events::closed)) {
+    error_ = to_error_code(stack_->engine().pending_error(socket_->id));
+  } else if (!any(what & events::connected)) {
+    return;
+  }
+  leave();
+  wake();
+}
+
+result<stream> connect_awaiter::await_resume() noexcept {
+  if (!error_) return stream(*std::exchange(socket_, nullptr));
+  if (socket_ != nullptr) stack_->free_socket(std::exchange(socket_, nullptr));
+  return error_;
+}
+
+// ---- accept --------------------------------------------------------------------------------------
+
+accept_awaiter::~accept_awaiter() {
+  if (accepted_ != nullptr) accepted_->stack->free_socket(accepted_);
+}
+
+bool accept_awaiter::attempt() noexcept {
+  if (listener_ == nullptr || !listener_->open) {
+    error_ = std::make_error_code(std::errc::bad_file_descriptor);
+    return true;
+  }
+  if ((error_ = listener_->stack->link_error())) return true;
+  // Where others wait already there is nothing to take.
+  return listener_->accepting.empty() && listener_->take(accepted_, error_);
+}
+
+void accept_awaiter::stand() noexcept { listener_->accepting.push_back(*this); }
+
+void accept_awaiter::give(socket* accepted, std::error_code error) noexcept {
+  runnel::detail::tagged_hook<accept_tag>::unlink();
+  accepted_ = accepted;
+  error_ = error;
+  wake();
+}
+
+result<stream> accept_awaiter::await_resume() noexcept {
+  if (error_) return error_;
+  return stream(*std::exchange(accepted_, nullptr));
+}
+
+}  // namespace runnel::tcp::detail

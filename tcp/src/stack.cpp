@@ -1,0 +1,94 @@
+#include "runnel/tcp/stack.hpp"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "runnel/tcp/error_code.hpp"
+#include "stack_core.hpp"
+
+namespace runnel::tcp {
+
+namespace {
+
+void fill_random(std::array<std::uint64_t, 2>& key) {
+  auto* at = reinterpret_cast<std::byte*>(key.data());
+  std::size_t missing = sizeof(key);
+  while (missing > 0) {
+    const ssize_t got = ::getrandom(at, missing, 0);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      throw std::system_error(errno, std::generic_category(),
+                              "runnel: getrandom(2) gave no keys for the TCP stack");
+    }
+    at += got;
+    missing -= static_cast<std::size_t>(got);
+  }
+}
+
+host_keys make_keys(loop& owner) {
+  host_keys keys;
+  for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple}) {
+    if (owner.simulated()) {
+      *key = {owner.random().next(), owner.random().next()};
+    } else {
+      fill_random(*key);
+    }
+  }
+  return keys;
+}
+
+host_options engine_options(loop& owner, const net::link& link, stack_options&& options) {
+  const net::link_info& info = link.info();
+  host_options out;
+  out.addresses = std::move(options.addresses);
+  out.policy = options.policy;
+  out.connection = options.connection;
+  out.keys = options.keys ? *options.keys : make_keys(owner);
+  out.mtu = info.mtu;
+  out.checksum_offload_tx = info.checksum_offload_tx;
+  out.checksum_offload_rx = info.checksum_offload_rx;
+  out.gso_max_bytes = info.gso_max_bytes;
+  return out;
+}
+
+}  // namespace
+
+stack::stack(loop& owner, net::link& link, stack_options options)
+    : core_(std::make_unique<detail::stack_core>(
+          owner, link, engine_options(owner, link, std::move(options)))) {}
+
+stack::~stack() = default;
+
+result<listener> stack::listen(const net::endpoint& local, const listener_policy& policy) {
+  if (core_->link_error()) return core_->link_error();
+  auto state = std::make_unique<detail::listener_state>(*core_, socket_id());
+  const auto opened = core_->engine().listen(local, policy, detail::stack_core::token_of(*state));
+  if (!opened) {
+    state->open = false;
+    return to_error_code(opened.error);
+  }
+  state->id = opened.value;
+  core_->add(*state);
+  return listener(std::move(state));
+}
+
+detail::connect_awaiter stack::connect(const net::endpoint& to) noexcept {
+  connect_options options;
+  options.policy = core_->engine().connection_defaults();
+  return {*core_, to, options};
+}
+
+detail::connect_awaiter stack::connect(const net::endpoint& to,
+                                       const connect_options& options) noexcept {
+  return {*core_, to, options};
+}
+
+runnel::detail::event_awaiter stack::idle() noexcept { return core_->idle().wait(); }
+
+std::error_code stack::link_error() const noexcept { return core_->link_error(); }
+
+const host& stack::engine() const noexcept { return core_->engine(); }
+
+}  // namespace runnel::tcp

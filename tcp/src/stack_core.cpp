@@ -1,0 +1,178 @@
+#include "stack_core.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "runnel/detail/check.hpp"
+#include "runnel/detail/thread_state.hpp"
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+constexpr std::size_t sockets_per_chunk = 64;
+
+}  // namespace
+
+stack_core::stack_core(loop& owner, net::link& link, host_options options)
+    : loop_(&owner), link_(&link), host_(std::move(options)) {
+  idle_.set();
+  loop_->attach(*this);
+  link_->attach(owner, *this);
+}
+
+stack_core::~stack_core() {
+  runnel::detail::check(
+      (live_sockets_ == 0 && listeners_.empty()) || runnel::detail::this_thread.teardown_depth > 0,
+      "runnel: a tcp::stack was destroyed before its streams and listeners; destroy those first.");
+  link_->detach();
+  loop_->detach(*this);
+}
+
+bool stack_core::on_receive(time_point now) {
+  if (failed_) return false;
+  if (link_error_) {
+    fail_everything();
+    return false;
+  }
+  if (!link_ready_ && link_->deadline() > now) return false;
+  link_ready_ = false;
+  const std::size_t count = link_->receive(now, burst_);
+  for (std::size_t i = 0; i < count; ++i) host_.on_packet(std::move(burst_[i]), now);
+  dispatch();
+  if (count < burst_.size()) return link_ready_;
+  link_ready_ = true;
+  return true;
+}
+
+void stack_core::on_timers(time_point now) {
+  if (failed_ || host_.poll_timeout() > now) return;
+  host_.on_timeout(now);
+  dispatch();
+}
+
+bool stack_core::on_emit(time_point now) {
+  if (failed_) return false;
+  dispatch();
+  bool more = false;
+  if (!blocked_ || send_blocked(now)) {
+    std::size_t sent = 0;
+    while (const net::tx_packet* packet = host_.poll_transmit(now)) {
+      const net::send_status status = link_->send(now, *packet);
+      if (status == net::send_status::would_block) {
+        keep_blocked(*packet);
+        break;
+      }
+      if (status == net::send_status::gone) break;
+      if (++sent == emit_packets) {
+        more = true;
+        break;
+      }
+    }
+  }
+  note_idle();
+  return more;
+}
+
+time_point stack_core::deadline() const noexcept {
+  if (failed_) return time_point::max();
+  if (link_ready_) return time_point::min();
+  return std::min(host_.poll_timeout(), link_->deadline());
+}
+
+bool stack_core::send_blocked(time_point now) noexcept {
+  const std::span<const std::byte> piece = blocked_.bytes();
+  net::tx_packet packet;
+  packet.pieces = std::span(&piece, 1);
+  packet.size = static_cast<std::uint32_t>(piece.size());
+  packet.offload = blocked_->offload;
+  if (link_->send(now, packet) == net::send_status::would_block) return false;
+  blocked_ = {};
+  return true;
+}
+
+void stack_core::keep_blocked(const net::tx_packet& packet) noexcept {
+  // Without memory it is one more packet that the network lost.
+  blocked_ = link_->pool().allocate(packet.size);
+  if (!blocked_) return;
+  std::size_t filled = 0;
+  for (const auto piece : packet.pieces) {
+    std::memcpy(blocked_.room().data() + filled, piece.data(), piece.size());
+    filled += piece.size();
+  }
+  blocked_.resize(filled);
+  blocked_->offload = packet.offload;
+}
+
+void stack_core::dispatch() noexcept {
+  tcp::event happened;
+  while (host_.poll_event(happened)) {
+    if ((happened.token & listener_bit) != 0) {
+      reinterpret_cast<listener_state*>(happened.token & ~listener_bit)->on_acceptable();
+    } else {
+      reinterpret_cast<socket*>(happened.token)->on_events(happened.what);
+    }
+  }
+}
+
+void stack_core::fail_everything() noexcept {
+  failed_ = true;
+  if (!sockets_.empty()) {
+    for (socket* each = &sockets_.front(); each != nullptr; each = sockets_.after(*each)) {
+      each->fail_all(link_error_);
+    }
+  }
+  if (!listeners_.empty()) {
+    for (listener_state* each = &listeners_.front(); each != nullptr;
+         each = listeners_.after(*each)) {
+      each->fail_all(link_error_);
+    }
+  }
+  idle_.set();
+}
+
+void stack_core::note_idle() noexcept {
+  const bool is_idle = host_.connection_count() == 0 && !blocked_;
+  if (is_idle == idle_.is_set()) return;
+  if (is_idle) {
+    idle_.set();
+  } else {
+    idle_.reset();
+  }
+}
+
+runnel::event& stack_core::idle() noexcept {
+  if (!failed_) note_idle();
+  return idle_;
+}
+
+socket* stack_core::make_socket() noexcept {
+  if (free_sockets_.empty()) {
+    try {
+      auto chunk = std::make_unique<std::byte[]>(sockets_per_chunk * sizeof(socket));
+      free_sockets_.reserve((socket_chunks_.size() + 1) * sockets_per_chunk);
+      socket_chunks_.reserve(socket_chunks_.size() + 1);
+      for (std::size_t i = sockets_per_chunk; i-- > 0;) {
+        free_sockets_.push_back(chunk.get() + i * sizeof(socket));
+      }
+      socket_chunks_.push_back(std::move(chunk));
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
+  void* place = free_sockets_.back();
+  free_sockets_.pop_back();
+  auto* made = new (place) socket(*this);
+  sockets_.push_back(*made);
+  ++live_sockets_;
+  return made;
+}
+
+void stack_core::free_socket(socket* which) noexcept {
+  which->~socket();
+  free_sockets_.push_back(which);
+  --live_sockets_;
+}
+
+}  // namespace runnel::tcp::detail

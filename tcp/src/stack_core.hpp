@@ -1,0 +1,104 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <system_error>
+#include <vector>
+
+#include "runnel/detail/list.hpp"
+#include "runnel/event.hpp"
+#include "runnel/loop.hpp"
+#include "runnel/net/link.hpp"
+#include "runnel/tcp/detail/awaiters.hpp"
+#include "runnel/tcp/detail/socket.hpp"
+#include "runnel/tcp/engine/host.hpp"
+
+namespace runnel::tcp::detail {
+
+/// What stands behind a `listener`.
+struct listener_state : runnel::detail::list_hook {
+  listener_state(stack_core& owner, socket_id listener) noexcept : stack(&owner), id(listener) {}
+  ~listener_state() { close(); }
+
+  /// A connection of the engine, or the reason why there is none; false when none waits.
+  bool take(socket*& accepted, std::error_code& error) noexcept;
+  void on_acceptable() noexcept;
+  void fail_all(std::error_code why) noexcept;
+  void close() noexcept;
+
+  stack_core* stack;
+  socket_id id;
+  bool open = true;
+  runnel::detail::list<accept_awaiter, runnel::detail::tagged_hook<accept_tag>> accepting;
+};
+
+/// The engine bound to a loop and a link: what happens in each phase of a turn, and the pool of
+/// sockets.
+class stack_core final : public turn_hook, public net::link_client {
+ public:
+  stack_core(loop& owner, net::link& link, host_options options);
+  ~stack_core();
+
+  /// Packets read or sent in one phase, so that neither direction starves tasks or the other.
+  static constexpr std::size_t burst_packets = 64;
+  static constexpr std::size_t emit_packets = 256;
+
+  bool on_receive(time_point now) override;
+  void on_timers(time_point now) override;
+  bool on_emit(time_point now) override;
+  time_point deadline() const noexcept override;
+  void on_link_ready() noexcept override { link_ready_ = true; }
+  void on_link_error(std::error_code why) noexcept override {
+    link_error_ = why;
+    link_ready_ = true;
+  }
+
+  host& engine() noexcept { return host_; }
+  const host& engine() const noexcept { return host_; }
+  loop& owner() noexcept { return *loop_; }
+  time_point now() const noexcept { return loop_->now(); }
+  std::error_code link_error() const noexcept { return link_error_; }
+
+  /// A socket for a connection of the engine; null without memory.
+  socket* make_socket() noexcept;
+  void free_socket(socket* which) noexcept;
+  void add(listener_state& listener) noexcept { listeners_.push_back(listener); }
+
+  static std::uint64_t token_of(const socket& of) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&of);
+  }
+  static std::uint64_t token_of(const listener_state& of) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&of) | listener_bit;
+  }
+
+  /// Set while no connection is left.
+  event& idle() noexcept;
+
+ private:
+  /// Both kinds of objects are aligned to more than this.
+  static constexpr std::uint64_t listener_bit = 1;
+
+  void dispatch() noexcept;
+  void fail_everything() noexcept;
+  bool send_blocked(time_point now) noexcept;
+  void keep_blocked(const net::tx_packet& packet) noexcept;
+  void note_idle() noexcept;
+
+  loop* loop_;
+  net::link* link_;
+  host host_;
+  std::array<net::packet, burst_packets> burst_;
+  bool link_ready_ = true;
+  bool failed_ = false;
+  /// A packet that the link had no room for.
+  net::packet blocked_;
+  std::error_code link_error_;
+  event idle_;
+  runnel::detail::list<socket> sockets_;
+  runnel::detail::list<listener_state> listeners_;
+  std::vector<void*> free_sockets_;
+  std::vector<std::unique_ptr<std::byte[]>> socket_chunks_;
+  std::size_t live_sockets_ = 0;
+};
+
+}  // namespace runnel::tcp::detail
