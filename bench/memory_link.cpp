@@ -102,11 +102,12 @@ class exchange {
   }
 
   void serve(time_point now) {
-    event happened;
+    socket_event happened;
     std::byte buffer[512];
     while (server_.poll_event(happened)) {
       if (happened.token == listener_token) {
-        while (const auto accepted = server_.accept(listener_, 0)) answer(accepted.value, buffer, now);
+        while (const auto accepted = server_.accept(listener_, 0))
+          answer(accepted.value, buffer, now);
       } else {
         answer(happened.socket, buffer, now);
       }
@@ -124,7 +125,7 @@ class exchange {
   }
 
   void fetch(time_point now) {
-    event happened;
+    socket_event happened;
     std::byte buffer[512];
     while (client_.poll_event(happened)) {
       if (any(happened.what & events::connected)) {

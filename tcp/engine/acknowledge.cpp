@@ -8,7 +8,8 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-/// RFC 5961 §5.2: an acknowledgement older than the largest window ever offered is forged or ancient.
+/// RFC 5961 §5.2: an acknowledgement older than the largest window ever offered is forged or
+/// ancient.
 bool plausible_ack(core& host, connection& c, const segment& seg) {
   if (after(seg.ack, c.snd_.nxt)) {
     // What was never sent cannot be acknowledged: say where we are.
@@ -85,8 +86,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
     // RFC 6298 (5.3).
     arm_retransmit(host, c);
   }
-  if (c.unsent() > 0 || c.flow.recovery != recovery_state::open ||
-      (c.fin_queued && !c.fin_sent)) {
+  if (c.unsent() > 0 || c.flow.recovery != recovery_state::open || (c.fin_queued && !c.fin_sent)) {
     want_transmit(host, c);
   }
 }
@@ -107,11 +107,14 @@ bool on_fin_acked(core& host, connection& c) {
         schedule(host, c);
       }
       return true;
-    case state::closing: enter_time_wait(host, c); return false;
+    case state::closing:
+      enter_time_wait(host, c);
+      return false;
     case state::last_ack:
       end_connection(host, c, end_reason::clean, error::none);
       return false;
-    default: return true;
+    default:
+      return true;
   }
 }
 

@@ -11,17 +11,24 @@ using namespace detail;
 namespace {
 
 /// The pending error, told once (Linux's sk_err).
-error take_error(connection& c) noexcept { return std::exchange(c.pending_error, error::none); }
+error take_error(connection& c) noexcept {
+  return std::exchange(c.pending_error, error::none);
+}
 
 /// Queues FIN and moves to the state that waits for its acknowledgement.
 void say_fin(core& host, connection& c) {
   if (c.fin_queued) return;
   c.fin_queued = true;
   switch (c.state) {
-    case state::established: set_state(host, c, state::fin_wait_1); break;
-    case state::close_wait: set_state(host, c, state::last_ack); break;
+    case state::established:
+      set_state(host, c, state::fin_wait_1);
+      break;
+    case state::close_wait:
+      set_state(host, c, state::last_ack);
+      break;
     // FIN follows the handshake (RFC 9293 §3.10.4, SYN-RECEIVED).
-    default: break;
+    default:
+      break;
   }
   want_transmit(host, c);
 }
@@ -31,11 +38,13 @@ void close_gracefully(core& host, connection& c) {
   if (c.closed_by_owner) return;
   c.closed_by_owner = true;
   switch (c.state) {
-    case state::closed: return;
+    case state::closed:
+      return;
     case state::syn_sent:
       // Nothing was agreed on: it just goes (RFC 9293 §3.10.4). A late SYN-ACK draws RST.
       return end_connection(host, c, end_reason::aborted, error::connection_aborted);
-    default: break;
+    default:
+      break;
   }
   if (!c.rx.empty()) {
     // RFC 2525 §2.17: bytes were lost, and the peer is to know.

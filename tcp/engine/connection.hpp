@@ -81,7 +81,8 @@ struct transmission {
   /// What is to be sent again: from `rtx_nxt` up to `rtx_end`.
   sequence rtx_nxt;
   sequence rtx_end;
-  /// The segment whose acknowledgement is timed, and when it left (Karn: never a retransmitted one).
+  /// The segment whose acknowledgement is timed, and when it left (Karn: never a retransmitted
+  /// one).
   sequence timed_end;
   std::uint64_t timed_at_us = 0;
   /// When the segment now unanswered was first sent, in ms; for the give-up time.

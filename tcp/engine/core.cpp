@@ -16,8 +16,8 @@ std::uint64_t word_at(std::span<const std::uint8_t> bytes) noexcept {
 
 siphash hash_flow(const std::array<std::uint64_t, 2>& key, const flow_key& flow) noexcept {
   siphash hash(key);
-  const std::uint64_t ports =
-      std::uint64_t{flow.remote_port} << 32 | std::uint64_t{flow.local_port} << 48;
+  const std::uint64_t ports = std::uint64_t{flow.remote_port} << 32 | std::uint64_t{flow.local_port}
+                                                                          << 48;
   if (flow.remote.is_v4()) {
     hash.add(ports | flow.remote.to_v4_number());
   } else {
@@ -113,9 +113,12 @@ tcp::sequence core::initial_sequence(const flow_key& key) const noexcept {
 
 std::uint32_t& core::links::next(entry_ref entry) noexcept {
   switch (entry.kind()) {
-    case entry_kind::connection: return host.connections[entry.index()].next;
-    case entry_kind::half_open_v4: return host.half_opens[entry.index()].next;
-    case entry_kind::time_wait_v4: break;
+    case entry_kind::connection:
+      return host.connections[entry.index()].next;
+    case entry_kind::half_open_v4:
+      return host.half_opens[entry.index()].next;
+    case entry_kind::time_wait_v4:
+      break;
   }
   return host.time_waits[entry.index()].next;
 }
@@ -126,9 +129,12 @@ std::uint64_t core::links::hash(entry_ref entry) noexcept {
 
 flow_key core::key_of(entry_ref entry) const noexcept {
   switch (entry.kind()) {
-    case entry_kind::connection: return connections[entry.index()].key;
-    case entry_kind::half_open_v4: return half_opens[entry.index()].key.expand();
-    case entry_kind::time_wait_v4: break;
+    case entry_kind::connection:
+      return connections[entry.index()].key;
+    case entry_kind::half_open_v4:
+      return half_opens[entry.index()].key.expand();
+    case entry_kind::time_wait_v4:
+      break;
   }
   return time_waits[entry.index()].key.expand();
 }

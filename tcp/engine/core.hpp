@@ -189,7 +189,8 @@ struct core {
   listener_entry* get_listener(socket_id id) noexcept;
 };
 
-// ---- lifetime.cpp: birth and death of connections ---------------------------------------------------
+// ---- lifetime.cpp: birth and death of connections
+// ---------------------------------------------------
 
 /// A connection in CLOSED with the key in the table; null without memory.
 connection* make_connection(core& host, const flow_key& key, const connection_policy& policy);
@@ -207,7 +208,8 @@ void report(core& host, connection& c, events what) noexcept;
 void want_transmit(core& host, connection& c) noexcept;
 void report_listener(core& host, std::uint32_t listener);
 
-// ---- arrival.cpp, listen.cpp, open.cpp, acknowledge.cpp, text.cpp: segments -----------------------
+// ---- arrival.cpp, listen.cpp, open.cpp, acknowledge.cpp, text.cpp: segments
+// -----------------------
 
 void on_segment(core& host, segment& seg);
 void on_connection_segment(core& host, connection& c, segment& seg);
@@ -229,7 +231,8 @@ void enter_established(core& host, connection& c);
 std::uint16_t own_mss(const core& host, const connection_policy& policy, net::family family);
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
-// ---- reject.cpp: answers without a connection ----------------------------------------------------
+// ---- reject.cpp: answers without a connection
+// ----------------------------------------------------
 
 /// RST as RFC 9293 §3.10.7.1 forms it, rate-limited.
 void send_reset_for(core& host, const segment& seg);
@@ -242,14 +245,16 @@ void send_plain_ack(core& host, connection& c, std::uint64_t& skipped);
 reply ack_reply(core& host, const connection& c);
 void send_reply(core& host, const reply& r);
 
-// ---- time_wait.cpp -------------------------------------------------------------------------------
+// ---- time_wait.cpp
+// -------------------------------------------------------------------------------
 
 /// Replaces the connection by a TIME-WAIT entry and ends it.
 void enter_time_wait(core& host, connection& c);
 void free_time_wait(core& host, std::uint32_t index) noexcept;
 void expire_time_waits(core& host);
 
-// ---- half_open.cpp -------------------------------------------------------------------------------
+// ---- half_open.cpp
+// -------------------------------------------------------------------------------
 
 /// Makes an entry for the SYN and answers it; false without memory.
 bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg,
@@ -258,7 +263,8 @@ void send_synack(core& host, const half_open_entry_v4& entry);
 void free_half_open(core& host, std::uint32_t index) noexcept;
 void expire_half_opens(core& host);
 
-// ---- output.cpp, emit.cpp ------------------------------------------------------------------------
+// ---- output.cpp, emit.cpp
+// ------------------------------------------------------------------------
 
 /// Fills `host.transmit` with the next segment of `c`; false when it has nothing to say.
 bool build_segment(core& host, connection& c);
@@ -266,7 +272,8 @@ void build_reply(core& host, const reply& r);
 /// The window to offer now; never takes back what was offered.
 std::uint32_t select_window(const connection& c) noexcept;
 
-// ---- timers.cpp ----------------------------------------------------------------------------------
+// ---- timers.cpp
+// ----------------------------------------------------------------------------------
 
 /// Arms the connection's one timer for the earliest of its deadlines.
 void schedule(core& host, connection& c) noexcept;
@@ -277,7 +284,8 @@ void stop_rtx_timer(connection& c) noexcept;
 /// Whether unanswered sending since `since_ms` has lasted for `retries` doublings.
 bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retries) noexcept;
 
-// ---- recovery.cpp --------------------------------------------------------------------------------
+// ---- recovery.cpp
+// --------------------------------------------------------------------------------
 
 void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept;
 void start_congestion_control(connection& c) noexcept;
@@ -286,13 +294,15 @@ void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept;
 void on_duplicate_ack(core& host, connection& c) noexcept;
 void on_retransmission_timeout(connection& c) noexcept;
 
-// ---- ports.cpp -----------------------------------------------------------------------------------
+// ---- ports.cpp
+// -----------------------------------------------------------------------------------
 
 /// A free local port for the flow; 0 when none is left.
 std::uint16_t choose_port(core& host, flow_key key) noexcept;
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept;
 
-// ---- ingress.cpp, icmp.cpp ------------------------------------------------------------------------
+// ---- ingress.cpp, icmp.cpp
+// ------------------------------------------------------------------------
 
 void on_ip_packet(core& host, net::packet packet);
 

@@ -27,9 +27,7 @@ class entry_ref {
   constexpr entry_kind kind() const noexcept {
     return static_cast<entry_kind>((value_ - 1) >> index_bits);
   }
-  constexpr std::uint32_t index() const noexcept {
-    return (value_ - 1) & ((1U << index_bits) - 1);
-  }
+  constexpr std::uint32_t index() const noexcept { return (value_ - 1) & ((1U << index_bits) - 1); }
   constexpr std::uint32_t value() const noexcept { return value_; }
   friend constexpr bool operator==(entry_ref, entry_ref) noexcept = default;
 

@@ -28,8 +28,7 @@ std::uint16_t first_window(const connection_policy& policy) noexcept {
 }
 
 /// What the third segment turns the entry into: a connection that waits in the accept queue.
-connection* promote(core& host, std::uint32_t index, listener_entry& listener,
-                    const segment& seg) {
+connection* promote(core& host, std::uint32_t index, listener_entry& listener, const segment& seg) {
   const half_open_entry_v4 entry = host.half_opens[index];
   connection* c = make_connection(host, seg.key, listener.policy.connection);
   if (c == nullptr) return nullptr;

@@ -76,7 +76,7 @@ time_point host::poll_timeout() const noexcept {
   return time_point(std::chrono::milliseconds(static_cast<std::int64_t>(at)));
 }
 
-bool host::poll_event(event& out) noexcept {
+bool host::poll_event(socket_event& out) noexcept {
   core& self = *core_;
   while (!self.dirty_listeners.empty()) {
     const std::uint32_t index = self.dirty_listeners.back();
@@ -185,9 +185,9 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   flow_key key{remote.address, remote.port, options.local.port, 0};
   const net::address& from = options.local.address;
   if (from.family() == net::family::unspecified || from.is_any()) {
-    const auto mine = std::find_if(self.addresses.begin(), self.addresses.end(), [&](const auto& a) {
-      return a.family() == remote.address.family();
-    });
+    const auto mine =
+        std::find_if(self.addresses.begin(), self.addresses.end(),
+                     [&](const auto& a) { return a.family() == remote.address.family(); });
     if (mine == self.addresses.end()) return {{}, error::family_not_supported};
     key.local_index = static_cast<std::uint16_t>(mine - self.addresses.begin());
   } else {

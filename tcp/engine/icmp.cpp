@@ -1,5 +1,5 @@
-#include "core.hpp"
 #include "runnel/wire/icmp.hpp"
+#include "core.hpp"
 
 // ICMP as a host speaks it (RFC 1122 §3.2.2): echo, and telling that nobody serves a protocol.
 

@@ -15,8 +15,7 @@ bool bad_source(const core& host, const net::address& source) noexcept {
 
 bool checksum_good(const core& host, const wire::ip_header& ip, const net::packet& packet,
                    std::span<const std::byte> text) noexcept {
-  if (host.checksum_offload_rx &&
-      packet->offload.checksum != net::checksum_state::unverified) {
+  if (host.checksum_offload_rx && packet->offload.checksum != net::checksum_state::unverified) {
     return true;
   }
   return wire::tcp_checksum_intact(ip.source, ip.destination, text);

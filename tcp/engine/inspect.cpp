@@ -116,7 +116,9 @@ void host::for_each_listener(const std::function<void(const listener_snapshot&)>
   }
 }
 
-const tcp::counters& host::counters() const noexcept { return core_->count; }
+const tcp::counters& host::counters() const noexcept {
+  return core_->count;
+}
 
 memory_table host::memory() const noexcept {
   const core& self = *core_;
@@ -141,8 +143,12 @@ const connection_policy& host::connection_defaults() const noexcept {
   return core_->connection_defaults;
 }
 
-const stack_policy& host::policy() const noexcept { return core_->policy; }
+const stack_policy& host::policy() const noexcept {
+  return core_->policy;
+}
 
-std::span<const net::address> host::addresses() const noexcept { return core_->addresses; }
+std::span<const net::address> host::addresses() const noexcept {
+  return core_->addresses;
+}
 
 }  // namespace runnel::tcp

@@ -49,8 +49,8 @@ listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& in
       return &listener;
     }
     const net::address& bound = listener.local.address;
-    const bool takes_family = bound.family() == net::family::unspecified ||
-                              bound.family() == key.remote.family();
+    const bool takes_family =
+        bound.family() == net::family::unspecified || bound.family() == key.remote.family();
     if (takes_family && (bound.family() == net::family::unspecified || bound.is_any())) {
       wild = &listener;
       index = i;
@@ -76,8 +76,12 @@ void on_segment(core& host, segment& seg) {
     case entry_kind::connection:
       on_connection_segment(host, host.connections[entry.index()], seg);
       break;
-    case entry_kind::half_open_v4: on_half_open_segment(host, entry.index(), seg); break;
-    case entry_kind::time_wait_v4: on_time_wait_segment(host, entry.index(), seg); break;
+    case entry_kind::half_open_v4:
+      on_half_open_segment(host, entry.index(), seg);
+      break;
+    case entry_kind::time_wait_v4:
+      on_time_wait_segment(host, entry.index(), seg);
+      break;
   }
 }
 

@@ -37,8 +37,7 @@ struct plan {
 };
 
 bool fin_fits_behind(const connection& c, sequence end) noexcept {
-  return c.fin_queued && end == c.snd_.una + c.tx.size() &&
-         before(end, c.snd_.una + c.snd_.wnd);
+  return c.fin_queued && end == c.snd_.una + c.tx.size() && before(end, c.snd_.una + c.snd_.wnd);
 }
 
 bool plan_syn(connection& c, plan& out) {
@@ -81,8 +80,8 @@ bool may_send_short(const connection& c, std::uint32_t length, std::uint32_t uns
 }
 
 bool plan_new(core& host, connection& c, plan& out) {
-  if (c.fin_sent || (c.flow.recovery == recovery_state::loss &&
-                     before(c.flow.rtx_nxt, c.flow.rtx_end))) {
+  if (c.fin_sent ||
+      (c.flow.recovery == recovery_state::loss && before(c.flow.rtx_nxt, c.flow.rtx_end))) {
     return false;
   }
   const std::uint32_t unsent = c.unsent();
@@ -94,7 +93,8 @@ bool plan_new(core& host, connection& c, plan& out) {
   if (length > room) length = room / c.snd_mss * c.snd_mss;
   out.seq = c.snd_.nxt;
   if (length > c.snd_mss && length < unsent) length = length / c.snd_mss * c.snd_mss;
-  if (length < unsent && length < c.snd_mss && (length == 0 || !may_send_short(c, length, unsent))) {
+  if (length < unsent && length < c.snd_mss &&
+      (length == 0 || !may_send_short(c, length, unsent))) {
     if (flight == 0) arm_persist(host, c);
     return false;
   }
@@ -204,10 +204,17 @@ bool build_segment(core& host, connection& c) {
   }
   emit_segment(host, c, {next.seq, next.length, next.flags, window});
   switch (what) {
-    case kind::syn: after_syn(host, c); break;
-    case kind::retransmission: after_retransmission(host, c, next); break;
-    case kind::fresh: after_new_data(host, c, next); break;
-    case kind::other: break;
+    case kind::syn:
+      after_syn(host, c);
+      break;
+    case kind::retransmission:
+      after_retransmission(host, c, next);
+      break;
+    case kind::fresh:
+      after_new_data(host, c, next);
+      break;
+    case kind::other:
+      break;
   }
   acknowledged(host, c, window);
   return true;

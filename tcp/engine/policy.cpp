@@ -22,9 +22,8 @@ std::string check(const connection_policy& policy) {
   for (const std::string& bad : {
            out_of_range("receive_buffer", policy.receive_buffer, 2304, 1 << 30),
            out_of_range("send_buffer", policy.send_buffer, 4608, 1 << 30),
-           policy.max_segment == 0
-               ? std::string()
-               : out_of_range("max_segment", policy.max_segment, 88, 32767),
+           policy.max_segment == 0 ? std::string()
+                                   : out_of_range("max_segment", policy.max_segment, 88, 32767),
            out_of_range("ttl", policy.ttl, 1, 255),
            out_of_range("retries2", policy.retries2, 1, 60),
            out_of_range("orphan_retries", policy.orphan_retries, 1, 60),
@@ -37,7 +36,8 @@ std::string check(const connection_policy& policy) {
 }
 
 std::string check(const listener_policy& policy) {
-  if (std::string bad = out_of_range("synack_retries", policy.synack_retries, 0, 60); !bad.empty()) {
+  if (std::string bad = out_of_range("synack_retries", policy.synack_retries, 0, 60);
+      !bad.empty()) {
     return bad;
   }
   return check(policy.connection);

@@ -10,7 +10,9 @@ namespace {
 sequence seq_of(const net::packet_buffer& piece) noexcept {
   return sequence(static_cast<std::uint32_t>(piece.tag));
 }
-sequence end_of(const net::packet_buffer& piece) noexcept { return seq_of(piece) + piece.size(); }
+sequence end_of(const net::packet_buffer& piece) noexcept {
+  return seq_of(piece) + piece.size();
+}
 
 /// A block of the packet's own that holds just its live bytes.
 net::packet tight_copy(net::packet_pool& pool, const net::packet& payload) noexcept {
@@ -113,7 +115,8 @@ reassembly_queue::verdict reassembly_queue::insert(net::packet_pool& pool, seque
   if (tail_ != nullptr && !before(seq, seq_of(*tail_))) {
     previous = tail_;
   } else {
-    for (net::packet_buffer* at = head_; at != nullptr && !before(seq, seq_of(*at)); at = at->next) {
+    for (net::packet_buffer* at = head_; at != nullptr && !before(seq, seq_of(*at));
+         at = at->next) {
       previous = at;
     }
   }

@@ -21,7 +21,8 @@ void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept {
     flow.rttvar_us = flow.rttvar_us - flow.rttvar_us / 4 + error / 4;
     flow.srtt_us = std::max(flow.srtt_us - flow.srtt_us / 8 + rtt_us / 8, 1U);
   }
-  // Linux bounds the variance's share and not the sum, so that the RTO is never under SRTT + 200 ms.
+  // Linux bounds the variance's share and not the sum, so that the RTO is never under SRTT + 200
+  // ms.
   const std::uint32_t variance_us = std::max(4 * flow.rttvar_us, rto_min_ms * 1000);
   flow.rto_ms = std::min((flow.srtt_us + variance_us + 999) / 1000, rto_max_ms);
 }
@@ -79,7 +80,9 @@ void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept {
   const bool recovered = at_or_after(c.snd_.una, flow.recover);
   flow.recover = later(flow.recover, c.snd_.una);
   switch (flow.recovery) {
-    case recovery_state::open: grow(c, acked_bytes); return;
+    case recovery_state::open:
+      grow(c, acked_bytes);
+      return;
     case recovery_state::loss:
       grow(c, acked_bytes);
       if (recovered) flow.recovery = recovery_state::open;

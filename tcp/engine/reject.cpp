@@ -47,8 +47,8 @@ reply ack_reply(core& host, const connection& c) {
   r.flags = flag::ack;
   r.seq = c.snd_.nxt;
   r.ack = c.rcv_.nxt;
-  r.window = static_cast<std::uint16_t>(
-      std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
+  r.window =
+      static_cast<std::uint16_t>(std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
   r.ttl = c.policy.ttl;
   if (c.timestamps) {
     r.has_timestamp = true;

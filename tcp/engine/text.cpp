@@ -14,8 +14,8 @@ constexpr std::uint16_t ato_max_ms = 200;
 /// Decides between an acknowledgement now and one later (RFC 9293 §3.8.6.3 with Linux's quick
 /// mode).
 void owe_ack(core& host, connection& c, std::uint32_t length) {
-  c.ack.rcv_mss = static_cast<std::uint16_t>(std::max<std::uint32_t>(
-      c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
+  c.ack.rcv_mss = static_cast<std::uint16_t>(
+      std::max<std::uint32_t>(c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
   c.ack.last_received_ms = host.ms();
   const bool two_segments = distance(c.rcv_.wup, c.rcv_.nxt) > c.ack.rcv_mss;
   if (two_segments || (c.ack.quick > 0 && !c.ack.interactive)) {
@@ -87,9 +87,8 @@ void take_text(core& host, connection& c, segment& seg) {
   if (seg.seq == c.rcv_.nxt) return take_in_order(host, c, seg);
   ++host.count.ofo_queue;
   owe_duplicate(host, c);
-  if (!has_room(host, c) ||
-      c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
-          reassembly_queue::verdict::refused) {
+  if (!has_room(host, c) || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
+                                reassembly_queue::verdict::refused) {
     ++host.count.ofo_drop;
   }
 }
@@ -109,11 +108,18 @@ void take_fin(core& host, connection& c, const segment& seg) {
   report(host, c, events::readable);
   switch (c.state) {
     case state::syn_received:
-    case state::established: set_state(host, c, state::close_wait); break;
+    case state::established:
+      set_state(host, c, state::close_wait);
+      break;
     // Were our FIN acknowledged, the fifth check would have left this state already.
-    case state::fin_wait_1: set_state(host, c, state::closing); break;
-    case state::fin_wait_2: enter_time_wait(host, c); break;
-    default: break;
+    case state::fin_wait_1:
+      set_state(host, c, state::closing);
+      break;
+    case state::fin_wait_2:
+      enter_time_wait(host, c);
+      break;
+    default:
+      break;
   }
 }
 

@@ -21,7 +21,8 @@ struct timer_node {
 };
 
 /// A hierarchical timer wheel of four levels of 256 slots, one tick a millisecond: arming and
-/// cancelling are O(1), the range is 2^31 ticks. Nodes live in slab objects as `timer_node T::*Node`.
+/// cancelling are O(1), the range is 2^31 ticks. Nodes live in slab objects as `timer_node
+/// T::*Node`.
 template <class Slab, auto Node>
 class timer_wheel {
  public:
@@ -88,7 +89,8 @@ class timer_wheel {
     for (unsigned word = from / 64; word < slots / 64; ++word) {
       std::uint64_t bits = used_[level][word];
       if (word == from / 64) bits &= ~std::uint64_t{0} << (from % 64);
-      if (bits != 0) return static_cast<int>(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
+      if (bits != 0)
+        return static_cast<int>(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
     }
     return -1;
   }

@@ -3,8 +3,8 @@
 
 #include "core.hpp"
 
-// The timers of a connection. Each is a deadline; one wheel node stands for the earliest, and moving
-// a deadline back, which is what every acknowledgement does, leaves the node where it is.
+// The timers of a connection. Each is a deadline; one wheel node stands for the earliest, and
+// moving a deadline back, which is what every acknowledgement does, leaves the node where it is.
 
 namespace runnel::tcp::detail {
 

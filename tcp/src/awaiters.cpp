@@ -15,7 +15,8 @@ void check_slot_free(const socket_waiter* slot) noexcept {
                         "waiting; one of each kind at a time.");
 }
 
-// ---- read ----------------------------------------------------------------------------------------
+// ---- read
+// ----------------------------------------------------------------------------------------
 
 bool read_awaiter::attempt() noexcept {
   done_ = true;
@@ -57,7 +58,8 @@ void readable_awaiter::on_events(events) noexcept {
   wake();
 }
 
-// ---- write ---------------------------------------------------------------------------------------
+// ---- write
+// ---------------------------------------------------------------------------------------
 
 bool write_awaiter::attempt() noexcept {
   if ((error_ = socket_->failure())) return true;
@@ -86,7 +88,8 @@ void write_awaiter::on_events(events) noexcept {
   wake();
 }
 
-// ---- drained and close ---------------------------------------------------------------------------
+// ---- drained and close
+// ---------------------------------------------------------------------------
 
 bool drained_awaiter::attempt() noexcept {
   if ((error_ = socket_->failure())) return true;
@@ -104,11 +107,15 @@ result<void> drained_awaiter::await_resume() noexcept {
   const auto last = socket_->stack->engine().snapshot(socket_->id);
   switch (last.value.ended) {
     case end_reason::none:
-    case end_reason::clean: return {};
-    case end_reason::timed_out: return std::make_error_code(std::errc::timed_out);
-    case end_reason::aborted: return std::make_error_code(std::errc::connection_aborted);
+    case end_reason::clean:
+      return {};
+    case end_reason::timed_out:
+      return std::make_error_code(std::errc::timed_out);
+    case end_reason::aborted:
+      return std::make_error_code(std::errc::connection_aborted);
     case end_reason::reset:
-    case end_reason::refused: break;
+    case end_reason::refused:
+      break;
   }
   return std::make_error_code(std::errc::connection_reset);
 }
@@ -131,12 +138,22 @@ close_result close_awaiter::await_resume() noexcept {
   const auto last = socket_->stack->engine().snapshot(socket_->id);
   result.lost_bytes = last.value.unacked_bytes;
   switch (last.value.ended) {
-    case end_reason::none: result.outcome = close_outcome::peer_still_open; break;
-    case end_reason::clean: result.outcome = close_outcome::clean; break;
-    case end_reason::timed_out: result.outcome = close_outcome::timed_out; break;
-    case end_reason::aborted: result.outcome = close_outcome::aborted; break;
+    case end_reason::none:
+      result.outcome = close_outcome::peer_still_open;
+      break;
+    case end_reason::clean:
+      result.outcome = close_outcome::clean;
+      break;
+    case end_reason::timed_out:
+      result.outcome = close_outcome::timed_out;
+      break;
+    case end_reason::aborted:
+      result.outcome = close_outcome::aborted;
+      break;
     case end_reason::reset:
-    case end_reason::refused: result.outcome = close_outcome::reset; break;
+    case end_reason::refused:
+      result.outcome = close_outcome::reset;
+      break;
   }
   if (error_ == errc::cancelled) result.outcome = close_outcome::cancelled;
   if (error_ == std::errc::bad_file_descriptor) result.outcome = close_outcome::aborted;
@@ -145,7 +162,8 @@ close_result close_awaiter::await_resume() noexcept {
   return result;
 }
 
-// ---- connect -------------------------------------------------------------------------------------
+// ---- connect
+// -------------------------------------------------------------------------------------
 
 connect_awaiter::~connect_awaiter() {
   leave();
@@ -159,8 +177,8 @@ void connect_awaiter::begin() noexcept {
     if (!error_) error_ = std::make_error_code(std::errc::no_buffer_space);
     return wake();
   }
-  const auto opened = stack_->engine().connect(remote_, options_, stack_core::token_of(*fresh),
-                                               stack_->now());
+  const auto opened =
+      stack_->engine().connect(remote_, options_, stack_core::token_of(*fresh), stack_->now());
   if (!opened) {
     stack_->free_socket(fresh);
     error_ = to_error_code(opened.error);
@@ -188,7 +206,8 @@ result<stream> connect_awaiter::await_resume() noexcept {
   return error_;
 }
 
-// ---- accept --------------------------------------------------------------------------------------
+// ---- accept
+// --------------------------------------------------------------------------------------
 
 accept_awaiter::~accept_awaiter() {
   if (accepted_ != nullptr) accepted_->stack->free_socket(accepted_);
@@ -204,7 +223,9 @@ bool accept_awaiter::attempt() noexcept {
   return listener_->accepting.empty() && listener_->take(accepted_, error_);
 }
 
-void accept_awaiter::stand() noexcept { listener_->accepting.push_back(*this); }
+void accept_awaiter::stand() noexcept {
+  listener_->accepting.push_back(*this);
+}
 
 void accept_awaiter::give(socket* accepted, std::error_code error) noexcept {
   runnel::detail::tagged_hook<accept_tag>::unlink();

@@ -55,7 +55,9 @@ listener::listener(listener&&) noexcept = default;
 listener& listener::operator=(listener&&) noexcept = default;
 listener::~listener() = default;
 
-detail::accept_awaiter listener::accept() noexcept { return detail::accept_awaiter(state_.get()); }
+detail::accept_awaiter listener::accept() noexcept {
+  return detail::accept_awaiter(state_.get());
+}
 
 void listener::close() noexcept {
   if (state_ != nullptr) state_->close();
@@ -70,6 +72,8 @@ listener_snapshot listener::info() const noexcept {
                            : state_->stack->engine().listener(state_->id).value;
 }
 
-net::endpoint listener::local_endpoint() const noexcept { return info().local; }
+net::endpoint listener::local_endpoint() const noexcept {
+  return info().local;
+}
 
 }  // namespace runnel::tcp

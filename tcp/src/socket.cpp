@@ -7,7 +7,9 @@
 
 namespace runnel::tcp::detail {
 
-void socket_waiter::on_cancel() noexcept { fail(errc::cancelled); }
+void socket_waiter::on_cancel() noexcept {
+  fail(errc::cancelled);
+}
 
 void socket_waiter::enter(socket_waiter*& slot) noexcept {
   slot_ = &slot;
@@ -20,7 +22,9 @@ void socket_deadline::set(time_point when) noexcept {
   if (!armed() || deadline() > when) arm(when);
 }
 
-bool socket_deadline::passed() const noexcept { return owner().now() >= when_; }
+bool socket_deadline::passed() const noexcept {
+  return owner().now() >= when_;
+}
 
 void socket_deadline::on_expire() noexcept {
   if (when_ == time_point::max()) return;

@@ -31,7 +31,7 @@ host_keys make_keys(loop& owner) {
   host_keys keys;
   for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple}) {
     if (owner.simulated()) {
-      *key = {owner.random().next(), owner.random().next()};
+      *key = {owner.random()(), owner.random()()};
     } else {
       fill_random(*key);
     }
@@ -85,10 +85,16 @@ detail::connect_awaiter stack::connect(const net::endpoint& to,
   return {*core_, to, options};
 }
 
-runnel::detail::event_awaiter stack::idle() noexcept { return core_->idle().wait(); }
+runnel::detail::event_awaiter stack::idle() noexcept {
+  return core_->idle().wait();
+}
 
-std::error_code stack::link_error() const noexcept { return core_->link_error(); }
+std::error_code stack::link_error() const noexcept {
+  return core_->link_error();
+}
 
-const host& stack::engine() const noexcept { return core_->engine(); }
+const host& stack::engine() const noexcept {
+  return core_->engine();
+}
 
 }  // namespace runnel::tcp

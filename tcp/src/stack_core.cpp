@@ -106,7 +106,7 @@ void stack_core::keep_blocked(const net::tx_packet& packet) noexcept {
 }
 
 void stack_core::dispatch() noexcept {
-  tcp::event happened;
+  socket_event happened;
   while (host_.poll_event(happened)) {
     if ((happened.token & listener_bit) != 0) {
       reinterpret_cast<listener_state*>(happened.token & ~listener_bit)->on_acceptable();

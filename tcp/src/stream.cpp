@@ -44,7 +44,11 @@ tcp::snapshot stream::info() const noexcept {
   return s.stack->engine().snapshot(s.id).value;
 }
 
-net::endpoint stream::local_endpoint() const noexcept { return info().local; }
-net::endpoint stream::remote_endpoint() const noexcept { return info().remote; }
+net::endpoint stream::local_endpoint() const noexcept {
+  return info().local;
+}
+net::endpoint stream::remote_endpoint() const noexcept {
+  return info().remote;
+}
 
 }  // namespace runnel::tcp

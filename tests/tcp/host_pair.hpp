@@ -84,7 +84,7 @@ class host_pair {
   void flush() {
     for (int side = 0; side < 2; ++side) {
       while (const net::tx_packet* out = (*this)[side].poll_transmit(now_)) transmit(side, *out);
-      event happened;
+      socket_event happened;
       while ((*this)[side].poll_event(happened)) {
         events_[static_cast<std::size_t>(side)].push_back(happened);
       }
@@ -124,8 +124,8 @@ class host_pair {
     flush();
   }
 
-  net::packet make_packet(const net::endpoint& from, const net::endpoint& to,
-                          wire::tcp_header tcp, std::span<const std::byte> text = {}) {
+  net::packet make_packet(const net::endpoint& from, const net::endpoint& to, wire::tcp_header tcp,
+                          std::span<const std::byte> text = {}) {
     tcp.source_port = from.port;
     tcp.destination_port = to.port;
     wire::ip_header ip;
@@ -139,15 +139,17 @@ class host_pair {
     const auto bytes = out.bytes();
     wire::emit_ip(bytes, ip);
     wire::emit_tcp(bytes.subspan(20), tcp);
-    std::copy(text.begin(), text.end(), bytes.begin() + static_cast<std::ptrdiff_t>(20 + tcp_bytes));
+    std::copy(text.begin(), text.end(),
+              bytes.begin() + static_cast<std::ptrdiff_t>(20 + tcp_bytes));
     wire::checksum sum;
-    sum.add_pseudo_header(ip.source, ip.destination, 6, static_cast<std::uint32_t>(tcp_bytes + text.size()));
+    sum.add_pseudo_header(ip.source, ip.destination, 6,
+                          static_cast<std::uint32_t>(tcp_bytes + text.size()));
     sum.add(bytes.subspan(20));
     wire::put_tcp_checksum(bytes.subspan(20), sum.value());
     return out;
   }
 
-  std::vector<event>& events_of(int side) { return events_[static_cast<std::size_t>(side)]; }
+  std::vector<socket_event>& events_of(int side) { return events_[static_cast<std::size_t>(side)]; }
 
   wire_faults faults;
   /// Called for each packet before it flies; false loses it.
@@ -168,7 +170,8 @@ class host_pair {
     net::packet copy = pool_.allocate(out.size);
     std::size_t filled = 0;
     for (const auto piece : out.pieces) {
-      std::copy(piece.begin(), piece.end(), copy.room().begin() + static_cast<std::ptrdiff_t>(filled));
+      std::copy(piece.begin(), piece.end(),
+                copy.room().begin() + static_cast<std::ptrdiff_t>(filled));
       filled += piece.size();
     }
     copy.resize(filled);
@@ -193,8 +196,9 @@ class host_pair {
     duration delay = faults.latency;
     if (chance(faults.reorder)) delay += faults.latency * static_cast<int>(random_() % 4);
     flight f{now_ + delay, to, std::move(content)};
-    const auto place = std::upper_bound(flying_.begin(), flying_.end(), f.at,
-                                        [](time_point at, const flight& other) { return at < other.at; });
+    const auto place =
+        std::upper_bound(flying_.begin(), flying_.end(), f.at,
+                         [](time_point at, const flight& other) { return at < other.at; });
     flying_.insert(place, std::move(f));
   }
 
@@ -208,7 +212,7 @@ class host_pair {
   net::packet_pool pool_;
   std::vector<host> hosts_;
   std::deque<flight> flying_;
-  std::vector<event> events_[2];
+  std::vector<socket_event> events_[2];
 };
 
 /// A listener on the server's port 80 and a connection to it.

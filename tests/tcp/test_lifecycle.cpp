@@ -7,7 +7,8 @@ using namespace runnel;
 using namespace runnel::tcp;
 using namespace runnel::tcp::test;
 
-TEST_CASE("tcp S10 handshake: three segments with Linux's options bring both sides to ESTABLISHED") {
+TEST_CASE(
+    "tcp S10 handshake: three segments with Linux's options bring both sides to ESTABLISHED") {
   connected_pair pair;
   const auto listener = pair[pair.server].listen({{}, 80}, {}, 1).value;
   const auto socket = pair[pair.client].connect({pair.address(1), 80}, {}, 2, pair.now()).value;

@@ -39,13 +39,20 @@ struct close_result {
 
 constexpr std::string_view to_string(close_outcome of) noexcept {
   switch (of) {
-    case close_outcome::clean: return "clean";
-    case close_outcome::peer_still_open: return "peer still open";
-    case close_outcome::reset: return "reset";
-    case close_outcome::timed_out: return "timed out";
-    case close_outcome::aborted: return "aborted";
-    case close_outcome::cancelled: return "cancelled";
-    case close_outcome::link_lost: return "link lost";
+    case close_outcome::clean:
+      return "clean";
+    case close_outcome::peer_still_open:
+      return "peer still open";
+    case close_outcome::reset:
+      return "reset";
+    case close_outcome::timed_out:
+      return "timed out";
+    case close_outcome::aborted:
+      return "aborted";
+    case close_outcome::cancelled:
+      return "cancelled";
+    case close_outcome::link_lost:
+      return "link lost";
   }
   return "?";
 }

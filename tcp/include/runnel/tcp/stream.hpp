@@ -59,7 +59,8 @@ class stream {
   void set_read_deadline(time_point when) noexcept { checked().read_deadline.set(when); }
   void set_write_deadline(time_point when) noexcept { checked().write_deadline.set(when); }
 
-  /// Sends small segments at once instead of after the acknowledgement of earlier ones (TCP_NODELAY).
+  /// Sends small segments at once instead of after the acknowledgement of earlier ones
+  /// (TCP_NODELAY).
   void set_nodelay(bool on) noexcept;
 
   /// Valid until `close`, `abort` or the end of the connection's life in the engine.

@@ -6,9 +6,9 @@
 #include <system_error>
 
 #include "runnel/detail/list.hpp"
+#include "runnel/tcp/engine/handle.hpp"
 #include "runnel/timer.hpp"
 #include "runnel/waiter.hpp"
-#include "runnel/tcp/engine/handle.hpp"
 #include "runnel/wire/time.hpp"
 
 namespace runnel::tcp::detail {

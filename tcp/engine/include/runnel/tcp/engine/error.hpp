@@ -39,20 +39,34 @@ enum class error : std::uint8_t {
 
 constexpr std::string_view to_string(error of) noexcept {
   switch (of) {
-    case error::none: return "none";
-    case error::would_block: return "would block";
-    case error::bad_handle: return "bad handle";
-    case error::invalid_argument: return "invalid argument";
-    case error::address_in_use: return "address in use";
-    case error::address_not_available: return "address not available";
-    case error::family_not_supported: return "address family not supported";
-    case error::not_connected: return "not connected";
-    case error::connection_refused: return "connection refused";
-    case error::connection_reset: return "connection reset";
-    case error::connection_aborted: return "connection aborted";
-    case error::broken_pipe: return "broken pipe";
-    case error::timed_out: return "timed out";
-    case error::no_buffer_space: return "no buffer space";
+    case error::none:
+      return "none";
+    case error::would_block:
+      return "would block";
+    case error::bad_handle:
+      return "bad handle";
+    case error::invalid_argument:
+      return "invalid argument";
+    case error::address_in_use:
+      return "address in use";
+    case error::address_not_available:
+      return "address not available";
+    case error::family_not_supported:
+      return "address family not supported";
+    case error::not_connected:
+      return "not connected";
+    case error::connection_refused:
+      return "connection refused";
+    case error::connection_reset:
+      return "connection reset";
+    case error::connection_aborted:
+      return "connection aborted";
+    case error::broken_pipe:
+      return "broken pipe";
+    case error::timed_out:
+      return "timed out";
+    case error::no_buffer_space:
+      return "no buffer space";
   }
   return "?";
 }

@@ -37,11 +37,15 @@ constexpr events operator|(events a, events b) noexcept {
 constexpr events operator&(events a, events b) noexcept {
   return static_cast<events>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
 }
-constexpr events& operator|=(events& a, events b) noexcept { return a = a | b; }
-constexpr bool any(events of) noexcept { return of != events::none; }
+constexpr events& operator|=(events& a, events b) noexcept {
+  return a = a | b;
+}
+constexpr bool any(events of) noexcept {
+  return of != events::none;
+}
 
 /// One report of `host::poll_event`.
-struct event {
+struct socket_event {
   /// What the caller gave with `listen`, `accept` or `connect`.
   std::uint64_t token = 0;
   socket_id socket;

@@ -74,12 +74,13 @@ enum class close_mode : std::uint8_t {
 ///
 /// There are four kinds of methods.
 /// - getters: `snapshot`, `counters`, `readable_bytes`, ...
-/// - `on_*`: what arrived. `on_packet` for each packet, `on_timeout` when `poll_timeout` has passed.
+/// - `on_*`: what arrived. `on_packet` for each packet, `on_timeout` when `poll_timeout` has
+/// passed.
 /// - commands: `listen`, `connect`, `send`, ...; none blocks; each says what it took or why not.
 /// - `poll_*`: what to do next. After any `on_*` or command, call `poll_event` until it gives
-///   nothing, then `poll_transmit` until it gives nothing, then ask `poll_timeout` when to come back.
-///   Feeding a burst of packets before the polls is what merges acknowledgements and lets an answer
-///   carry them.
+///   nothing, then `poll_transmit` until it gives nothing, then ask `poll_timeout` when to come
+///   back. Feeding a burst of packets before the polls is what merges acknowledgements and lets an
+///   answer carry them.
 ///
 /// `now` must never go back. One thread at a time. Handles stay valid until `release` (connections)
 /// or `close_listener`.
@@ -107,7 +108,7 @@ class host {
   /// early (then nothing fires), never late.
   time_point poll_timeout() const noexcept;
   /// The next report; false when there is none. A socket is reported once however much happened.
-  bool poll_event(event& out) noexcept;
+  bool poll_event(socket_event& out) noexcept;
 
   // ---- commands: listeners ------------------------------------------------------------------
 

@@ -38,13 +38,21 @@ constexpr std::uint32_t distance(sequence from, sequence to) noexcept {
 constexpr bool before(sequence a, sequence b) noexcept {
   return static_cast<std::int32_t>(a.value() - b.value()) < 0;
 }
-constexpr bool after(sequence a, sequence b) noexcept { return before(b, a); }
-constexpr bool at_or_before(sequence a, sequence b) noexcept { return !before(b, a); }
-constexpr bool at_or_after(sequence a, sequence b) noexcept { return !before(a, b); }
+constexpr bool after(sequence a, sequence b) noexcept {
+  return before(b, a);
+}
+constexpr bool at_or_before(sequence a, sequence b) noexcept {
+  return !before(b, a);
+}
+constexpr bool at_or_after(sequence a, sequence b) noexcept {
+  return !before(a, b);
+}
 /// Whether `a` is one of the `size` numbers from `start` on.
 constexpr bool in_window(sequence a, sequence start, std::uint32_t size) noexcept {
   return a.value() - start.value() < size;
 }
-constexpr sequence later(sequence a, sequence b) noexcept { return before(a, b) ? b : a; }
+constexpr sequence later(sequence a, sequence b) noexcept {
+  return before(a, b) ? b : a;
+}
 
 }  // namespace runnel::tcp

@@ -23,17 +23,28 @@ enum class state : std::uint8_t {
 /// As the RFC spells it: "SYN-SENT".
 constexpr std::string_view rfc_name(state of) noexcept {
   switch (of) {
-    case state::listen: return "LISTEN";
-    case state::syn_sent: return "SYN-SENT";
-    case state::syn_received: return "SYN-RECEIVED";
-    case state::established: return "ESTABLISHED";
-    case state::fin_wait_1: return "FIN-WAIT-1";
-    case state::fin_wait_2: return "FIN-WAIT-2";
-    case state::close_wait: return "CLOSE-WAIT";
-    case state::closing: return "CLOSING";
-    case state::last_ack: return "LAST-ACK";
-    case state::time_wait: return "TIME-WAIT";
-    case state::closed: return "CLOSED";
+    case state::listen:
+      return "LISTEN";
+    case state::syn_sent:
+      return "SYN-SENT";
+    case state::syn_received:
+      return "SYN-RECEIVED";
+    case state::established:
+      return "ESTABLISHED";
+    case state::fin_wait_1:
+      return "FIN-WAIT-1";
+    case state::fin_wait_2:
+      return "FIN-WAIT-2";
+    case state::close_wait:
+      return "CLOSE-WAIT";
+    case state::closing:
+      return "CLOSING";
+    case state::last_ack:
+      return "LAST-ACK";
+    case state::time_wait:
+      return "TIME-WAIT";
+    case state::closed:
+      return "CLOSED";
   }
   return "?";
 }
@@ -41,10 +52,14 @@ constexpr std::string_view rfc_name(state of) noexcept {
 /// As `ss` prints it: "SYN-RECV", "ESTAB", "UNCONN".
 constexpr std::string_view ss_name(state of) noexcept {
   switch (of) {
-    case state::syn_received: return "SYN-RECV";
-    case state::established: return "ESTAB";
-    case state::closed: return "UNCONN";
-    default: return rfc_name(of);
+    case state::syn_received:
+      return "SYN-RECV";
+    case state::established:
+      return "ESTAB";
+    case state::closed:
+      return "UNCONN";
+    default:
+      return rfc_name(of);
   }
 }
 
@@ -65,12 +80,18 @@ enum class end_reason : std::uint8_t {
 
 constexpr std::string_view to_string(end_reason of) noexcept {
   switch (of) {
-    case end_reason::none: return "none";
-    case end_reason::clean: return "clean";
-    case end_reason::reset: return "reset";
-    case end_reason::timed_out: return "timed out";
-    case end_reason::aborted: return "aborted";
-    case end_reason::refused: return "refused";
+    case end_reason::none:
+      return "none";
+    case end_reason::clean:
+      return "clean";
+    case end_reason::reset:
+      return "reset";
+    case end_reason::timed_out:
+      return "timed out";
+    case end_reason::aborted:
+      return "aborted";
+    case end_reason::refused:
+      return "refused";
   }
   return "?";
 }
