@@ -1,0 +1,228 @@
+#include "rtnetlink.hpp"
+#include "runnel/loop.hpp"
+#include "runnel/net/tun.hpp"
+#include "tun_device.hpp"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+namespace runnel::net {
+namespace {
+
+std::error_code code_of(int error) noexcept {
+  return {error, std::generic_category()};
+}
+
+std::string reason(int error) {
+  return code_of(error).message();
+}
+
+tun_error refuse(int error, std::string sentence) {
+  return {code_of(error), std::move(sentence)};
+}
+
+/// A descriptor that is closed unless it is taken.
+class descriptor {
+ public:
+  explicit descriptor(int fd) noexcept : fd_(fd) {}
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  ~descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const noexcept { return fd_; }
+  int take() noexcept { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+/// The kernel's own rules for device names, and at most one "%d".
+bool good_name(const std::string& name) {
+  if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+  const auto bad = [](unsigned char c) { return c <= ' ' || c == '/' || c == ':' || c == 0x7f; };
+  if (std::any_of(name.begin(), name.end(), bad)) return false;
+  const std::size_t percent = name.find('%');
+  if (percent == std::string::npos) return true;
+  return name.compare(percent, 2, "%d") == 0 && name.find('%', percent + 1) == std::string::npos;
+}
+
+std::optional<tun_error> check_options(const loop& owner, const tun_options& options) {
+  if (owner.simulated()) {
+    return refuse(ENOTSUP,
+                  "a loop in virtual time cannot drive a TUN device: use a loop on the real "
+                  "kernel, or net::link_pair in place of the device");
+  }
+  if (!good_name(options.name)) {
+    return refuse(EINVAL, "\"" + options.name +
+                              "\" cannot name a network device: use 1 to 15 letters and digits, "
+                              "with \"%d\" where the kernel shall put a number");
+  }
+  if (!options.address.empty()) {
+    const auto parsed = prefix::parse(options.address);
+    if (!parsed || options.address.find('/') == std::string::npos || parsed->address.is_any()) {
+      return refuse(EINVAL, "\"" + options.address + "\" is no address for the TUN device " +
+                                options.name +
+                                ": give the host's own address on it and the length of its "
+                                "network, as in 10.77.0.1/24");
+    }
+  }
+  return std::nullopt;
+}
+
+tun_error node_error(const std::string& node, int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return refuse(error, node +
+                               " does not exist: load the kernel's module (modprobe tun), or, in a "
+                               "container, pass the device in (--device " +
+                               node + ")");
+    case ENODEV:
+    case ENXIO:
+      return refuse(error,
+                    node + " has no driver behind it: load the kernel's module (modprobe tun)");
+    case EACCES:
+    case EPERM:
+      return refuse(error, "this user may not open " + node +
+                               ": run as root, or let root allow it (chmod 0666 " + node +
+                               ", and in a container the device's cgroup rule)");
+    default:
+      return refuse(error, node + " cannot be opened (" + reason(error) +
+                               "): check that it is the TUN driver's node");
+  }
+}
+
+tun_error attach_error(const std::string& name, int error) {
+  const bool exists = ::if_nametoindex(name.c_str()) != 0;
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      if (exists) {
+        return refuse(error,
+                      "the TUN device " + name +
+                          " belongs to another user: run as that user or as root, or let "
+                          "root make one for this user (ip tuntap add dev NAME mode tun user "
+                          "USER)");
+      }
+      return refuse(error, "making the TUN device " + name +
+                               " needs CAP_NET_ADMIN: run as root, or let root make it once for "
+                               "this user (ip tuntap add dev " +
+                               name + " mode tun user USER) and name it");
+    case EBUSY:
+      return refuse(error, "the TUN device " + name +
+                               " is in use by another program: stop that program or choose another "
+                               "name");
+    case EINVAL:
+      if (exists) {
+        return refuse(error, "the network device " + name +
+                                 " exists and is not a TUN device with one queue: choose another "
+                                 "name");
+      }
+      break;
+    case ENOTTY:
+    case EBADFD:
+      return refuse(error, "the node opened for the TUN device " + name +
+                               " is not the TUN driver's: use /dev/net/tun");
+    default:
+      break;
+  }
+  return refuse(error, "the TUN device " + name + " cannot be opened (" + reason(error) + ")");
+}
+
+tun_error change_error(const std::string& what, const std::string& name, const std::string& by_hand,
+                       int error) {
+  if (error == EPERM || error == EACCES) {
+    return refuse(error, "changing " + what + " of the TUN device " + name +
+                             " needs CAP_NET_ADMIN: run as root, or let root do it once (" +
+                             by_hand + ")");
+  }
+  return refuse(error, what + " of the TUN device " + name + " cannot be set (" + reason(error) +
+                           "): look at what the kernel allows with \"" + by_hand + "\"");
+}
+
+/// Sets what is not yet as wanted, one thing at a time so that a refusal has a name.
+std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
+                                   const std::string& name, const tun_options& options) {
+  const auto state = netlink.query(index);
+  if (!state) return change_error("the state", name, "ip link show " + name, state.error().value());
+  if (options.mtu != 0 && state->mtu != options.mtu) {
+    const auto done = netlink.change(index, {.mtu = options.mtu});
+    const std::string number = std::to_string(options.mtu);
+    if (!done) {
+      return change_error("the MTU " + number, name, "ip link set " + name + " mtu " + number,
+                          done.error().value());
+    }
+  }
+  if (options.queue_length != 0 && state->queue_length != options.queue_length) {
+    const auto done = netlink.change(index, {.queue_length = options.queue_length});
+    const std::string number = std::to_string(options.queue_length);
+    if (!done) {
+      return change_error("the queue length " + number, name,
+                          "ip link set " + name + " txqueuelen " + number, done.error().value());
+    }
+  }
+  if (!options.address.empty()) {
+    const prefix wanted = *prefix::parse(options.address);
+    const auto present = netlink.addresses(index);
+    const bool there =
+        present && std::find(present->begin(), present->end(), wanted) != present->end();
+    const auto done = there ? result<void>{} : netlink.add_address(index, wanted);
+    if (!done) {
+      return change_error("the address " + options.address, name,
+                          "ip address add " + options.address + " dev " + name,
+                          done.error().value());
+    }
+  }
+  if (options.up && !state->up) {
+    const auto done = netlink.change(index, {.up = true});
+    if (!done) {
+      return change_error("the state \"up\"", name, "ip link set " + name + " up",
+                          done.error().value());
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void throw_exception_from_error(const tun_error& error, const boost::source_location&) {
+  throw startup_error(error.code(), error.message());
+}
+
+boost::system::result<tun, tun_error> tun::open(loop& owner, const tun_options& options) {
+  if (auto refused = check_options(owner, options)) return *std::move(refused);
+
+  descriptor fd{::open(options.node.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+  if (fd.get() < 0) return node_error(options.node, errno);
+  ifreq request{};
+  request.ifr_flags = IFF_TUN | IFF_NO_PI;
+  std::memcpy(request.ifr_name, options.name.data(), options.name.size());
+  if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) return attach_error(options.name, errno);
+
+  const std::string name = request.ifr_name;
+  const auto index = static_cast<int>(::if_nametoindex(name.c_str()));
+  auto netlink = detail::rtnetlink::open();
+  if (index == 0 || !netlink) {
+    const int error = index == 0 ? ENODEV : netlink.error().value();
+    return refuse(error, "the TUN device " + name + " cannot be set up (" + reason(error) + ")");
+  }
+  if (auto refused = configure(*netlink, index, name, options)) return *std::move(refused);
+  const auto state = netlink->query(index);
+  link_info info;
+  info.name = name;
+  if (state) info.mtu = state->mtu;
+  return tun{std::make_unique<device>(fd.take(), index, std::move(info), options.pool_bytes,
+                                      std::move(*netlink))};
+}
+
+}  // namespace runnel::net
