@@ -188,12 +188,25 @@ void file_name(const tree&, const source& file, const rule& self, findings& out)
   }
 }
 
+// A visitor by reference and a field of an options struct are not paths that packets take.
+bool is_cold_function(std::string_view code, std::size_t at) {
+  const auto open = code.find('<', at);
+  const auto close = open == npos ? npos : close_of_angle(code, open);
+  const auto next = close == npos ? npos : next_visible(code, close + 1);
+  if (next != npos && code[next] == '&') return true;
+  for (auto i = at; i > 0; --i) {
+    if (code[i - 1] == '}') return false;
+    if (code[i - 1] == '{') return word_before(code, i - 1).ends_with("_options");
+  }
+  return false;
+}
+
 void type_erased_function(const tree&, const source& file, const rule& self, findings& out) {
   const bool hot = file.under("runtime") || file.under("tcp") || file.under("net");
   if (!file.is_cpp() || !hot || file.path().find("/http") != npos) return;
   const auto& code = file.code();
   for (const auto at : find_words(code, "function")) {
-    if (at < 5 || code.compare(at - 5, 5, "std::") != 0) continue;
+    if (at < 5 || code.compare(at - 5, 5, "std::") != 0 || is_cold_function(code, at)) continue;
     self.found(file, file.line_of(at),
                "std::function allocates: use a template parameter, a function pointer with a "
                "context, or an intrusive object with a virtual function",
