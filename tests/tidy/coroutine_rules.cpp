@@ -85,6 +85,10 @@ void await_of_aggregate(const tree&, const source& file, const rule& self, findi
     }
     i = next_visible(code, i);
     if (i == npos || code[i] != '{') continue;
+    const auto close = close_of(code, i);
+    const auto after = close == npos ? npos : next_visible(code, close + 1);
+    // What is awaited is what a call on the temporary returns.
+    if (after != npos && (code[after] == '.' || code[after] == '-')) continue;
     self.found(file, file.line_of(at),
                "co_await of a braced temporary: give the awaiter a constructor and use (), or let "
                "a function return it",

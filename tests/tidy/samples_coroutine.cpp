@@ -98,6 +98,7 @@ std::vector<sample> good_coroutine_samples() {
                    "  co_await [](int n) -> task<void> { co_return; }(1);",
                    "  co_await run([](int n) -> task<void> { auto v = co_await a(n); f(v); }(1));",
                    "  co_await awaiter(1);",
+                   "  co_await file{}.close();",
                    "  co_await connect(where, {.timeout = limit});",
                    "  auto r = co_await x();\n  auto& [a, b] = r;",
                    "  auto v = co_await x();\n  CHECK(v == 7);",

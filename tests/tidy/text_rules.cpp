@@ -190,13 +190,18 @@ void file_name(const tree&, const source& file, const rule& self, findings& out)
 
 // A visitor by reference and a field of an options struct are not paths that packets take.
 bool is_cold_function(std::string_view code, std::size_t at) {
-  const auto open = code.find('<', at);
-  const auto close = open == npos ? npos : close_of_angle(code, open);
+  const auto angle = code.find('<', at);
+  const auto close = angle == npos ? npos : close_of_angle(code, angle);
   const auto next = close == npos ? npos : next_visible(code, close + 1);
   if (next != npos && code[next] == '&') return true;
   for (auto i = at; i > 0; --i) {
-    if (code[i - 1] == '}') return false;
-    if (code[i - 1] == '{') return word_before(code, i - 1).ends_with("_options");
+    if (code[i - 1] == '}') {
+      const auto open = open_of(code, i - 1);
+      if (open == npos) return false;
+      i = open + 1;
+    } else if (code[i - 1] == '{') {
+      return word_before(code, i - 1).ends_with("_options");
+    }
   }
   return false;
 }
@@ -209,7 +214,8 @@ void type_erased_function(const tree&, const source& file, const rule& self, fin
     if (at < 5 || code.compare(at - 5, 5, "std::") != 0 || is_cold_function(code, at)) continue;
     self.found(file, file.line_of(at),
                "std::function allocates: use a template parameter, a function pointer with a "
-               "context, or an intrusive object with a virtual function",
+               "context, or an intrusive object with a virtual function; a visitor is taken by "
+               "const reference",
                out);
   }
 }

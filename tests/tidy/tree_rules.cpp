@@ -51,8 +51,9 @@ void public_header_listed(const tree& files, const source& file, const rule& sel
   const auto include = file.path().find("/include/");
   if (!file.is_header() || include == std::string::npos) return;
   const auto listed = std::string_view(file.path()).substr(include + 1);
+  const auto component = file.path().substr(0, file.path().find('/'));
   const auto lists = [&](const source& other) {
-    return other.is_cmake() && file.under(other.folder()) &&
+    return other.is_cmake() && other.under(component) &&
            other.text().find(listed) != std::string::npos;
   };
   if (std::any_of(files.files.begin(), files.files.end(), lists)) return;
