@@ -50,7 +50,8 @@ void unreferenced(const tree& files, const source& file, const rule& self, findi
 void public_header_listed(const tree& files, const source& file, const rule& self, findings& out) {
   const auto include = file.path().find("/include/");
   if (!file.is_header() || include == std::string::npos) return;
-  const auto listed = std::string_view(file.path()).substr(include + 1);
+  // A list may write the folder as a variable.
+  const auto listed = "/" + std::string(file.name());
   const auto component = file.path().substr(0, file.path().find('/'));
   const auto lists = [&](const source& other) {
     return other.is_cmake() && other.under(component) &&
