@@ -51,7 +51,7 @@ void public_header_listed(const tree& files, const source& file, const rule& sel
   const auto include = file.path().find("/include/");
   if (!file.is_header() || include == std::string::npos) return;
   // A list may write the folder as a variable.
-  const auto listed = "/" + std::string(file.name());
+  const auto listed = std::string(1, '/').append(file.name());
   const auto component = file.path().substr(0, file.path().find('/'));
   const auto lists = [&](const source& other) {
     return other.is_cmake() && other.under(component) &&
