@@ -42,6 +42,9 @@ void cancel_scope::forget_all() noexcept {
   children_.clear();
 }
 
+// Each pending wait of each connection holds one.
+static_assert(sizeof(waiter) <= 48);
+
 waiter::waiter(waiter&& other) noexcept : detail::list_hook(std::move(other)) {
   detail::check(other.state_ == state::idle,
                 "runnel: an awaiter was moved while a task waits in it; move it before co_await.");

@@ -2,6 +2,7 @@
 
 #include "runnel/event.hpp"
 #include "runnel/fiber.hpp"
+#include "runnel/shield.hpp"
 #include "runnel/sleep.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
@@ -46,6 +47,7 @@ task<> everything(runnel::loop& loop, std::uint64_t) {
     self.await(runnel::with_timeout(1ms, runnel::sleep(1h)));
   };
   co_await runnel::run_fiber(in_fiber);
+  co_await runnel::shield(runnel::sleep(1ms));
   co_await runnel::yield();
 }
 
@@ -102,6 +104,20 @@ TASK_TEST("cancel: a scope below is cancelled with the one above, not the other 
   co_await group.join();
   runnel::cancel_scope late{above};
   CHECK(late.cancelled());
+}
+
+TASK_TEST("cancel: a shielded wait goes on in a cancelled scope, and keeps its own deadline") {
+  runnel::time_point start = loop.now();
+  loop.root_scope().cancel();
+  result<void> slept = co_await runnel::shield(runnel::sleep(1s));
+  CHECK(slept.has_value());
+  slept = co_await runnel::shield(runnel::with_timeout(2s, deep(3)));
+  CHECK(slept.has_value());
+  slept = co_await runnel::shield(runnel::with_timeout(2s, runnel::sleep(1h)));
+  CHECK(slept.error() == errc::deadline_exceeded);
+  CHECK(loop.now() == start + 3s + 1ms);
+  slept = co_await runnel::sleep(1s);
+  CHECK(slept.error() == errc::cancelled);
 }
 
 TASK_TEST("cancel: codes compare with the standard conditions") {

@@ -147,6 +147,12 @@ TASK_TEST("fiber: a small stack of its own size is given back") {
   }
 }
 
+FIBER_TEST("fiber: a test body may be one") {
+  runnel::time_point start = loop.now();
+  self.await(runnel::sleep(1s)).value();
+  CHECK(loop.now() == start + 1s);
+}
+
 TEST_CASE("fiber: destroyed while it waits, it unwinds its stack") {
   int live = 0;
   struct counted {

@@ -41,23 +41,6 @@ class deadline_scope final : public timer {
   bool expired_ = false;
 };
 
-// Puts the coroutine into another scope for as long as it takes to hand it to its target.
-template <class Promise>
-class scope_guard {
- public:
-  scope_guard(Promise& promise, cancel_scope& inner) noexcept
-      : promise_(&promise), outer_(&promise.scope()) {
-    promise.set_scope(inner);
-  }
-  scope_guard(const scope_guard&) = delete;
-  scope_guard& operator=(const scope_guard&) = delete;
-  ~scope_guard() { promise_->set_scope(*outer_); }
-
- private:
-  Promise* promise_;
-  cancel_scope* outer_;
-};
-
 template <class Awaitable>
 class [[nodiscard]] timeout_awaiter {
  public:

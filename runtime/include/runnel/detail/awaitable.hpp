@@ -3,6 +3,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "runnel/cancel.hpp"
+
 namespace runnel::detail {
 
 /// The awaiter of `awaitable`: what operator co_await gives, or the awaitable itself.
@@ -24,5 +26,22 @@ using awaiter_of = decltype(detail::get_awaiter(std::declval<Awaitable>()));
 template <class Awaitable>
 using await_result =
     decltype(std::declval<std::remove_reference_t<awaiter_of<Awaitable>>&>().await_resume());
+
+/// Puts a coroutine into another scope for as long as it takes to hand it to what it awaits.
+template <class Promise>
+class scope_guard {
+ public:
+  scope_guard(Promise& promise, cancel_scope& inner) noexcept
+      : promise_(&promise), outer_(&promise.scope()) {
+    promise.set_scope(inner);
+  }
+  scope_guard(const scope_guard&) = delete;
+  scope_guard& operator=(const scope_guard&) = delete;
+  ~scope_guard() { promise_->set_scope(*outer_); }
+
+ private:
+  Promise* promise_;
+  cancel_scope* outer_;
+};
 
 }  // namespace runnel::detail

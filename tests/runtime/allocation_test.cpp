@@ -1,0 +1,113 @@
+// Once the pools are warm, nothing that a server does per operation allocates. This replaces the
+// global allocator by one that counts, so it is left out of sanitised builds, which bring their
+// own.
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "runnel/detail/transfer.hpp"
+#include "runnel/event.hpp"
+#include "runnel/fiber.hpp"
+#include "runnel/poll.hpp"
+#include "runnel/sleep.hpp"
+#include "runnel/task_group.hpp"
+#include "runnel/timeout.hpp"
+#include "support/task_test.hpp"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RUNNEL_COUNT_ALLOCATIONS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define RUNNEL_COUNT_ALLOCATIONS 0
+#endif
+#endif
+#if !defined(RUNNEL_COUNT_ALLOCATIONS)
+#define RUNNEL_COUNT_ALLOCATIONS 1
+#endif
+
+#if RUNNEL_COUNT_ALLOCATIONS
+
+namespace {
+std::size_t allocations = 0;
+}
+
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+namespace {
+
+using namespace std::chrono_literals;
+using runnel::task;
+
+task<int> give(int value) {
+  co_return value;
+}
+
+task<> wait_for(runnel::event& e) {
+  co_await e.wait();
+}
+
+// One round of everything that must not allocate.
+task<> round_of(runnel::loop& loop) {
+  co_await runnel::sleep(1us);
+  co_await runnel::yield();
+  int sum = co_await give(1);
+  sum += co_await give(2);
+  co_await runnel::with_timeout(1us, runnel::sleep(1h));
+  runnel::event e;
+  runnel::task_group group{loop};
+  for (int i = 0; i < 10; ++i) {
+    group.spawn(wait_for(e));
+  }
+  co_await runnel::yield();
+  e.set();
+  co_await group.join();
+  CHECK(sum == 3);
+}
+
+task<> poll_round(int fd) {
+  co_await runnel::with_timeout(10us, runnel::poll_once(fd, 1));
+}
+
+}  // namespace
+
+TEST_CASE("allocation: tasks, timers, events, groups and deadlines take none once warm") {
+  runnel::loop loop{{.simulated = 0}};
+  for (int i = 0; i < 3; ++i) {
+    loop.run(round_of(loop));
+  }
+  std::size_t before = allocations;
+  for (int i = 0; i < 100; ++i) {
+    loop.run(round_of(loop));
+  }
+  CHECK(allocations == before);
+}
+
+TEST_CASE("allocation: a kernel operation and its cancellation take none once warm") {
+  runnel::loop loop;
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  for (int i = 0; i < 3; ++i) {
+    loop.run(poll_round(ends[0]));
+  }
+  std::size_t before = allocations;
+  for (int i = 0; i < 20; ++i) {
+    loop.run(poll_round(ends[0]));
+  }
+  CHECK(allocations == before);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+#endif
