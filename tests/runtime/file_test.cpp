@@ -276,6 +276,33 @@ TEST_CASE("file: a task may be cancelled at every suspension point with the kern
   CHECK(open_descriptors() == before);
 }
 
+RING_TASK_TEST("file: what was opened for a task that is gone is closed") {
+  auto open_null = []() -> task<> {
+    auto opened = co_await runnel::file::open("/dev/null", O_RDONLY);
+    CHECK(opened.has_value());
+  };
+  pipe_pair pipe;
+  pipe.put("x");
+  int before = open_descriptors();
+  {
+    // Destroyed before the kernel has answered.
+    runnel::testing::victim target = runnel::testing::make_victim(open_null());
+    target.start(loop);
+    co_await runnel::yield();
+  }
+  co_await runnel::sleep(1ms);
+  CHECK(open_descriptors() == before);
+  {
+    // Destroyed between the answer and its resumption: this poll is answered first, in the same
+    // turn.
+    runnel::testing::victim target = runnel::testing::make_victim(open_null());
+    target.start(loop);
+    co_await runnel::poll_once(pipe.reader(), POLLIN);
+    CHECK(!target.done());
+  }
+  CHECK(open_descriptors() == before);
+}
+
 TEST_CASE("file: a loop dies with operations in flight") {
   int ends[2];
   REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
