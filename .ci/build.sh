@@ -38,7 +38,7 @@ build_targets() {
         }
         next
       }
-      $1 == "FAILED:" { sub(/^@@ [^ ]+ +[^ ]+ [^ ]+ [^ ]+ /, "", last); print "While: " last }
+      $1 == "FAILED:" { sub(/^@@ +[^ ]+ +[^ ]+ +[^ ]+ +[^ ]+ +/, "", last); print "While: " last }
       { print; fflush() }'
   return "${PIPESTATUS[0]}"
 }
