@@ -1,0 +1,145 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runnel/loop.hpp"
+#include "runnel/net/impair.hpp"
+#include "runnel/net/pcap.hpp"
+#include "runnel/net/tun.hpp"
+#include "runnel/tcp/stack.hpp"
+
+namespace example {
+
+/// The flags that say which device a program uses, which address its stack answers for, and what
+/// is done to packets on the way.
+struct link_flags {
+  std::string tun = "runnel%d";
+  std::string tun_address = "10.77.0.1/24";
+  std::string address = "10.77.0.2";
+  std::string pcap;
+  double drop_percent = 0;
+  double duplicate_percent = 0;
+  double reorder_percent = 0;
+  std::uint64_t delay_ms = 0;
+  std::uint64_t seed = 1;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--tun", tun, "TUN device to open or to create; %d stands for a free number")
+        ->capture_default_str();
+    app.add_option("--tun-address", tun_address,
+                   "The kernel's address on the device with its prefix; empty leaves it as it is")
+        ->capture_default_str();
+    app.add_option("--address", address, "The address that our own TCP answers for")
+        ->capture_default_str();
+    app.add_option("--pcap", pcap, "Write every packet to this file, for Wireshark");
+    const auto percent = CLI::Range(0.0, 100.0);
+    app.add_option("--drop", drop_percent, "Per cent of packets to lose, each way")->check(percent);
+    app.add_option("--duplicate", duplicate_percent, "Per cent of packets to double, each way")
+        ->check(percent);
+    app.add_option("--reorder", reorder_percent, "Per cent of packets to hold back for 1 ms")
+        ->check(percent);
+    app.add_option("--delay", delay_ms, "Milliseconds that every packet is under way, each way")
+        ->check(CLI::Range(0, 60'000));
+    app.add_option("--seed", seed, "Chooses which packets are hit")->capture_default_str();
+  }
+
+  bool impaired() const noexcept {
+    return drop_percent > 0 || duplicate_percent > 0 || reorder_percent > 0 || delay_ms > 0;
+  }
+};
+
+/// A number of the command line that is an address; throws with a sentence when it is none.
+inline runnel::net::address parse_address(const std::string& text) {
+  const auto address = runnel::net::address::parse(text);
+  if (!address) {
+    throw std::invalid_argument("'" + text + "' is no IP address; write it as in 10.77.0.2.");
+  }
+  return *address;
+}
+
+/// "10.77.0.1:80", or throws with a sentence.
+inline runnel::net::endpoint parse_endpoint(const std::string& text) {
+  const auto endpoint = runnel::net::endpoint::parse(text);
+  if (!endpoint) {
+    throw std::invalid_argument("'" + text +
+                                "' is no address with a port; write it as in 10.77.0.1:7.");
+  }
+  return *endpoint;
+}
+
+/// The device with what the flags put around it, and our TCP on top.
+class tun_stack {
+ public:
+  tun_stack(runnel::loop& loop, const link_flags& flags,
+            const runnel::tcp::connection_policy& connection = {})
+      : tun_(open(loop, flags)), link_(&tun_) {
+    if (flags.impaired()) {
+      runnel::net::impair_options options;
+      options.seed = flags.seed;
+      options.outgoing.loss = flags.drop_percent / 100;
+      options.outgoing.duplicate = flags.duplicate_percent / 100;
+      options.outgoing.reorder = flags.reorder_percent / 100;
+      options.outgoing.delay = std::chrono::milliseconds(flags.delay_ms);
+      options.incoming = options.outgoing;
+      link_ = &impair_.emplace(*link_, options);
+    }
+    if (!flags.pcap.empty()) {
+      auto opened = runnel::net::pcap::open(*link_, flags.pcap);
+      if (!opened) {
+        throw std::runtime_error("cannot write the capture " + flags.pcap + ": " +
+                                 opened.error().message() + ".");
+      }
+      pcap_ = std::move(*opened);
+      link_ = pcap_.get();
+    }
+    runnel::tcp::stack_options options;
+    options.addresses = {parse_address(flags.address)};
+    options.connection = connection;
+    stack_.emplace(loop, *link_, std::move(options));
+  }
+
+  runnel::tcp::stack& stack() noexcept { return *stack_; }
+  runnel::net::tun& tun() noexcept { return tun_; }
+  const std::string& device() const noexcept { return tun_.info().name; }
+
+ private:
+  static runnel::net::tun open(runnel::loop& loop, const link_flags& flags) {
+    runnel::net::tun_options options;
+    options.name = flags.tun;
+    options.address = flags.tun_address;
+    return runnel::net::tun::open(loop, options).value();
+  }
+
+  runnel::net::tun tun_;
+  runnel::net::link* link_;
+  std::optional<runnel::net::impair> impair_;
+  std::unique_ptr<runnel::net::pcap> pcap_;
+  std::optional<runnel::tcp::stack> stack_;
+};
+
+/// Parses the flags and runs `body`; whatever it throws becomes one sentence and exit code 1.
+template <class Body>
+int run(CLI::App& app, int argc, char** argv, Body&& body) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 1;
+  }
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), error.what());
+    return 1;
+  }
+}
+
+}  // namespace example
