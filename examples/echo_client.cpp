@@ -1,7 +1,8 @@
 // Sends its standard input to a server over our own TCP on a TUN device and writes what comes back
 // to its standard output, until both ends have closed.
 //
-//   sudo ./echo_client 10.77.0.1:7 --tun runnel1 --tun-address 10.77.0.1/24 --address 10.77.0.2 <file
+//   sudo ./echo_client 10.77.0.1:7 --tun runnel1 --tun-address 10.77.0.1/24 --address 10.77.0.2
+//   <file
 
 #include <unistd.h>
 
@@ -50,7 +51,7 @@ task<result<void>> print_answer(tcp::stream& stream) {
   }
 }
 
-task<result<void>> talk(example::tun_stack& network, net::endpoint server, loop& owner) {
+task<result<void>> talk(example::tun_stack& network, net::endpoint server) {
   auto connected = co_await with_timeout(30s, network.stack().connect(server));
   if (!connected) co_return connected.error();
   tcp::stream stream = std::move(*connected);
@@ -76,9 +77,9 @@ task<result<void>> stop_on_signal(signal_set& signals, task_group& all) {
   co_return result<void>();
 }
 
-task<result<void>> talk_then_stop(example::tun_stack& network, net::endpoint server, loop& owner,
+task<result<void>> talk_then_stop(example::tun_stack& network, net::endpoint server,
                                   task_group& all) {
-  const auto done = co_await talk(network, server, owner);
+  const auto done = co_await talk(network, server);
   all.cancel();
   co_return done;
 }
@@ -87,7 +88,7 @@ task<int> run_client(loop& owner, example::tun_stack& network, net::endpoint ser
   signal_set signals(owner, {SIGINT, SIGTERM});
   task_group all(owner, on_failure::collect);
   all.spawn(stop_on_signal(signals, all));
-  all.spawn(talk_then_stop(network, server, owner, all));
+  all.spawn(talk_then_stop(network, server, all));
   const auto done = co_await all.join();
   if (done) co_return 0;
   std::fprintf(stderr, "echo_client: %s: %s.\n", server.to_string().c_str(),
@@ -98,9 +99,10 @@ task<int> run_client(loop& owner, example::tun_stack& network, net::endpoint ser
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Sends its input to a server over its own TCP on a TUN device and prints what comes "
-               "back.",
-               "echo_client"};
+  CLI::App app{
+      "Sends its input to a server over its own TCP on a TUN device and prints what comes "
+      "back.",
+      "echo_client"};
   example::link_flags flags;
   std::string server;
   flags.add_to(app);

@@ -50,8 +50,7 @@ int run_server(fiber& self, example::tun_stack& network, std::uint16_t port) {
   std::fflush(stdout);
   task_group connections(owner, on_failure::collect);
   task_group running(owner);
-  running.spawn(
-      run_fiber([&](fiber& own) { accept_all(own, listener, connections, running); }));
+  running.spawn(run_fiber([&](fiber& own) { accept_all(own, listener, connections, running); }));
   running.spawn(run_fiber([&](fiber& own) {
     (void)own.await(signals.wait());
     running.cancel();
@@ -81,7 +80,6 @@ int main(int argc, char** argv) {
   return example::run(app, argc, argv, [&] {
     loop owner;
     example::tun_stack network(owner, flags);
-    return owner.run(
-        run_fiber([&](fiber& self) { return run_server(self, network, port); }));
+    return owner.run(run_fiber([&](fiber& self) { return run_server(self, network, port); }));
   });
 }
