@@ -132,15 +132,17 @@ summary() {
   paste -d' ' "$inside/$1.runnel" "$inside/$1.nginx" | awk -v figure="$1" '
     function median(list, n,   i, j, t) {
       for (i = 2; i <= n; ++i)
-        for (j = i; j > 1 && list[j] < list[j - 1]; --j) { t = list[j]; list[j] = list[j - 1]; list[j - 1] = t }
+        for (j = i; j > 1 && list[j] < list[j - 1]; --j) {
+          t = list[j]; list[j] = list[j - 1]; list[j - 1] = t
+        }
       return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
     }
     { a[NR] = $1; au[NR] = $2; as[NR] = $3; ae += $4; b[NR] = $5; bu[NR] = $6; bs[NR] = $7; be += $8
       r[NR] = $5 > 0 ? $1 / $5 : 0 }
     function line(name, rate, user, sys, errors, ratio,   m) {
       m = median(rate, NR)
-      printf "  %-5s %-26s %9d  (%d - %d) %8.2f + %5.2f %8d %9s\n", figure, name, m, rate[1], rate[NR], \
-        median(user, NR), median(sys, NR), errors, ratio
+      printf "  %-5s %-26s %9d  (%d - %d) %8.2f + %5.2f %8d %9s\n", figure, name, m, rate[1], \
+        rate[NR], median(user, NR), median(sys, NR), errors, ratio
     }
     END {
       line("http_server on TUN", a, au, as, ae, sprintf("%.2f", median(r, NR)))

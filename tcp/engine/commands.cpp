@@ -6,7 +6,8 @@
 
 namespace runnel::tcp {
 
-using namespace detail;
+using detail::connection;
+using detail::core;
 
 namespace {
 

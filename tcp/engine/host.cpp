@@ -9,7 +9,13 @@
 
 namespace runnel::tcp {
 
-using namespace detail;
+using detail::connection;
+using detail::core;
+using detail::entry_kind;
+using detail::entry_ref;
+using detail::flow_key;
+using detail::listener_entry;
+using detail::no_index;
 
 host::host(host_options options) : core_(std::make_unique<core>(std::move(options))) {}
 host::host(host&&) noexcept = default;
@@ -214,8 +220,8 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   c->timestamps = self.policy.timestamps;
   set_state(self, *c, state::syn_sent);
   c->syn_due = true;
-  c->timer = rtx_timer::retransmit;
-  c->when.rtx = self.after_ms(rto_initial_ms);
+  c->timer = detail::rtx_timer::retransmit;
+  c->when.rtx = self.after_ms(detail::rto_initial_ms);
   schedule(self, *c);
   want_transmit(self, *c);
   ++self.count.active_opens;

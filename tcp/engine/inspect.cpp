@@ -2,7 +2,11 @@
 
 namespace runnel::tcp {
 
-using namespace detail;
+using detail::connection;
+using detail::core;
+using detail::flow_key;
+using detail::listener_entry;
+using detail::no_index;
 
 namespace {
 
@@ -127,8 +131,8 @@ memory_table host::memory() const noexcept {
   out.half_open = self.half_opens.size();
   out.time_wait = self.time_waits.size();
   out.connection_bytes = sizeof(connection);
-  out.half_open_bytes = sizeof(half_open_entry_v4) + index_share_bytes;
-  out.time_wait_bytes = sizeof(time_wait_entry_v4) + index_share_bytes;
+  out.half_open_bytes = sizeof(detail::half_open_entry_v4) + detail::index_share_bytes;
+  out.time_wait_bytes = sizeof(detail::time_wait_entry_v4) + detail::index_share_bytes;
   out.held_bytes = self.connections.held_bytes() + self.half_opens.held_bytes() +
                    self.time_waits.held_bytes() + self.table.held_bytes();
   out.buffer_bytes = self.pool.used_bytes();

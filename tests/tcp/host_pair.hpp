@@ -15,8 +15,6 @@
 
 namespace runnel::tcp::test {
 
-using namespace std::chrono_literals;
-
 inline host_keys keys_from(std::uint64_t seed) {
   std::mt19937_64 random(seed);
   host_keys keys;
@@ -26,7 +24,7 @@ inline host_keys keys_from(std::uint64_t seed) {
 
 /// What the wire between two hosts does to packets.
 struct wire_faults {
-  duration latency = 1ms;
+  duration latency = std::chrono::milliseconds(1);
   double loss = 0;
   double duplicate = 0;
   /// Chance that a packet takes up to four times the latency.
@@ -208,7 +206,7 @@ class host_pair {
   }
 
   std::mt19937_64 random_;
-  time_point now_ = time_point(1000s);
+  time_point now_ = time_point(std::chrono::seconds(1000));
   net::packet_pool pool_;
   std::vector<host> hosts_;
   std::deque<flight> flying_;
