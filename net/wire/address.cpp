@@ -162,18 +162,16 @@ std::optional<address> address::parse(std::string_view text) noexcept {
 }
 
 bool address::is_any() const noexcept {
-  return family_ != net::family::unspecified &&
-         std::all_of(bytes_.begin(), bytes_.end(), [](std::uint8_t byte) { return byte == 0; });
+  return family() != net::family::unspecified && first_ == 0 && second_ == 0;
 }
 
 bool address::is_loopback() const noexcept {
-  if (is_v4()) return bytes_[0] == 127;
-  return is_v6() && bytes_[15] == 1 &&
-         std::all_of(bytes_.begin(), bytes_.end() - 1, [](std::uint8_t byte) { return byte == 0; });
+  if (is_v4()) return bytes()[0] == 127;
+  return is_v6() && first_ == 0 && wire::network_order(second_) == 1;
 }
 
 bool address::is_multicast() const noexcept {
-  return is_v4() ? (bytes_[0] & 0xf0) == 0xe0 : is_v6() && bytes_[0] == 0xff;
+  return is_v4() ? (bytes()[0] & 0xf0) == 0xe0 : is_v6() && bytes()[0] == 0xff;
 }
 
 bool address::is_limited_broadcast() const noexcept {
@@ -181,17 +179,18 @@ bool address::is_limited_broadcast() const noexcept {
 }
 
 bool address::is_link_local() const noexcept {
-  if (is_v4()) return bytes_[0] == 169 && bytes_[1] == 254;
-  return is_v6() && bytes_[0] == 0xfe && (bytes_[1] & 0xc0) == 0x80;
+  const auto raw = bytes();
+  if (is_v4()) return raw[0] == 169 && raw[1] == 254;
+  return is_v6() && raw[0] == 0xfe && (raw[1] & 0xc0) == 0x80;
 }
 
 std::string address::to_string() const {
   std::array<char, 64> text;
   char* out = text.data();
   if (is_v4()) {
-    out = print_v4(out, bytes_);
+    out = print_v4(out, bytes());
   } else if (is_v6()) {
-    out = print_v6(out, bytes_);
+    out = print_v6(out, bytes());
     if (scope_id_ != 0) {
       *out++ = '%';
       out = print_number(out, scope_id_, 10);

@@ -58,30 +58,27 @@ std::uint64_t native_sum(const std::byte* at, std::size_t size) noexcept {
 }  // namespace
 
 void checksum::add(std::span<const std::byte> bytes) noexcept {
-  checksum piece;
-  piece.sum_ = native_sum(bytes.data(), bytes.size());
-  const std::uint16_t folded = network_order(piece.sum());
-  // A piece that starts at an odd position has its bytes in the other halves of the words.
-  sum_ += odd_ ? __builtin_bswap16(folded) : folded;
+  const std::uint64_t sum = native_sum(bytes.data(), bytes.size());
+  if (odd_) [[unlikely]] {
+    // A piece that starts at an odd position has its bytes in the other halves of the words.
+    checksum piece;
+    piece.sum_ = sum;
+    sum_ += __builtin_bswap16(network_order(piece.sum()));
+  } else {
+    sum_ += sum;
+  }
   odd_ ^= (bytes.size() & 1) != 0;
 }
 
 void checksum::add_pseudo_header(const net::address& source, const net::address& destination,
                                  std::uint8_t protocol, std::uint32_t length) noexcept {
-  if (source.is_v4()) {
-    const std::uint32_t from = source.to_v4_number();
-    const std::uint32_t to = destination.to_v4_number();
-    sum_ += (from >> 16) + (from & 0xffff) + (to >> 16) + (to & 0xffff);
-  } else {
-    const auto add_halves = [this](std::span<const std::uint8_t> bytes) {
-      for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
-        sum_ += static_cast<std::uint64_t>(bytes[i]) << 8 | bytes[i + 1];
-      }
-    };
-    add_halves(source.bytes());
-    add_halves(destination.bytes());
+  for (const net::address* side : {&source, &destination}) {
+    const auto bytes = std::as_bytes(side->bytes());
+    for (std::size_t i = 0; i < bytes.size(); i += 4) {
+      sum_ += load_native<std::uint32_t>(bytes.data() + i);
+    }
   }
-  sum_ += std::uint64_t{protocol} + (length >> 16) + (length & 0xffff);
+  sum_ += network_order(std::uint32_t{protocol}) + std::uint64_t{network_order(length)};
 }
 
 std::uint16_t checksum_of(std::span<const std::byte> bytes) noexcept {

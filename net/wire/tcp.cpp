@@ -87,6 +87,30 @@ void parse_options(tcp_options& options, std::span<const std::byte> bytes) noexc
   }
 }
 
+tcp_error read_header(tcp_header& header, std::span<const std::byte> segment) noexcept {
+  if (segment.size() < fixed_bytes) return tcp_error::too_short;
+  const std::byte* const at = segment.data();
+  const std::size_t header_bytes = std::size_t{load8(at + 12)} >> 4 << 2;
+  if (header_bytes < fixed_bytes || header_bytes > segment.size()) return tcp_error::bad_offset;
+
+  header.source_port = load16(at);
+  header.destination_port = load16(at + 2);
+  header.seq = load32(at + 4);
+  header.ack = load32(at + 8);
+  header.flags = load8(at + 13);
+  header.header_bytes = static_cast<std::uint8_t>(header_bytes);
+  header.window = load16(at + 14);
+  header.checksum = load16(at + checksum_at);
+  header.urgent = load16(at + 18);
+  const std::size_t option_bytes = header_bytes - fixed_bytes;
+  if (option_bytes == timestamp_row && load32(at + fixed_bytes) == aligned_timestamp) [[likely]] {
+    header.options.timestamp = load_timestamp(at + fixed_bytes + 4);
+  } else if (option_bytes != 0) {
+    parse_options(header.options, segment.subspan(fixed_bytes, option_bytes));
+  }
+  return tcp_error::none;
+}
+
 /// Which options are written, and how many bytes they fill.
 struct option_plan {
   std::size_t bytes = 0;
@@ -176,28 +200,8 @@ const char* to_string(tcp_error error) noexcept {
 }
 
 parsed<tcp_header, tcp_error> parse_tcp(std::span<const std::byte> segment) noexcept {
-  if (segment.size() < fixed_bytes) return tcp_error::too_short;
-  const std::byte* const at = segment.data();
-  const std::size_t header_bytes = std::size_t{load8(at + 12)} >> 4 << 2;
-  if (header_bytes < fixed_bytes || header_bytes > segment.size()) return tcp_error::bad_offset;
-
-  tcp_header header;
-  header.source_port = load16(at);
-  header.destination_port = load16(at + 2);
-  header.seq = load32(at + 4);
-  header.ack = load32(at + 8);
-  header.flags = load8(at + 13);
-  header.header_bytes = static_cast<std::uint8_t>(header_bytes);
-  header.window = load16(at + 14);
-  header.checksum = load16(at + checksum_at);
-  header.urgent = load16(at + 18);
-  const std::size_t option_bytes = header_bytes - fixed_bytes;
-  if (option_bytes == timestamp_row && load32(at + fixed_bytes) == aligned_timestamp) [[likely]] {
-    header.options.timestamp = load_timestamp(at + fixed_bytes + 4);
-  } else if (option_bytes != 0) {
-    parse_options(header.options, segment.subspan(fixed_bytes, option_bytes));
-  }
-  return header;
+  return parsed<tcp_header, tcp_error>::from(
+      [&](tcp_header& header) noexcept { return read_header(header, segment); });
 }
 
 bool tcp_checksum_intact(const net::address& source, const net::address& destination,

@@ -159,3 +159,15 @@ TEST_CASE("prefix: holds the addresses that share its first bits") {
     CHECK_FALSE(prefix::parse(bad));
   }
 }
+
+TEST_CASE("address: the order is that of the bytes") {
+  const auto v = [](std::string_view text) { return address::parse(text).value(); };
+  CHECK(v("10.0.0.1") < v("10.0.0.2"));
+  CHECK(v("10.0.0.255") < v("10.0.1.0"));
+  CHECK(v("9.255.255.255") < v("10.0.0.0"));
+  CHECK(v("2001:db8::1") < v("2001:db8::100"));
+  CHECK(v("2001:db8::ffff") < v("2001:db8:0:1::"));
+  CHECK(v("fe80::1%1") < v("fe80::1%2"));
+  CHECK(address::any(family::v4) < address::any(family::v6));
+  CHECK(endpoint::parse("10.0.0.1:80") < endpoint::parse("10.0.0.1:81"));
+}

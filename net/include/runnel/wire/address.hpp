@@ -1,6 +1,9 @@
 #pragma once
 
+#include <runnel/wire/bytes.hpp>
+
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace runnel::net {
 
@@ -27,50 +31,39 @@ class address {
   constexpr address() noexcept = default;
 
   /// 0.0.0.0 or `::`, which a listener takes for "any of mine".
-  static constexpr address any(net::family of) noexcept {
-    address result;
-    result.family_ = of;
-    return result;
-  }
+  static constexpr address any(net::family of) noexcept { return address{0, 0, 0, of}; }
   /// From four bytes in network order.
   static constexpr address v4(std::uint8_t a, std::uint8_t b, std::uint8_t c,
                               std::uint8_t d) noexcept {
-    address result = any(net::family::v4);
-    result.bytes_[0] = a;
-    result.bytes_[1] = b;
-    result.bytes_[2] = c;
-    result.bytes_[3] = d;
-    return result;
+    return v4(std::uint32_t{a} << 24 | std::uint32_t{b} << 16 | std::uint32_t{c} << 8 | d);
   }
   /// From the number that a.b.c.d denotes, in host order.
   static constexpr address v4(std::uint32_t host_order) noexcept {
-    return v4(static_cast<std::uint8_t>(host_order >> 24),
-              static_cast<std::uint8_t>(host_order >> 16),
-              static_cast<std::uint8_t>(host_order >> 8), static_cast<std::uint8_t>(host_order));
+    return address{wire::network_order(std::uint64_t{host_order} << 32), 0, 0, net::family::v4};
   }
   /// From sixteen bytes in network order.
   static constexpr address v6(std::span<const std::uint8_t, 16> bytes,
                               std::uint32_t scope_id = 0) noexcept {
-    address result = any(net::family::v6);
-    for (std::size_t i = 0; i < 16; ++i) result.bytes_[i] = bytes[i];
-    result.scope_id_ = scope_id;
-    return result;
+    std::array<std::uint8_t, 16> copy{};
+    for (std::size_t i = 0; i < 16; ++i) copy[i] = bytes[i];
+    const auto words = std::bit_cast<std::array<std::uint64_t, 2>>(copy);
+    return address{words[0], words[1], scope_id, net::family::v6};
   }
   /// Reads "10.0.0.1", "2001:db8::1" or "fe80::1%3" (a numeric zone); nothing else is an address.
   static std::optional<address> parse(std::string_view text) noexcept;
 
-  constexpr net::family family() const noexcept { return family_; }
-  constexpr bool is_v4() const noexcept { return family_ == net::family::v4; }
-  constexpr bool is_v6() const noexcept { return family_ == net::family::v6; }
+  constexpr net::family family() const noexcept { return static_cast<net::family>(family_); }
+  constexpr bool is_v4() const noexcept { return family() == net::family::v4; }
+  constexpr bool is_v6() const noexcept { return family() == net::family::v6; }
   constexpr std::uint32_t scope_id() const noexcept { return scope_id_; }
   /// The address's four or sixteen bytes, in network order; empty when there is no address.
-  constexpr std::span<const std::uint8_t> bytes() const noexcept {
-    return {bytes_.data(), is_v4() ? 4U : is_v6() ? 16U : 0U};
+  std::span<const std::uint8_t> bytes() const noexcept {
+    const std::size_t size = is_v4() ? 4 : is_v6() ? 16 : 0;
+    return {reinterpret_cast<const std::uint8_t*>(this), size};
   }
   /// The number that an IPv4 address denotes, in host order. Only for IPv4.
   constexpr std::uint32_t to_v4_number() const noexcept {
-    return std::uint32_t{bytes_[0]} << 24 | std::uint32_t{bytes_[1]} << 16 |
-           std::uint32_t{bytes_[2]} << 8 | std::uint32_t{bytes_[3]};
+    return static_cast<std::uint32_t>(wire::network_order(first_) >> 32);
   }
 
   /// 0.0.0.0 or `::`.
@@ -88,15 +81,38 @@ class address {
   std::string to_string() const;
 
   friend constexpr bool operator==(const address&, const address&) noexcept = default;
-  friend constexpr auto operator<=>(const address&, const address&) noexcept = default;
+  /// By the bytes in network order, so that the addresses of a prefix lie together.
+  friend constexpr std::strong_ordering operator<=>(const address& left,
+                                                    const address& right) noexcept {
+    if (left.first_ != right.first_) {
+      return wire::network_order(left.first_) <=> wire::network_order(right.first_);
+    }
+    if (left.second_ != right.second_) {
+      return wire::network_order(left.second_) <=> wire::network_order(right.second_);
+    }
+    if (left.scope_id_ != right.scope_id_) return left.scope_id_ <=> right.scope_id_;
+    return left.family_ <=> right.family_;
+  }
 
  private:
-  std::array<std::uint8_t, 16> bytes_{};
+  constexpr address(std::uint64_t first, std::uint64_t second, std::uint32_t scope_id,
+                    net::family family) noexcept
+      : first_(first),
+        second_(second),
+        scope_id_(scope_id),
+        family_(static_cast<std::uint32_t>(family)) {}
+
+  // The bytes in network order, as the numbers that they are to this machine, and no padding: an
+  // address is made, copied and compared in registers. Written as bytes it would stall the load
+  // that copies it.
+  std::uint64_t first_ = 0;
+  std::uint64_t second_ = 0;
   std::uint32_t scope_id_ = 0;
-  net::family family_ = net::family::unspecified;
+  std::uint32_t family_ = 0;
 };
 
 static_assert(sizeof(address) == 24);
+static_assert(std::is_standard_layout_v<address>);
 
 /// An address and a port (host order).
 struct endpoint {

@@ -18,6 +18,10 @@ constexpr std::uint16_t network_order(std::uint16_t value) noexcept {
 constexpr std::uint32_t network_order(std::uint32_t value) noexcept {
   return std::endian::native == std::endian::little ? __builtin_bswap32(value) : value;
 }
+/// Between the machine's byte order and the network's; its own inverse.
+constexpr std::uint64_t network_order(std::uint64_t value) noexcept {
+  return std::endian::native == std::endian::little ? __builtin_bswap64(value) : value;
+}
 
 /// The byte at `from` as a number.
 inline std::uint8_t load8(const std::byte* from) noexcept {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <runnel/wire/address.hpp>
+#include <runnel/wire/bytes.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,12 +19,12 @@ class checksum {
   constexpr checksum() noexcept = default;
   /// Continues from what `sum()` gave after an even number of bytes, such as a pseudo-header's sum
   /// that a connection keeps.
-  constexpr explicit checksum(std::uint16_t sum) noexcept : sum_(sum) {}
+  constexpr explicit checksum(std::uint16_t sum) noexcept : sum_(network_order(sum)) {}
 
   /// Adds the next bytes of the packet.
   void add(std::span<const std::byte> bytes) noexcept;
   /// Adds a 16-bit word, as if its two bytes had come at an even position.
-  constexpr void add_word(std::uint16_t word) noexcept { sum_ += word; }
+  constexpr void add_word(std::uint16_t word) noexcept { sum_ += network_order(word); }
   /// Adds the pseudo-header of RFC 9293 section 3.1 or RFC 8200 section 8.1, whichever the
   /// addresses' family asks for. `length` counts the transport header and its payload.
   void add_pseudo_header(const net::address& source, const net::address& destination,
@@ -37,7 +38,7 @@ class checksum {
     folded = (folded >> 16) + (folded & 0xffff);
     folded = (folded >> 16) + (folded & 0xffff);
     folded = (folded >> 16) + (folded & 0xffff);
-    return static_cast<std::uint16_t>(folded);
+    return network_order(static_cast<std::uint16_t>(folded));
   }
   /// The checksum, to be stored in a field that was zero while it was summed.
   constexpr std::uint16_t value() const noexcept { return static_cast<std::uint16_t>(~sum()); }
@@ -45,6 +46,8 @@ class checksum {
   constexpr bool intact() const noexcept { return sum() == 0xffff; }
 
  private:
+  /// Of words in the packet's byte order, unfolded: RFC 1071 section 2(B). Each piece adds less
+  /// than 2^48, so that no packet overflows it.
   std::uint64_t sum_ = 0;
   bool odd_ = false;
 };

@@ -12,6 +12,13 @@ class parsed {
  public:
   /// A header that was read.
   constexpr parsed(const T& value) noexcept : value_(value) {}
+  /// Reads in place: `fill` gets the header to set and returns why it could not, or zero.
+  template <class Fill>
+  static constexpr parsed from(Fill fill) noexcept {
+    parsed result;
+    result.error_ = fill(result.value_);
+    return result;
+  }
   /// The reason for having none; not zero.
   constexpr parsed(Error error) noexcept : error_(error) { assert(error != Error{}); }
 
@@ -34,6 +41,8 @@ class parsed {
   }
 
  private:
+  constexpr parsed() noexcept = default;
+
   T value_{};
   Error error_{};
 };
