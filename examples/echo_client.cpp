@@ -71,28 +71,27 @@ task<result<void>> talk(example::tun_stack& network, net::endpoint server) {
   co_return result<void>();
 }
 
-task<result<void>> stop_on_signal(signal_set& signals, task_group& all) {
+task<> stop_on_signal(signal_set& signals, task_group& all) {
   const auto number = co_await signals.wait();
   if (number) all.cancel();
-  co_return result<void>();
 }
 
-task<result<void>> talk_then_stop(example::tun_stack& network, net::endpoint server,
-                                  task_group& all) {
-  const auto done = co_await talk(network, server);
+task<> talk_then_stop(example::tun_stack& network, net::endpoint server, task_group& all,
+                      result<void>& outcome) {
+  outcome = co_await talk(network, server);
   all.cancel();
-  co_return done;
 }
 
 task<int> run_client(loop& owner, example::tun_stack& network, net::endpoint server) {
   signal_set signals(owner, {SIGINT, SIGTERM});
-  task_group all(owner, on_failure::collect);
+  task_group all(owner);
+  result<void> outcome = errc::cancelled;
   all.spawn(stop_on_signal(signals, all));
-  all.spawn(talk_then_stop(network, server, all));
-  const auto done = co_await all.join();
-  if (done) co_return 0;
+  all.spawn(talk_then_stop(network, server, all, outcome));
+  co_await all.join();
+  if (outcome) co_return 0;
   std::fprintf(stderr, "echo_client: %s: %s.\n", server.to_string().c_str(),
-               done.error().message().c_str());
+               outcome.error().message().c_str());
   co_return 1;
 }
 
