@@ -34,8 +34,7 @@ class slab {
     if (free_ == no_index && !grow()) return no_index;
     const std::uint32_t index = free_;
     T& object = (*this)[index];
-    // A fresh chunk is linked lazily: a zero link means "the index after this one".
-    free_ = object.next == 0 ? next_fresh(index) : object.next - 1;
+    free_ = following(index, object.next);
     ++size_;
     return index;
   }
@@ -55,9 +54,12 @@ class slab {
  private:
   static constexpr std::uint32_t no_link = UINT32_MAX;
 
-  std::uint32_t next_fresh(std::uint32_t index) const noexcept {
-    const std::uint32_t next = index + 1;
-    return next % ChunkObjects == 0 ? no_index : next;
+  /// A free object's link is the next free index plus one. A fresh chunk is linked lazily: its zeros
+  /// mean "the index after this one".
+  static std::uint32_t following(std::uint32_t index, std::uint32_t link) noexcept {
+    if (link == no_link) return no_index;
+    if (link != 0) return link - 1;
+    return (index + 1) % ChunkObjects == 0 ? no_index : index + 1;
   }
   bool grow() noexcept {
     auto* memory = static_cast<T*>(std::calloc(ChunkObjects, sizeof(T)));
