@@ -26,8 +26,9 @@ std::string reason(int error) {
   return code_of(error).message();
 }
 
-tun_error refuse(int error, std::string sentence) {
-  return {code_of(error), std::move(sentence)};
+/// `sentence` comes without its full stop.
+tun_error refuse(int error, const std::string& sentence) {
+  return {code_of(error), sentence + "."};
 }
 
 /// A descriptor that is closed unless it is taken.
@@ -59,7 +60,7 @@ bool good_name(const std::string& name) {
 std::optional<tun_error> check_options(const loop& owner, const tun_options& options) {
   if (owner.simulated()) {
     return refuse(ENOTSUP,
-                  "a loop in virtual time cannot drive a TUN device: use a loop on the real "
+                  "A loop in virtual time cannot drive a TUN device: use a loop on the real "
                   "kernel, or net::link_pair in place of the device");
   }
   if (!good_name(options.name)) {
@@ -93,7 +94,7 @@ tun_error node_error(const std::string& node, int error) {
                     node + " has no driver behind it: load the kernel's module (modprobe tun)");
     case EACCES:
     case EPERM:
-      return refuse(error, "this user may not open " + node +
+      return refuse(error, "This user may not open " + node +
                                ": run as root, or let root allow it (chmod 0666 " + node +
                                ", and in a container the device's cgroup rule)");
     default:
@@ -109,45 +110,45 @@ tun_error attach_error(const std::string& name, int error) {
     case EACCES:
       if (exists) {
         return refuse(error,
-                      "the TUN device " + name +
+                      "The TUN device " + name +
                           " belongs to another user: run as that user or as root, or let "
                           "root make one for this user (ip tuntap add dev NAME mode tun user "
                           "USER)");
       }
-      return refuse(error, "making the TUN device " + name +
+      return refuse(error, "Making the TUN device " + name +
                                " needs CAP_NET_ADMIN: run as root, or let root make it once for "
                                "this user (ip tuntap add dev " +
                                name + " mode tun user USER) and name it");
     case EBUSY:
-      return refuse(error, "the TUN device " + name +
+      return refuse(error, "The TUN device " + name +
                                " is in use by another program: stop that program or choose another "
                                "name");
     case EINVAL:
       if (exists) {
-        return refuse(error, "the network device " + name +
+        return refuse(error, "The network device " + name +
                                  " exists and is not a TUN device with one queue: choose another "
                                  "name");
       }
       break;
     case ENOTTY:
     case EBADFD:
-      return refuse(error, "the node opened for the TUN device " + name +
+      return refuse(error, "The node opened for the TUN device " + name +
                                " is not the TUN driver's: use /dev/net/tun");
     default:
       break;
   }
-  return refuse(error, "the TUN device " + name + " cannot be opened (" + reason(error) + ")");
+  return refuse(error, "The TUN device " + name + " cannot be opened (" + reason(error) + ")");
 }
 
 tun_error change_error(const std::string& what, const std::string& name, const std::string& by_hand,
                        int error) {
   if (error == EPERM || error == EACCES) {
-    return refuse(error, "changing " + what + " of the TUN device " + name +
+    return refuse(error, "Changing " + what + " of the TUN device " + name +
                              " needs CAP_NET_ADMIN: run as root, or let root do it once (" +
                              by_hand + ")");
   }
-  return refuse(error, what + " of the TUN device " + name + " cannot be set (" + reason(error) +
-                           "): look at what the kernel allows with \"" + by_hand + "\"");
+  return refuse(error, "Setting " + what + " of the TUN device " + name + " failed (" +
+                           reason(error) + "): try \"" + by_hand + "\" to see why");
 }
 
 /// Sets what is not yet as wanted, one thing at a time so that a refusal has a name.
@@ -214,7 +215,7 @@ boost::system::result<tun, tun_error> tun::open(loop& owner, const tun_options& 
   auto netlink = detail::rtnetlink::open();
   if (index == 0 || !netlink) {
     const int error = index == 0 ? ENODEV : netlink.error().value();
-    return refuse(error, "the TUN device " + name + " cannot be set up (" + reason(error) + ")");
+    return refuse(error, "The TUN device " + name + " cannot be set up (" + reason(error) + ")");
   }
   if (auto refused = configure(*netlink, index, name, options)) return *std::move(refused);
   const auto state = netlink->query(index);

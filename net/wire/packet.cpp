@@ -44,7 +44,7 @@ packet_pool::~packet_pool() {
   if (used_bytes_ != 0) {
     std::fputs(
         "runnel: a packet pool was destroyed while packets of it were still held; destroy "
-        "the stack and its queues before the link that owns the pool\n",
+        "the stack and its queues before the link that owns the pool.\n",
         stderr);
     std::abort();
   }

@@ -1,6 +1,7 @@
 #include <runnel/net/pipe.hpp>
 
 #include "net/bytes.hpp"
+#include "support/kill_test.hpp"
 #include "support/task_test.hpp"
 
 #include <runnel/sleep.hpp>
@@ -141,4 +142,22 @@ TASK_TEST("pipe connector: refuses other endpoints than its listener's") {
   CHECK(refused.error() == std::errc::connection_refused);
   auto connected = co_await connector.connect(listener.local_endpoint());
   CHECK(connected.has_value());
+}
+
+TASK_TEST("pipe listener: a connection given to a task that dies goes to the next one") {
+  pipe_listener listener{loop};
+  std::vector<pipe_stream> accepted;
+  const auto acceptor = [](pipe_listener& from, std::vector<pipe_stream>& into) -> task<> {
+    co_await accept_into(from, into);
+  };
+  auto first = testing::make_victim(acceptor(listener, accepted));
+  first.start(loop);
+  co_await sleep(1ms);
+  auto connected = co_await listener.connect();
+  CHECK(listener.pending() == 0);
+  first.destroy();
+  CHECK(listener.pending() == 1);
+  auto again = co_await listener.accept();
+  REQUIRE(again.has_value());
+  CHECK(again->remote_endpoint() == connected->local_endpoint());
 }

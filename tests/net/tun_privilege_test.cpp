@@ -89,7 +89,7 @@ TEST_CASE("tun: a device in use, and one of another kind, are refused with a sen
 TEST_CASE("tun: making a device without the privilege is refused with a sentence") {
   enter_network_namespace();
   const std::string said = without_capabilities([] { return refusal({.name = "unmade"}); });
-  CHECK(contains(said, "making the TUN device unmade needs CAP_NET_ADMIN"));
+  CHECK(contains(said, "Making the TUN device unmade needs CAP_NET_ADMIN"));
   CHECK(contains(said, "ip tuntap add dev unmade"));
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("tun: a user opens without privilege the device that was made for him"
   {
     // Not yet set up: what is missing needs the privilege, and the sentence says what it is.
     const std::string said = without_capabilities([&] { return refusal(options); });
-    CHECK(contains(said, "changing the MTU 1280 of the TUN device owned needs CAP_NET_ADMIN"));
+    CHECK(contains(said, "Changing the MTU 1280 of the TUN device owned needs CAP_NET_ADMIN"));
     CHECK(contains(said, "ip link set owned mtu 1280"));
   }
   {
@@ -125,7 +125,7 @@ TEST_CASE("tun: a device that belongs to another user is refused with a sentence
   // In a user namespace there is only one user, and so nobody else.
   if (mapped) {
     const std::string said = without_capabilities([] { return refusal({.name = "theirs"}); });
-    CHECK(contains(said, "the TUN device theirs belongs to another user"));
+    CHECK(contains(said, "The TUN device theirs belongs to another user"));
   }
   CHECK(delete_device("theirs"));
 }

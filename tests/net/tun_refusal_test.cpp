@@ -18,6 +18,8 @@ std::string refusal(const tun_options& options) {
   const auto opened = tun::open(driver, options);
   REQUIRE(opened.has_error());
   CHECK(opened.error().code());
+  CHECK(opened.error().message().ends_with("."));
+  CHECK(opened.error().message().find('\n') == std::string::npos);
   return opened.error().message();
 }
 
