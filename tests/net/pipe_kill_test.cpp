@@ -44,7 +44,8 @@ task<> talk(loop& owner, std::uint64_t) {
   pipe_options options;
   options.capacity = 4;
   auto [a, b] = pipe_stream::make(owner, options);
-  task_group group{co_await this_scope()};
+  cancel_scope& scope = co_await this_scope();
+  task_group group{scope};
   group.spawn(send_slowly(a));
   group.spawn(receive_slowly(b));
   co_await group.join();
@@ -70,7 +71,8 @@ task<> meet(loop& owner, std::uint64_t) {
   pipe_listener_options options;
   options.backlog = 1;
   pipe_listener listener{owner, options};
-  task_group group{co_await this_scope()};
+  cancel_scope& scope = co_await this_scope();
+  task_group group{scope};
   group.spawn(connect_some(listener));
   group.spawn(connect_some(listener));
   group.spawn(accept_some(listener));
