@@ -2,6 +2,7 @@
 
 #include "net/bytes.hpp"
 #include "net/link_fixture.hpp"
+#include "support/death_test.hpp"
 
 #include <runnel/net/impair.hpp>
 #include <runnel/net/link_pair.hpp>
@@ -9,10 +10,12 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -220,6 +223,30 @@ TEST_CASE("pcap: on a full disk it gives up with one error and the traffic goes 
   CHECK((*tap)->captured().errors == 1);
   CHECK((*tap)->captured().dropped == 500);
   CHECK((*tap)->captured().packets == 0);
+}
+
+TEST_CASE("pcap: a file that may not grow keeps whole packets only") {
+  const scratch_file file;
+  constexpr rlim_t largest = 200'001;
+  const auto capture_too_much = [&] {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{largest, largest};
+    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
+    link_pair pair;
+    const auto tap = pcap::open(pair.first(), file.path(), {.buffer_bytes = 128 << 10}).value();
+    for (int i = 0; i < 500; ++i) {
+      send_bytes(*tap, start, byte_string(1400));
+      receive_texts(pair.second(), start);
+    }
+    const pcap_counters counted = tap->captured();
+    const bool told = tap->error() == std::errc::file_too_large && counted.errors == 1;
+    std::_Exit(told && counted.packets + counted.dropped == 500 ? 0 : 3);
+  };
+  CHECK(runnel::testing::run_in_child(capture_too_much).exit_code == 0);
+  const std::string content = file.content();
+  CHECK(content.size() > 100'000);
+  CHECK(content.size() < largest);
+  CHECK(parse(content).packets.size() > 80);
 }
 
 TEST_CASE("pcap: a file that cannot be written is refused") {
