@@ -1,0 +1,209 @@
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include "runnel/net/http/detail/eager.hpp"
+#include "runnel/net/http/detail/server_connection.hpp"
+#include "runnel/net/stream.hpp"
+#include "runnel/result.hpp"
+#include "runnel/sleep.hpp"
+#include "runnel/task.hpp"
+#include "runnel/task_group.hpp"
+#include "runnel/timeout.hpp"
+
+namespace runnel::http::detail {
+
+/// A connection with its stream, and the way for the slow paths to use it without knowing its type.
+template <net::stream Stream>
+class stream_connection final : public server_connection {
+ public:
+  stream_connection(ticket place, Stream& over) noexcept
+      : server_connection(std::move(place)), stream(over) {}
+
+  Stream& stream;
+
+ private:
+  task<result<std::size_t>> read_some(std::span<std::byte> into) override {
+    auto got = co_await stream.read(into);
+    co_return got;
+  }
+  task<result<std::size_t>> write_some(std::span<const std::span<const std::byte>> from) override {
+    auto sent = co_await stream.write(from);
+    co_return sent;
+  }
+  void set_read_deadline(time_point when) noexcept override { stream.set_read_deadline(when); }
+  void set_write_deadline(time_point when) noexcept override { stream.set_write_deadline(when); }
+};
+
+/// Has the handler fill the connection's slot. Responses to earlier requests of a batch are held
+/// back only as long as the handlers do not wait.
+template <class Stream, class Handler>
+task<> handle_behind_others(stream_connection<Stream>& self, Handler& handler) {
+  eager<response> running = run_eagerly(handler(self.current()));
+  co_await running.start();
+  if (!running.done()) {
+    while (self.has_output()) {
+      const auto sent = co_await self.stream.write(self.pieces());
+      self.on_written(sent);
+    }
+  }
+  self.slot() = co_await running.finish();
+}
+
+/// Serves requests as long as there is something to read or write. It is a coroutine of its own, so
+/// that a connection that waits for its next request does not hold this frame.
+template <class Stream, class Handler>
+task<> converse(stream_connection<Stream>& self, Handler& handler) {
+  constexpr bool waits = std::same_as<std::invoke_result_t<Handler&, request&>, task<response>>;
+  for (;;) {
+    const next_step step = self.next();
+    if (step == next_step::rest) break;
+    if (step == next_step::read) {
+      const auto got = co_await self.stream.read(self.room());
+      self.on_read(got);
+    } else if (step == next_step::write) {
+      const auto sent = co_await self.stream.write(self.pieces());
+      self.on_written(sent);
+    } else if (step == next_step::stream_body) {
+      co_await self.stream_body();
+    } else if (step == next_step::discard_body) {
+      co_await self.discard_body();
+    } else {
+      try {
+        if constexpr (!waits) {
+          self.slot() = handler(self.current());
+        } else if (self.has_output()) {
+          co_await handle_behind_others(self, handler);
+        } else {
+          self.slot() = co_await handler(self.current());
+        }
+        self.on_reply();
+      } catch (...) {
+        self.on_handler_exception();
+      }
+    }
+  }
+}
+
+/// Reads and throws away what the client still sends after our end of the stream, within bounds.
+template <class Stream>
+task<> linger(stream_connection<Stream>& self) {
+  self.on_linger();
+  for (;;) {
+    const auto ready = co_await self.stream.readable();
+    if (!ready) break;
+    const auto got = co_await self.stream.read(self.core().waste());
+    if (!self.keeps_lingering(got)) break;
+  }
+}
+
+/// The life of one connection.
+template <class Stream, class Handler>
+task<> serve_connection(Stream stream, ticket place, Handler& handler) {
+  stream_connection<Stream> self{std::move(place), stream};
+  for (;;) {
+    self.on_wait();
+    const auto ready = co_await stream.readable();
+    if (!self.on_wake(ready)) break;
+    co_await converse(self, handler);
+    if (self.ending() != ending::none) break;
+  }
+  const bool waits_for_client = self.on_end();
+  if (self.ending() == ending::abort) {
+    stream.abort();
+    self.on_aborted();
+    co_return;
+  }
+  if (waits_for_client) {
+    // Whatever it says, the end of the stream is next.
+    const auto said = co_await stream.readable();
+    static_cast<void>(said);
+  }
+  const auto finished = stream.shutdown();
+  if (finished && self.ending() == ending::linger) co_await linger(self);
+  const auto how = co_await stream.close();
+  self.on_closed(how.clean());
+}
+
+/// Answers 503 to a connection over a limit, as cheaply as can be.
+template <class Stream>
+task<> refuse_connection(Stream stream, ticket place) {
+  const refusal plan{place.core()};
+  stream.set_read_deadline(plan.deadline);
+  stream.set_write_deadline(plan.deadline);
+  const auto sent = co_await stream.write(plan.message);
+  const auto finished = stream.shutdown();
+  std::size_t left = refusal::linger_bytes;
+  while (sent && finished && left > 0) {
+    const auto got = co_await stream.read(plan.waste.first(left));
+    if (!got || *got == 0) break;
+    left -= *got;
+  }
+  const auto how = co_await stream.close();
+  static_cast<void>(how);
+}
+
+/// A running `serve` that a drain can stop.
+template <class Listener>
+class stoppable final : public listening {
+ public:
+  explicit stoppable(Listener& listener) noexcept : listener_(&listener) {}
+
+ private:
+  void stop() noexcept override { listener_->close(); }
+
+  Listener* listener_;
+};
+
+/// How long to wait after a failed accept, so that a lasting failure costs no core.
+inline constexpr std::chrono::milliseconds accept_pause{10};
+
+/// Accepts until the listener is closed; gives its error unless a drain closed it.
+template <class Listener, class Handler>
+task<result<void>> accept_all(Listener& listener, listening& through, Handler& handler,
+                              server_core& core, task_group& group) {
+  using stream_type = typename Listener::stream_type;
+  for (;;) {
+    auto accepted = co_await listener.accept();
+    if (!accepted) {
+      if (through.draining()) break;
+      const std::error_code why = accepted.error();
+      if (why == runnel::errc::cancelled || why == std::errc::bad_file_descriptor) co_return why;
+      ++core.counters().accept_errors;
+      const auto rested = co_await sleep(accept_pause);
+      if (!rested) co_return rested.error();
+      continue;
+    }
+    stream_type stream = std::move(*accepted);
+    ticket place = core.admit(through, stream.remote_endpoint());
+    if (place.kind() == admission::admit) {
+      group.spawn(serve_connection(std::move(stream), std::move(place), handler));
+    } else if (place.kind() == admission::refuse) {
+      group.spawn(refuse_connection(std::move(stream), std::move(place)));
+    } else {
+      stream.abort();
+    }
+  }
+  co_return result<void>{};
+}
+
+template <class Listener, class Handler>
+task<result<void>> serve(Listener& listener, Handler& handler, server_core& core) {
+  cancel_scope& scope = co_await this_scope();
+  stoppable<Listener> through{listener};
+  // A connection that fails says nothing about the others.
+  task_group group{scope, on_failure::collect};
+  core.add(through);
+  auto ended = co_await accept_all(listener, through, handler, core, group);
+  core.drain(through);
+  const auto joined = co_await with_timeout(core.options().drain_grace, group.join());
+  static_cast<void>(joined);
+  co_return ended;
+}
+
+}  // namespace runnel::http::detail
