@@ -23,7 +23,7 @@ struct exchange {
   /// Forgets all messages and keeps the memory.
   void clear() noexcept {
     parser.reset();
-    response = {};
+    response.clear();
     input.clear();
     output.clear();
     body = {};

@@ -33,7 +33,7 @@ void check_field(std::string_view name, std::string_view value) {
     throw std::invalid_argument("http: the field " + std::string{name} +
                                 " is written by whoever sends the message; leave it out.");
   }
-  if (!std::ranges::all_of(value, detail::is_value_char)) {
+  if (!detail::is_field_value(value)) {
     throw std::invalid_argument("http: the value of the field " + std::string{name} +
                                 " holds a control character; encode or reject it.");
   }

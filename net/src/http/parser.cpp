@@ -202,8 +202,7 @@ class beast_parser final : public beast_http::basic_parser<IsRequest> {
     // A quoted string may hold anything by Beast's rules, and a reader that ends lines at a bare
     // line feed would see the next chunk begin inside it. Extensions are also a way to make a
     // reader work for nothing, so they may not outweigh the data by more than one header.
-    if (!std::ranges::all_of(view(extensions), detail::is_value_char) ||
-        extensions.size() > extension_allowance_) {
+    if (!detail::is_field_value(view(extensions)) || extensions.size() > extension_allowance_) {
       check(facts_.refuse(status::bad_request, errc::bad_message), ec);
       return;
     }
@@ -319,7 +318,7 @@ parse_result message_parser::settle(const attempt& made, std::string_view text,
                                     std::size_t skipped) noexcept {
   if (made.state == parse_result::need_more) return incomplete(text);
   if (made.state == parse_result::failed) return fail(made.refusal, made.error);
-  if (text.find("\r\n") > limits_.start_line_bytes) {
+  if (made.consumed > limits_.start_line_bytes && text.find("\r\n") > limits_.start_line_bytes) {
     return fail(status::uri_too_long, errc::header_too_large);
   }
   head_size_ = skipped + made.consumed;

@@ -186,7 +186,7 @@ void server_connection::start_request() noexcept {
   body.left_ = request.content_length();
   body.received_ = 0;
   body.limit_ = core().options().max_body_bytes;
-  body.failure_.clear();
+  if (body.failure_) body.failure_.clear();
   body.done_ = body.framing_ == framing::none;
   body.owes_continue_ = request.expects_continue();
   x.body_budget = core().options().body_timeout;
@@ -312,7 +312,7 @@ bool server_connection::step_settle(next_step& step) {
     return false;
   }
   x.parser.reset();
-  x.response = {};
+  x.response.clear();
   behind_ = !x.input.empty();
   phase_ = phase::head;
   return false;

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace runnel::http::detail {
@@ -14,21 +17,44 @@ constexpr bool is_digit(char c) noexcept {
   return c >= '0' && c <= '9';
 }
 
-/// tchar of RFC 9110 section 5.6.2.
+/// tchar of RFC 9110 section 5.6.2, as one load.
+inline constexpr std::array<bool, 256> token_chars = [] {
+  std::array<bool, 256> allowed{};
+  for (unsigned c = 0; c < allowed.size(); ++c) {
+    const char lower = to_lower(static_cast<char>(c));
+    allowed[c] = (lower >= 'a' && lower <= 'z') || is_digit(lower) ||
+                 std::string_view{"!#$%&'*+-.^_`|~"}.find(lower) != std::string_view::npos;
+  }
+  return allowed;
+}();
+
 constexpr bool is_token_char(char c) noexcept {
-  const char lower = to_lower(c);
-  if ((lower >= 'a' && lower <= 'z') || is_digit(c)) return true;
-  return std::string_view{"!#$%&'*+-.^_`|~"}.find(c) != std::string_view::npos;
+  return token_chars[static_cast<unsigned char>(c)];
 }
 
 constexpr bool is_token(std::string_view text) noexcept {
   return !text.empty() && std::ranges::all_of(text, is_token_char);
 }
 
-/// What a field value may hold: anything but control characters, of which only the tab is allowed.
 constexpr bool is_value_char(char c) noexcept {
   const auto byte = static_cast<unsigned char>(c);
   return (byte >= 0x20 && byte != 0x7f) || c == '\t';
+}
+
+/// Whether `text` may be a field value: no control character but the tab. Looks at eight characters
+/// at a time, and singly only where one of them may be such a character.
+inline bool is_field_value(std::string_view text) noexcept {
+  constexpr std::uint64_t each = 0x0101010101010101;
+  while (text.size() >= sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, text.data(), sizeof word);
+    const std::uint64_t not_delete = word ^ (each * 0x7f);
+    const std::uint64_t below_space = (word - each * 0x20) & ~word;
+    const std::uint64_t is_delete = (not_delete - each) & ~not_delete;
+    if (((below_space | is_delete) & (each * 0x80)) != 0) break;
+    text.remove_prefix(sizeof word);
+  }
+  return std::ranges::all_of(text, is_value_char);
 }
 
 constexpr std::string_view trimmed(std::string_view text) noexcept {

@@ -114,6 +114,14 @@ class response {
   /// The source of a streamed body, else null.
   body_source* source() const noexcept;
 
+  /// Makes it what a new response is, but keeps the memory of its fields.
+  void clear() noexcept {
+    status_ = http::status::ok;
+    close_ = false;
+    headers_.clear();
+    body_ = std::string_view{};
+  }
+
   /// Has the connection closed after this response.
   response& close() & noexcept {
     close_ = true;
