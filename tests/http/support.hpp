@@ -24,7 +24,8 @@
 
 namespace runnel::testing {
 
-using namespace std::chrono_literals;
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, always.
 inline http::wall_time standing_clock() {

@@ -100,6 +100,10 @@ ticket server_core::admit(listening& through, const net::endpoint& remote) {
   return {*this, through, remote, admission::admit};
 }
 
+void server_core::add(server_connection& who) noexcept {
+  connections_.push_back(who);
+}
+
 ticket::~ticket() {
   if (core_ != nullptr) core_->release(*this);
 }

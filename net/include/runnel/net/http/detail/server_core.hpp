@@ -96,7 +96,7 @@ class server_core {
 
   /// Applies the limits to a connection that was just accepted.
   ticket admit(listening& through, const net::endpoint& remote);
-  void add(server_connection& who) noexcept { connections_.push_back(who); }
+  void add(server_connection& who) noexcept;
 
   /// Buffers for a connection that becomes busy, and back.
   std::unique_ptr<exchange> take_exchange();
