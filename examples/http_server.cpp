@@ -1,0 +1,158 @@
+// An HTTP/1.1 keep-alive server on our own TCP: serves a folder and /hello until Ctrl-C.
+//
+//   sudo ./http_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --root .
+//   curl http://10.77.0.2/hello
+
+#include <chrono>
+#include <csignal>
+#include <string>
+
+#include "runnel/net/http/server.hpp"
+#include "runnel/signal.hpp"
+#include "runnel/task_group.hpp"
+#include "runnel/tcp/stack.hpp"
+#include "runnel/timeout.hpp"
+#include "support/link_flags.hpp"
+
+using namespace runnel;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct settings {
+  example::link_flags link;
+  std::uint16_t port = 80;
+  std::string root;
+  std::uint32_t backlog = 4096;
+  std::uint32_t keepalive_seconds = 75;
+  std::uint32_t keepalive_requests = 1000;
+  std::size_t connections = 100'000;
+  std::size_t connections_per_source = 0;
+  std::uint32_t grace_seconds = 10;
+  std::uint32_t client_close_ms = 0;
+};
+
+/// "/hello" is always there; everything else comes from the folder.
+struct site {
+  task<http::response> operator()(http::request& request) const {
+    if (request.path() == "/hello") co_return http::response::literal("Hello, world!\n");
+    co_return http::response::plain(http::status::not_found);
+  }
+};
+
+using site_server = http::server<site>;
+
+/// The first signal drains, the second one stops at once.
+task<> obey_signals(signal_set& signals, site_server& server, task_group& serving, bool& impatient) {
+  const auto first = co_await signals.wait();
+  if (!first) co_return;
+  server.drain();
+  const auto second = co_await signals.wait();
+  if (!second) co_return;
+  impatient = true;
+  serving.cancel();
+}
+
+task<> serve(site_server& server, tcp::listener& listener, task_group& signals) {
+  co_await server.serve(listener);
+  signals.cancel();
+}
+
+void print_counters(const tcp::stack& stack, const http::server_counters& http) {
+  std::printf("%-28s %12llu\n%-28s %12llu\n", "connections",
+              static_cast<unsigned long long>(http.accepted), "requests",
+              static_cast<unsigned long long>(http.requests));
+  stack.engine().counters().for_each([](std::string_view name, std::uint64_t value) {
+    const bool always = name == "TcpOutRsts";
+    if (value == 0 && !always) return;
+    std::printf("%-28.*s %12llu\n", static_cast<int>(name.size()), name.data(),
+                static_cast<unsigned long long>(value));
+  });
+  std::fflush(stdout);
+}
+
+/// Serves until a signal or the end of the device; gives the exit code.
+task<int> run_server(loop& owner, example::tun_stack& network, site_server& server,
+                     const settings& flags) {
+  signal_set signals(owner, {SIGINT, SIGTERM});
+  tcp::listener_policy policy;
+  policy.backlog = flags.backlog;
+  policy.connection.nodelay = true;
+  auto listener = network.stack().listen({.address = {}, .port = flags.port}, policy).value();
+  std::printf("http_server: http://%s:%u/ on device %s; %s\n", flags.link.address.c_str(),
+              flags.port, network.device().c_str(), owner.description().c_str());
+  std::fflush(stdout);
+  bool impatient = false;
+  task_group serving(owner);
+  task_group waiting(owner);
+  serving.spawn(serve(server, listener, waiting));
+  waiting.spawn(obey_signals(signals, server, serving, impatient));
+  co_await serving.join();
+  co_await waiting.join();
+  listener.close();
+  if (const auto lost = network.stack().link_error()) {
+    std::fprintf(stderr, "http_server: the device %s is gone: %s.\n", network.device().c_str(),
+                 lost.message().c_str());
+    co_return 1;
+  }
+  if (!impatient) {
+    const auto delivered = co_await with_timeout(3s, network.stack().idle());
+    if (!delivered) std::fprintf(stderr, "http_server: some clients did not end in 3 s.\n");
+  }
+  print_counters(network.stack(), server.counters());
+  co_return impatient ? 1 : 0;
+}
+
+http::server_options options_from(const settings& flags) {
+  http::server_options options;
+  options.keepalive_timeout = std::chrono::seconds(flags.keepalive_seconds);
+  options.keepalive_requests = flags.keepalive_requests;
+  options.max_connections = flags.connections;
+  options.max_connections_per_source = flags.connections_per_source;
+  options.drain_grace = std::chrono::seconds(flags.grace_seconds);
+  options.client_close_grace = std::chrono::milliseconds(flags.client_close_ms);
+  return options;
+}
+
+void add_flags(CLI::App& app, settings& flags) {
+  flags.link.add_to(app);
+  const auto positive = CLI::PositiveNumber;
+  app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
+  app.add_option("--root", flags.root, "Folder to serve; without it there is only /hello");
+  app.add_option("--backlog", flags.backlog, "Connections that may wait to be accepted")
+      ->capture_default_str();
+  app.add_option("--keepalive-timeout", flags.keepalive_seconds,
+                 "Seconds until an idle connection is closed")
+      ->capture_default_str()
+      ->check(positive);
+  app.add_option("--keepalive-requests", flags.keepalive_requests,
+                 "Requests that one connection may carry")
+      ->capture_default_str()
+      ->check(positive);
+  app.add_option("--max-connections", flags.connections, "Connections at a time; 503 beyond")
+      ->capture_default_str()
+      ->check(positive);
+  app.add_option("--max-per-source", flags.connections_per_source,
+                 "Connections at a time from one address; 0 is no limit")
+      ->capture_default_str();
+  app.add_option("--grace", flags.grace_seconds,
+                 "Seconds that requests under way get after Ctrl-C; a second Ctrl-C ends at once")
+      ->capture_default_str();
+  app.add_option("--client-close-grace", flags.client_close_ms,
+                 "Milliseconds that a client gets to close first, which leaves TIME_WAIT to it")
+      ->capture_default_str();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"An HTTP/1.1 server on its own TCP over a TUN device.", "http_server"};
+  settings flags;
+  add_flags(app, flags);
+  return example::run(app, argc, argv, [&] {
+    loop owner;
+    example::tun_stack network(owner, flags.link);
+    site_server server(owner, site{}, options_from(flags));
+    return owner.run(run_server(owner, network, server, flags));
+  });
+}
