@@ -10,15 +10,17 @@ usage() {
   cat <<'TEXT'
 usage: bench/http.sh [--rounds N] [--seconds S] [--connections C] [--no-install]
 
-Serves the same small answer by http_server on a TUN device and by nginx on a veth pair, both inside
-private network namespaces, and asks each in turn (A B B A ...) with wrk from the kernel's TCP:
+Serves the same small answer by http_server on a TUN device and by nginx on a veth pair, both
+inside private network namespaces, and asks each in turn (A B B A ...) with wrk from the kernel's
+TCP:
 
   CPS   a connection for each request; the server closes
   RPS   keep-alive connections
 
 The server is pinned to the first core, wrk to the second. Both device queues hold 10,000 packets,
-TIME_WAIT is 60 s, congestion control is cubic where the machine allows it. Printed are medians with minimum and maximum over
-the rounds, the median of the paired ratios, and the server's CPU time for each request.
+TIME_WAIT is 60 s, congestion control is cubic where the machine allows it. Printed are medians
+with minimum and maximum over the rounds, the median of the paired ratios, and the server's CPU
+time for each request.
 
   --rounds N       how often each is asked (5; 21 for a figure that is to be claimed)
   --seconds S      how long wrk runs each time (3)

@@ -43,7 +43,8 @@ struct site {
 using site_server = http::server<site>;
 
 /// The first signal drains, the second one stops at once.
-task<> obey_signals(signal_set& signals, site_server& server, task_group& serving, bool& impatient) {
+task<> obey_signals(signal_set& signals, site_server& server, task_group& serving,
+                    bool& impatient) {
   const auto first = co_await signals.wait();
   if (!first) co_return;
   server.drain();

@@ -110,15 +110,16 @@ void loop::run_ready() {
   }
 }
 
-// A seeded order takes one of the first eight, which reorders neighbours thoroughly in constant
-// time.
+// A seeded order takes one of the first eight, each as likely as the others, which reorders
+// neighbours thoroughly in constant time.
 waiter& loop::next_ready() noexcept {
   waiter* chosen = &ready_.front();
   if (!shuffled_) return *chosen;
-  for (std::uint64_t steps = random_.below(8); steps > 0; --steps) {
-    waiter* next = ready_.after(*chosen);
-    if (next == nullptr) break;
-    chosen = next;
+  waiter* at = chosen;
+  for (std::uint32_t seen = 2; seen <= 8; ++seen) {
+    at = ready_.after(*at);
+    if (at == nullptr) break;
+    if (random_.below(seen) == 0) chosen = at;
   }
   return *chosen;
 }

@@ -54,8 +54,8 @@ class slab {
  private:
   static constexpr std::uint32_t no_link = UINT32_MAX;
 
-  /// A free object's link is the next free index plus one. A fresh chunk is linked lazily: its zeros
-  /// mean "the index after this one".
+  /// A free object's link is the next free index plus one. A fresh chunk is linked lazily: its
+  /// zeros mean "the index after this one".
   static std::uint32_t following(std::uint32_t index, std::uint32_t link) noexcept {
     if (link == no_link) return no_index;
     if (link != 0) return link - 1;

@@ -4,7 +4,7 @@
 #include <set>
 #include <vector>
 
-#include "slab.hpp"
+#include "tcp/engine/slab.hpp"
 
 namespace {
 

@@ -30,6 +30,11 @@ class address {
   /// No address: `unspecified()` family, not equal to 0.0.0.0 or to `::`.
   constexpr address() noexcept = default;
 
+  /// An IPv4 address as a literal, "10.77.0.2", which is read by the compiler: anything else does
+  /// not compile. For text that is known only at run time there is `parse`.
+  template <std::size_t Size>
+  consteval address(const char (&dotted)[Size]) : address(from_dotted({dotted, Size - 1})) {}
+
   /// 0.0.0.0 or `::`, which a listener takes for "any of mine".
   static constexpr address any(net::family of) noexcept { return address{0, 0, 0, of}; }
   /// From four bytes in network order.
@@ -101,6 +106,28 @@ class address {
         second_(second),
         scope_id_(scope_id),
         family_(static_cast<std::uint32_t>(family)) {}
+
+  // What it throws is never caught: it is how a constant expression says no.
+  static consteval address from_dotted(std::string_view text) {
+    std::uint32_t number = 0;
+    std::uint32_t part = 0;
+    std::size_t digits = 0;
+    int dots = 0;
+    for (const char c : text) {
+      if (c == '.' && digits > 0 && ++dots <= 3) {
+        number = number << 8 | part;
+        part = 0;
+        digits = 0;
+      } else if (c >= '0' && c <= '9' && ++digits <= 3) {
+        part = part * 10 + static_cast<std::uint32_t>(c - '0');
+      } else {
+        throw "an IPv4 address is four numbers with dots between them";
+      }
+      if (part > 255) throw "each number of an IPv4 address is at most 255";
+    }
+    if (dots != 3 || digits == 0) throw "an IPv4 address has four numbers";
+    return v4(number << 8 | part);
+  }
 
   // The bytes in network order, as the numbers that they are to this machine, and no padding: an
   // address is made, copied and compared in registers. Written as bytes it would stall the load

@@ -20,13 +20,13 @@ namespace runnel::tcp {
 /// What a stack is made of.
 struct stack_options {
   /// The addresses it answers for on its link; at least one.
-  std::vector<net::address> addresses;
+  std::vector<net::address> addresses{};
   /// What holds for the whole stack.
-  stack_policy policy;
+  stack_policy policy{};
   /// What connections start from.
-  connection_policy connection;
+  connection_policy connection{};
   /// The secrets. By default they come from getrandom(2), and on a simulated loop from its seed.
-  std::optional<host_keys> keys;
+  std::optional<host_keys> keys{};
 };
 
 /// Our TCP on one link, driven by one loop: the engine's `host` with awaitable operations. It is a

@@ -37,11 +37,11 @@ struct host_keys {
 /// What a host is made of.
 struct host_options {
   /// The addresses it answers for; 1 to 65,535.
-  std::vector<net::address> addresses;
-  stack_policy policy;
+  std::vector<net::address> addresses{};
+  stack_policy policy{};
   /// What `connect` and `listen` start from.
-  connection_policy connection;
-  host_keys keys;
+  connection_policy connection{};
+  host_keys keys{};
   /// The link's largest IP packet.
   std::uint32_t mtu = 1500;
   /// The link completes checksums: leave them `checksum_state::partial`.
@@ -57,8 +57,8 @@ struct host_options {
 struct connect_options {
   /// Local address and port; without an address the host chooses one of the family, with port 0 it
   /// chooses a free port (RFC 6056).
-  net::endpoint local;
-  connection_policy policy;
+  net::endpoint local{};
+  connection_policy policy{};
 };
 
 /// How `close` ends a connection.

@@ -43,7 +43,7 @@ struct listener_policy {
   std::uint32_t backlog = 4096;
   /// SYN-ACK retransmissions before a half-open entry is dropped (net.ipv4.tcp_synack_retries).
   std::uint8_t synack_retries = 5;
-  connection_policy connection;
+  connection_policy connection{};
 
   friend bool operator==(const listener_policy&, const listener_policy&) = default;
 };
