@@ -47,6 +47,9 @@ task<> obey_signals(signal_set& signals, site_server& server, task_group& servin
                     bool& impatient) {
   const auto first = co_await signals.wait();
   if (!first) co_return;
+  std::printf("http_server: finishing %zu connections; interrupt again to stop at once\n",
+              server.counters().open);
+  std::fflush(stdout);
   server.drain();
   const auto second = co_await signals.wait();
   if (!second) co_return;

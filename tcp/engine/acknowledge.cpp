@@ -106,6 +106,7 @@ bool on_fin_acked(core& host, connection& c) {
         c.when.life = host.after_ms(static_cast<std::uint32_t>(c.policy.fin_timeout.count()));
         schedule(host, c);
       }
+      note_quiet(host, c);
       return true;
     case state::closing:
       enter_time_wait(host, c);

@@ -156,6 +156,7 @@ void host::release(socket_id id, time_point now) {
     self.dirty_list.remove(self.connections, c->index);
     c->in_dirty = false;
   }
+  note_quiet(self, *c);
 }
 
 error host::set_nodelay(socket_id id, bool on) {

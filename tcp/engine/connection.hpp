@@ -156,6 +156,7 @@ struct connection {
   bool owned : 1 = false;
   bool in_table : 1 = false;
   bool counted_ended : 1 = false;
+  bool counted_quiet : 1 = false;
   bool in_tx : 1 = false;
   bool in_dirty : 1 = false;
   bool probe_due : 1 = false;

@@ -154,6 +154,8 @@ struct core {
   tcp::counters count;
   /// Connections that are over and wait for their owner to let go.
   std::size_t ended_count = 0;
+  /// Orphans in FIN-WAIT-2: nothing of theirs is left to deliver.
+  std::size_t quiet_count = 0;
   std::uint32_t port_counter = 0;
 
   // ---- the packet on its way out
@@ -200,6 +202,8 @@ void set_state(core& host, connection& c, state to) noexcept;
 void detach_connection(core& host, connection& c) noexcept;
 /// The connection is over for `reason`: detaches it, tells its owner, frees it when nobody owns it.
 void end_connection(core& host, connection& c, end_reason reason, error told) noexcept;
+/// Counts an orphan that has nothing left to deliver.
+void note_quiet(core& host, connection& c) noexcept;
 /// Gives the object back.
 void free_connection(core& host, connection& c) noexcept;
 /// Sets bits for `poll_event`.

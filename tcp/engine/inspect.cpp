@@ -139,8 +139,8 @@ memory_table host::memory() const noexcept {
   return out;
 }
 
-std::size_t host::connection_count() const noexcept {
-  return core_->connections.size() - core_->ended_count;
+std::size_t host::busy_count() const noexcept {
+  return core_->connections.size() - core_->ended_count - core_->quiet_count;
 }
 
 const connection_policy& host::connection_defaults() const noexcept {

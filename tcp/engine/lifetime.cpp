@@ -54,6 +54,12 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   report(host, c, events::readable | events::writable | events::closed);
 }
 
+void note_quiet(core& host, connection& c) noexcept {
+  if (!c.orphan || c.state != state::fin_wait_2 || c.counted_quiet) return;
+  c.counted_quiet = true;
+  ++host.quiet_count;
+}
+
 void free_connection(core& host, connection& c) noexcept {
   if (c.in_dirty) host.dirty_list.remove(host.connections, c.index);
   c.tx.clear();
@@ -62,6 +68,7 @@ void free_connection(core& host, connection& c) noexcept {
   c.in_dirty = false;
   c.owned = false;
   if (c.counted_ended) --host.ended_count;
+  if (c.counted_quiet) --host.quiet_count;
   host.connections.release(c.index);
 }
 

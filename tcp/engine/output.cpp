@@ -102,7 +102,7 @@ bool plan_new(core& host, connection& c, plan& out) {
     return false;
   }
   out.length = length;
-  if (length == unsent) out.flags |= flag::psh;
+  if (length == unsent && length > 0) out.flags |= flag::psh;
   if (fin_fits_behind(c, out.seq + length)) out.flags |= flag::fin;
   if (length == 0 && (out.flags & flag::fin) == 0) {
     if (flight == 0) arm_persist(host, c);

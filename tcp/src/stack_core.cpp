@@ -133,7 +133,7 @@ void stack_core::fail_everything() noexcept {
 }
 
 void stack_core::note_idle() noexcept {
-  const bool is_idle = host_.connection_count() == 0 && !blocked_;
+  const bool is_idle = host_.busy_count() == 0 && !blocked_;
   if (is_idle == idle_.is_set()) return;
   if (is_idle) {
     idle_.set();

@@ -49,7 +49,8 @@ class Connection(threading.Thread):
                 if response is None:
                     self.end = "closed"
                     break
-                lab.expect(response[0].startswith(b"HTTP/1.1 200"), "an answer other than 200")
+                lab.expect(response[0].startswith(b"HTTP/1.1 200"),
+                           f"an answer other than 200: {response[0][:200]}")
                 self.load.answered(self)
                 if re.search(rb"connection: *close", response[0], re.IGNORECASE):
                     # The server's FIN has to follow, not RST.

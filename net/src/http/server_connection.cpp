@@ -161,8 +161,9 @@ void server_connection::on_read(const result<std::size_t>& outcome) noexcept {
     on_io_error(outcome.error());
     return;
   }
-  if (first && !place_.through().draining()) {
-    // The deadline of waiting passed after readable() had said that there is something.
+  if (first) {
+    // The deadline of waiting, or of a drain, passed after readable() had said that there is
+    // something: a request that has arrived is answered.
     arm_header_deadline();
     woken_ = true;
     return;

@@ -163,6 +163,15 @@ class stoppable final : public listening {
 /// How long to wait after a failed accept, so that a lasting failure costs no core.
 inline constexpr std::chrono::milliseconds accept_pause{10};
 
+/// Whether accepting may work again: the connection was reset while it waited, or memory or
+/// descriptors ran out. Anything else says that the listener or its device is gone.
+inline bool accept_may_recover(std::error_code why) noexcept {
+  return why == std::errc::connection_aborted || why == std::errc::connection_reset ||
+         why == std::errc::no_buffer_space || why == std::errc::not_enough_memory ||
+         why == std::errc::too_many_files_open || why == std::errc::too_many_files_open_in_system ||
+         why == std::errc::interrupted;
+}
+
 /// Accepts until the listener is closed; gives its error unless a drain closed it.
 template <class Listener, class Handler>
 task<result<void>> accept_all(Listener& listener, listening& through, Handler& handler,
@@ -173,7 +182,7 @@ task<result<void>> accept_all(Listener& listener, listening& through, Handler& h
     if (!accepted) {
       if (through.draining()) break;
       const std::error_code why = accepted.error();
-      if (why == runnel::errc::cancelled || why == std::errc::bad_file_descriptor) co_return why;
+      if (!accept_may_recover(why)) co_return why;
       ++core.counters().accept_errors;
       const auto rested = co_await sleep(accept_pause);
       if (!rested) co_return rested.error();

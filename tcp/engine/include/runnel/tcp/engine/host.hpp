@@ -161,8 +161,9 @@ class host {
   void for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const;
   const tcp::counters& counters() const noexcept;
   memory_table memory() const noexcept;
-  /// Connections that are neither half-open nor in TIME-WAIT nor over. Cheap.
-  std::size_t connection_count() const noexcept;
+  /// Connections that have an owner or something left to deliver: not half-open ones, not those
+  /// that are over or in TIME-WAIT, not released ones in FIN-WAIT-2. Cheap.
+  std::size_t busy_count() const noexcept;
   const stack_policy& policy() const noexcept;
   /// What connections start from.
   const connection_policy& connection_defaults() const noexcept;
