@@ -25,6 +25,7 @@ struct link_flags {
   std::string tun = "runnel%d";
   std::string tun_address = "10.77.0.1/24";
   std::string address = "10.77.0.2";
+  std::uint32_t mtu = 1500;
   std::string pcap;
   double drop_percent = 0;
   double duplicate_percent = 0;
@@ -40,6 +41,9 @@ struct link_flags {
         ->capture_default_str();
     app.add_option("--address", address, "The address that our own TCP answers for")
         ->capture_default_str();
+    app.add_option("--mtu", mtu, "The device's MTU: the smallest one on the way to the clients")
+        ->capture_default_str()
+        ->check(CLI::Range(576, 65'535));
     app.add_option("--pcap", pcap, "Write every packet to this file, for Wireshark");
     const auto percent = CLI::Range(0.0, 100.0);
     app.add_option("--drop", drop_percent, "Per cent of packets to lose, each way")->check(percent);
@@ -116,6 +120,7 @@ class tun_stack {
     runnel::net::tun_options options;
     options.name = flags.tun;
     options.address = flags.tun_address;
+    options.mtu = flags.mtu;
     return runnel::net::tun::open(loop, options).value();
   }
 

@@ -55,8 +55,8 @@ class stack {
   detail::connect_awaiter connect(const net::endpoint& to) noexcept;
   detail::connect_awaiter connect(const net::endpoint& to, const connect_options& options) noexcept;
 
-  /// Waits until no stream is open and everything that was written to closed ones, FIN included, has
-  /// been acknowledged: `result<void>`. Ends at once when the link is gone; see `link_error`.
+  /// Waits until no stream is open and everything that was written to closed ones, FIN included,
+  /// has been acknowledged: `result<void>`. Ends at once when the link is gone; see `link_error`.
   runnel::detail::event_awaiter idle() noexcept;
 
   /// Why the link is gone; no error while it is not.
