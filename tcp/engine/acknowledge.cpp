@@ -126,7 +126,8 @@ bool finish_simultaneous_open(core& host, connection& c, const segment& seg) {
     return false;
   }
   c.snd_.una = seg.ack;
-  c.snd_.wnd = std::uint32_t{seg.window} << c.snd_wscale;
+  // The window of a segment with SYN is never scaled (RFC 7323 §2.2).
+  c.snd_.wnd = std::uint32_t{seg.window} << (seg.has(flag::syn) ? 0 : c.snd_wscale);
   c.snd_.max_wnd = std::max(c.snd_.max_wnd, c.snd_.wnd);
   c.snd_.wl1 = seg.seq;
   c.snd_.wl2 = seg.ack;

@@ -95,14 +95,20 @@ bool check_reset(core& host, connection& c, const segment& seg) {
 /// Fourth check. RFC 5961 §4.2: a SYN never ends a connection, it is asked back.
 bool check_syn(core& host, connection& c, const segment& seg) {
   if (!seg.has(flag::syn)) return true;
-  if (c.state == state::syn_received && seg.seq == c.rcv_.irs) {
-    c.syn_due = true;
-    want_transmit(host, c);
-    return false;
-  }
   ++host.count.syn_challenge;
   send_challenge_ack(host, c);
   return false;
+}
+
+/// SYN-RECEIVED after a simultaneous open: the peer's SYN, which lies before RCV.NXT, once more. As
+/// SYN-ACK it is what figure 8 of RFC 9293 ends with; alone it says that our SYN-ACK was lost.
+void on_repeated_syn(core& host, connection& c, segment& seg) {
+  if (!seg.has(flag::ack)) {
+    c.syn_due = true;
+  } else if (check_ack(host, c, seg)) {
+    c.ack.due = true;
+  }
+  want_transmit(host, c);
 }
 
 /// Cuts what lies left of RCV.NXT and right of the window, so that the text begins with something
@@ -143,6 +149,10 @@ bool nobody_reads(core& host, connection& c, const segment& seg) {
 
 void on_connection_segment(core& host, connection& c, segment& seg) {
   if (c.state == state::syn_sent) return on_syn_sent_segment(host, c, seg);
+  if (c.state == state::syn_received && seg.has(flag::syn) && !seg.has(flag::rst) &&
+      seg.seq == c.rcv_.irs) {
+    return on_repeated_syn(host, c, seg);
+  }
   if (!check_sequence_number(host, c, seg)) return;
   if (!check_reset(host, c, seg)) return;
   if (!check_syn(host, c, seg)) return;

@@ -76,6 +76,32 @@ bool matches_sequence(const half_open_entry_v4& entry, const connection_policy& 
   return in_window(seg.seq, expected, std::max<std::uint32_t>(first_window(policy), 1));
 }
 
+/// What the entry says of itself in a segment with these flags, without options.
+reply reply_of(core& host, const half_open_entry_v4& entry, std::uint8_t flags) {
+  const connection_policy& policy = host.listeners[entry.listener].policy.connection;
+  reply r;
+  r.key = entry.key.expand();
+  r.seq = entry.iss;
+  r.ack = entry.irs + 1;
+  r.flags = flags;
+  r.window = first_window(policy);
+  r.ttl = policy.ttl;
+  if (entry.timestamps) {
+    r.has_timestamp = true;
+    r.tsval = host.ms() + host.timestamp_offset(r.key);
+    r.tsecr = entry.ts_recent;
+  }
+  return r;
+}
+
+/// The answer to what is not acceptable (RFC 9293 §3.10.7.4, first check).
+void send_half_open_ack(core& host, const half_open_entry_v4& entry) {
+  reply r = reply_of(host, entry, flag::ack);
+  r.seq += 1;
+  r.window = static_cast<std::uint16_t>(r.window >> entry.rcv_wscale);
+  send_reply(host, r);
+}
+
 /// A segment with SYN for an entry that exists.
 void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& listener,
                      const segment& seg) {
@@ -86,8 +112,7 @@ void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& list
     return;
   }
   if (!matches_sequence(entry, listener.policy.connection, seg)) {
-    send_synack(host, entry);
-    return;
+    return send_half_open_ack(host, entry);
   }
   ++host.count.attempt_fails;
   send_reset_for(host, seg);
@@ -97,24 +122,11 @@ void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& list
 }  // namespace
 
 void send_synack(core& host, const half_open_entry_v4& entry) {
-  const listener_entry& listener = host.listeners[entry.listener];
-  const connection_policy& policy = listener.policy.connection;
-  reply r;
-  r.key = entry.key.expand();
-  r.seq = entry.iss;
-  r.ack = entry.irs + 1;
-  r.flags = flag::syn | flag::ack;
-  r.window = first_window(policy);
-  r.ttl = policy.ttl;
-  r.mss = own_mss(host, policy, r.key.remote.family());
+  reply r = reply_of(host, entry, flag::syn | flag::ack);
+  r.mss = own_mss(host, host.listeners[entry.listener].policy.connection, r.key.remote.family());
   if (entry.window_scaled) {
     r.has_window_scale = true;
     r.window_scale = entry.rcv_wscale;
-  }
-  if (entry.timestamps) {
-    r.has_timestamp = true;
-    r.tsval = host.ms() + host.timestamp_offset(r.key);
-    r.tsecr = entry.ts_recent;
   }
   send_reply(host, r);
 }
@@ -174,11 +186,13 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
   if (seg.has(flag::syn)) return on_repeated_syn(host, index, *listener, seg);
   if (!seg.has(flag::ack)) return;
   if (seg.ack != entry.iss + 1) return send_reset_for(host, seg);
-  if (!matches_sequence(entry, listener->policy.connection, seg)) return send_synack(host, entry);
+  if (!matches_sequence(entry, listener->policy.connection, seg)) {
+    return send_half_open_ack(host, entry);
+  }
   if (entry.timestamps && seg.options->timestamp) {
     if (static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0) {
       ++host.count.paws_estab;
-      return send_synack(host, entry);
+      return send_half_open_ack(host, entry);
     }
     if (seg.seq == entry.irs + 1) entry.ts_recent = seg.options->timestamp->value;
   }
