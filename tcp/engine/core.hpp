@@ -82,6 +82,8 @@ struct listener_entry {
   std::uint32_t waiting_count = 0;
   std::uint32_t waiting_peak = 0;
   std::uint32_t half_open_count = 0;
+  /// Those whose SYN-ACK has not been sent again.
+  std::uint32_t young_count = 0;
   bool dirty = false;
 };
 

@@ -22,6 +22,11 @@ listener_entry* listener_of(core& host, const half_open_entry_v4& entry) noexcep
   return listener.open && listener.generation == entry.listener_generation ? &listener : nullptr;
 }
 
+void forget(listener_entry& listener, const half_open_entry_v4& entry) noexcept {
+  --listener.half_open_count;
+  if (entry.retries == 0) --listener.young_count;
+}
+
 /// The window that a SYN-ACK offers; unscaled, so at most 65,535.
 std::uint16_t first_window(const connection_policy& policy) noexcept {
   return static_cast<std::uint16_t>(std::min<std::uint32_t>(policy.receive_buffer / 2, 65535));
@@ -55,7 +60,8 @@ connection* promote(core& host, std::uint32_t index, listener_entry& listener, c
                      entry_ref(entry_kind::connection, c->index), host.flow_hash(seg.key));
   host.synack_queues[queue_of(entry, host.synack_queues.size())].remove(host.half_opens, index);
   host.half_opens.release(index);
-  --listener.half_open_count;
+  forget(listener, entry);
+  ++host.count.passive_opens;
   listener.waiting.push_back(host.connections, c->index);
   listener.waiting_peak = std::max(listener.waiting_peak, ++listener.waiting_count);
   report_listener(host, c->listener);
@@ -133,7 +139,7 @@ void send_synack(core& host, const half_open_entry_v4& entry) {
 
 void free_half_open(core& host, std::uint32_t index) noexcept {
   half_open_entry_v4& entry = host.half_opens[index];
-  if (listener_entry* listener = listener_of(host, entry)) --listener->half_open_count;
+  if (listener_entry* listener = listener_of(host, entry)) forget(*listener, entry);
   host.synack_queues[queue_of(entry, host.synack_queues.size())].remove(host.half_opens, index);
   host.half_opens.release(index);
 }
@@ -166,6 +172,7 @@ bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg
   host.table.insert(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
                     host.flow_hash(seg.key));
   ++listener.half_open_count;
+  ++listener.young_count;
   send_synack(host, entry);
   return true;
 }
@@ -211,25 +218,65 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
   if (seg.len > 0 || seg.has(flag::fin)) on_connection_segment(host, *c, seg);
 }
 
+namespace {
+
+/// How many SYN-ACK retransmissions an entry of this listener gets now: Linux's
+/// reqsk_timer_handler. Half of the SYN queue is for the young; when the others take more than
+/// that, they get fewer.
+unsigned retries_now(const core& host, const listener_entry& listener) noexcept {
+  unsigned retries = listener.policy.synack_retries;
+  const std::uint64_t count = listener.half_open_count;
+  const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
+  if (count * 2 <= std::max(8U, backlog)) return retries;
+  for (std::uint64_t young = std::uint64_t{listener.young_count} * 2; retries > 2 && count >= young;
+       young *= 2) {
+    --retries;
+  }
+  return retries;
+}
+
+/// Drops the due entries of a queue that have had their retries, the newest first: whom to drop
+/// depends on how many are left.
+void drop_expired(core& host, std::size_t level) {
+  auto& queue = host.synack_queues[level];
+  std::uint32_t at = no_index;
+  for (std::uint32_t i = queue.front(); i != no_index; i = host.half_opens[i].links.next) {
+    if (!is_due(host.half_opens[i].deadline_ms, host.ms())) break;
+    at = i;
+  }
+  while (at != no_index) {
+    const half_open_entry_v4& entry = host.half_opens[at];
+    const std::uint32_t previous = entry.links.prev;
+    const listener_entry* listener = listener_of(host, entry);
+    if (listener == nullptr || entry.retries >= retries_now(host, *listener)) {
+      if (listener != nullptr) ++host.count.attempt_fails;
+      drop_half_open(host, at);
+    }
+    at = previous;
+  }
+}
+
+void retry(core& host, std::uint32_t index) {
+  half_open_entry_v4& entry = host.half_opens[index];
+  host.synack_queues[queue_of(entry, host.synack_queues.size())].remove(host.half_opens, index);
+  if (entry.retries == 0) --listener_of(host, entry)->young_count;
+  ++entry.retries;
+  const unsigned level = queue_of(entry, host.synack_queues.size());
+  entry.deadline_ms = host.after_ms(synack_timeout_ms(level));
+  host.synack_queues[level].push_back(host.half_opens, index);
+  ++host.count.retrans_segs;
+  send_synack(host, entry);
+}
+
+}  // namespace
+
 void expire_half_opens(core& host) {
-  for (auto& queue : host.synack_queues) {
-    while (!queue.empty()) {
-      const std::uint32_t index = queue.front();
-      half_open_entry_v4& entry = host.half_opens[index];
-      if (!is_due(entry.deadline_ms, host.ms())) break;
-      const listener_entry* listener = listener_of(host, entry);
-      if (listener == nullptr || entry.retries >= listener->policy.synack_retries) {
-        if (listener != nullptr) ++host.count.attempt_fails;
-        drop_half_open(host, index);
-        continue;
-      }
-      queue.remove(host.half_opens, index);
-      ++entry.retries;
-      const unsigned level = queue_of(entry, host.synack_queues.size());
-      entry.deadline_ms = host.after_ms(synack_timeout_ms(level));
-      host.synack_queues[level].push_back(host.half_opens, index);
-      ++host.count.retrans_segs;
-      send_synack(host, entry);
+  // The longest wait first: what is sent again moves up a queue.
+  for (std::size_t level = host.synack_queues.size(); level-- > 0;) {
+    drop_expired(host, level);
+    auto& queue = host.synack_queues[level];
+    while (!queue.empty() && is_due(host.half_opens[queue.front()].deadline_ms, host.ms())) {
+      retry(host, queue.front());
     }
   }
 }

@@ -9,32 +9,31 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-/// The bound on half-open entries, as Linux has had it since 4.4 with cookies off: the backlog, and
-/// three quarters of max_syn_backlog.
-bool syn_queue_full(const core& host, const listener_entry& listener) noexcept {
-  const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
-  const std::uint32_t reserve = host.policy.max_syn_backlog - host.policy.max_syn_backlog / 4;
-  return listener.half_open_count > backlog || listener.half_open_count > reserve;
+/// What is left of max_syn_backlog is kept for when it is needed: the last quarter, as in Linux
+/// with cookies off.
+bool in_reserve(const core& host, const listener_entry& listener) noexcept {
+  return listener.half_open_count > host.policy.max_syn_backlog - host.policy.max_syn_backlog / 4;
 }
 
 void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, segment& seg,
                      const sequence* reopened_iss) {
-  if (listener.waiting_count > std::min(listener.policy.backlog, host.policy.somaxconn)) {
+  const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
+  if (listener.waiting_count > backlog) {
     ++host.count.listen_overflows;
     ++host.count.listen_drops;
     return;
   }
-  if (syn_queue_full(host, listener)) {
+  if (listener.half_open_count > backlog) {
     ++host.count.req_q_full_drop;
     ++host.count.listen_drops;
     return;
   }
-  const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
-  if (make_half_open(host, index, seg, iss)) {
-    ++host.count.passive_opens;
-  } else {
+  if (in_reserve(host, listener)) {
     ++host.count.listen_drops;
+    return;
   }
+  const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
+  if (!make_half_open(host, index, seg, iss)) ++host.count.listen_drops;
 }
 
 }  // namespace

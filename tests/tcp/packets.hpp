@@ -9,12 +9,30 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/tcp/engine/sequence.hpp"
 #include "runnel/wire/checksum.hpp"
 #include "runnel/wire/ip.hpp"
 #include "runnel/wire/tcp.hpp"
+
+namespace doctest {
+template <class Rep, class Period>
+struct StringMaker<std::chrono::duration<Rep, Period>> {
+  static String convert(std::chrono::duration<Rep, Period> of) {
+    return toString(std::chrono::duration<double, std::milli>(of).count()) + " ms";
+  }
+};
+template <>
+struct StringMaker<std::vector<std::int64_t>> {
+  static String convert(const std::vector<std::int64_t>& of) {
+    String out;
+    for (const std::int64_t each : of) out += toString(each) + " ";
+    return out;
+  }
+};
+}  // namespace doctest
 
 namespace runnel::tcp {
 

@@ -42,6 +42,8 @@ struct listener_policy {
   /// Bounded by `stack_policy::somaxconn`.
   std::uint32_t backlog = 4096;
   /// SYN-ACK retransmissions before a half-open entry is dropped (net.ipv4.tcp_synack_retries).
+  /// While the SYN queue is over half full with entries that were retried already, old entries get
+  /// fewer, down to 2, as in Linux.
   std::uint8_t synack_retries = 5;
   connection_policy connection{};
 
