@@ -13,7 +13,7 @@ namespace {
 bool plausible_ack(core& host, connection& c, const segment& seg) {
   if (after(seg.ack, c.snd_.nxt)) {
     // What was never sent cannot be acknowledged: say where we are.
-    send_plain_ack(host, c, host.count.ack_skipped_seq);
+    send_plain_ack(host, c, seg, host.count.ack_skipped_seq);
     return false;
   }
   if (before(seg.ack, c.snd_.una - c.snd_.max_wnd)) {

@@ -47,7 +47,7 @@ bool acceptable(const connection& c, const segment& seg) {
 bool check_sequence_number(core& host, connection& c, segment& seg) {
   if (paws_rejects(c, seg)) {
     ++host.count.paws_estab;
-    send_plain_ack(host, c, host.count.ack_skipped_paws);
+    send_plain_ack(host, c, seg, host.count.ack_skipped_paws);
     return false;
   }
   if (acceptable(c, seg)) return true;
@@ -65,7 +65,7 @@ bool check_sequence_number(core& host, connection& c, segment& seg) {
     check_ack(host, c, seg);
     if (c.state == state::closed) return false;
   }
-  send_plain_ack(host, c, host.count.ack_skipped_seq);
+  send_plain_ack(host, c, seg, host.count.ack_skipped_seq);
   return false;
 }
 
@@ -139,7 +139,8 @@ void trim(const connection& c, segment& seg) {
 bool nobody_reads(core& host, connection& c, const segment& seg) {
   if (seg.len == 0 || !c.closed_by_owner || !after(seg.seq + seg.len, c.rcv_.nxt)) return false;
   if (c.state != state::fin_wait_1 && c.state != state::fin_wait_2) return false;
-  ++host.count.abort_on_data;
+  // As Linux counts it: its FIN-WAIT-2 without an owner is a compact entry that counts nothing.
+  if (c.state == state::fin_wait_1) ++host.count.abort_on_data;
   send_reset_for(host, seg);
   end_connection(host, c, end_reason::aborted, error::connection_aborted);
   return true;

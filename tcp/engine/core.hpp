@@ -247,7 +247,7 @@ void send_reset(core& host, const connection& c);
 /// RFC 5961: an ACK that asks the peer to prove itself. Limited for the host and the connection.
 void send_challenge_ack(core& host, connection& c);
 /// An ACK that no burst merges, for an unacceptable segment; limited as Linux does.
-void send_plain_ack(core& host, connection& c, std::uint64_t& skipped);
+void send_plain_ack(core& host, connection& c, const segment& seg, std::uint64_t& skipped);
 reply ack_reply(core& host, const connection& c);
 void send_reply(core& host, const reply& r);
 

@@ -81,8 +81,11 @@ void send_challenge_ack(core& host, connection& c) {
   send_reply(host, ack_reply(host, c));
 }
 
-void send_plain_ack(core& host, connection& c, std::uint64_t& skipped) {
-  if (answered_lately(host, c)) {
+void send_plain_ack(core& host, connection& c, const segment& seg, std::uint64_t& skipped) {
+  // Text and FIN come again because their acknowledgement was lost; acknowledgements that answer
+  // each other have neither.
+  const bool sent_again = seg.seq_len() > 0 && !seg.has(flag::syn);
+  if (!sent_again && answered_lately(host, c)) {
     ++skipped;
     return;
   }

@@ -99,12 +99,15 @@ void take_fin(core& host, connection& c, const segment& seg) {
     c.fin_seen = true;
     c.fin_at = seg.seq + seg.len;
   }
-  if (!c.fin_seen || c.fin_at != c.rcv_.nxt) return;
+  if (!c.fin_seen || c.fin_at != c.rcv_.nxt) {
+    // Text ahead of a hole has owed its duplicate already.
+    if (seg.has(flag::fin) && seg.len == 0) owe_duplicate(host, c);
+    return;
+  }
   c.fin_received = true;
   c.out_of_order.clear();
   c.rcv_.nxt += 1;
-  c.ack.due = true;
-  want_transmit(host, c);
+  owe_ack(host, c, 0);
   report(host, c, events::readable);
   switch (c.state) {
     case state::syn_received:
