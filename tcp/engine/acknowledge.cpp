@@ -34,14 +34,14 @@ void update_window(core& host, connection& c, const segment& seg) {
   c.snd_.wl1 = seg.seq;
   c.snd_.wl2 = seg.ack;
   if (opened && c.unsent() > 0) want_transmit(host, c);
-  if (c.timer == rtx_timer::persist) {
-    // The peer is alive. As long as it answers, the probes go on (RFC 9293 §3.8.6.1).
-    c.flow.silent_since_ms = host.ms();
-    if (window > 0) {
-      stop_rtx_timer(c);
-      c.flow.retransmits = 0;
-      want_transmit(host, c);
-    }
+  // The peer is alive. As long as it answers, the probes go on (RFC 9293 §3.8.6.1), and so does
+  // sending again what it has taken its window back from.
+  if (c.timer == rtx_timer::persist || (window == 0 && !c.closed_by_owner)) c.heard = true;
+  if (c.timer == rtx_timer::persist && window > 0) {
+    stop_rtx_timer(c);
+    c.heard = false;
+    c.flow.retransmits = 0;
+    want_transmit(host, c);
   }
 }
 

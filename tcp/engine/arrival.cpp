@@ -82,9 +82,9 @@ bool check_reset(core& host, connection& c, const segment& seg) {
     end_connection(host, c, end_reason::refused, error::connection_refused);
     return false;
   }
-  if (c.state == state::established || c.state == state::close_wait) ++host.count.estab_resets;
   const bool peer_was_done = c.state == state::close_wait;
-  const bool over = c.state == state::closing || c.state == state::last_ack;
+  // Both directions had ended, unless text of ours was still on its way.
+  const bool over = (c.state == state::closing || c.state == state::last_ack) && c.tx.empty();
   end_connection(host, c, over ? end_reason::clean : end_reason::reset,
                  over            ? error::none
                  : peer_was_done ? error::broken_pipe

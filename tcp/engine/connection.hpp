@@ -160,6 +160,9 @@ struct connection {
   bool in_tx : 1 = false;
   bool in_dirty : 1 = false;
   bool probe_due : 1 = false;
+  /// The peer has answered since the last zero-window probe, or since text was last sent again into
+  /// a window that it has taken back.
+  bool heard : 1 = false;
   /// `send` took less than it was given: room is to be reported.
   bool wants_room : 1 = false;
   /// Someone waits for everything to be acknowledged.

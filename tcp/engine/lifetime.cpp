@@ -19,6 +19,7 @@ connection* make_connection(core& host, const flow_key& key, const connection_po
 void set_state(core& host, connection& c, state to) noexcept {
   const auto counted = [](state of) { return of == state::established || of == state::close_wait; };
   if (counted(c.state) && !counted(to)) --host.count.curr_estab;
+  if (counted(c.state) && to == state::closed) ++host.count.estab_resets;
   if (!counted(c.state) && counted(to)) ++host.count.curr_estab;
   c.state = to;
 }

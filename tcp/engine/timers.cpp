@@ -47,9 +47,20 @@ void on_syn_timeout(core& host, connection& c) {
   want_transmit(host, c);
 }
 
+/// Whether nobody has answered for as long as the policy bears it. What was answered starts the
+/// count anew when it is next sent.
+bool unanswered_too_long(const core& host, connection& c) noexcept {
+  if (c.heard) {
+    c.heard = false;
+    c.flow.silent_since_ms = host.ms();
+    return false;
+  }
+  return silent_too_long(host, c.flow.silent_since_ms, retry_limit(c));
+}
+
 void on_rtx_timeout(core& host, connection& c) {
   if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
-  if (silent_too_long(host, c.flow.silent_since_ms, retry_limit(c))) return give_up(host, c);
+  if (unanswered_too_long(host, c)) return give_up(host, c);
   ++host.count.timeouts;
   on_retransmission_timeout(c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
@@ -59,8 +70,15 @@ void on_rtx_timeout(core& host, connection& c) {
   want_transmit(host, c);
 }
 
+std::uint64_t persist_wait_ms(const connection& c) noexcept {
+  return std::uint64_t{c.flow.rto_ms} << std::min<unsigned>(c.flow.retransmits, 16);
+}
+
 void on_persist_timeout(core& host, connection& c) {
-  if (silent_too_long(host, c.flow.silent_since_ms, retry_limit(c))) return give_up(host, c);
+  // Answers keep a connection alive for ever while someone owns it; without an owner it is for as
+  // long as the waits still grow, as in Linux.
+  const bool worn_out = c.closed_by_owner && persist_wait_ms(c) >= rto_max_ms;
+  if (worn_out || unanswered_too_long(host, c)) return give_up(host, c);
   ++host.count.win_probe;
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
   c.probe_due = true;
@@ -126,9 +144,8 @@ void arm_persist(core& host, connection& c) noexcept {
   if (c.timer != rtx_timer::none) return;
   c.timer = rtx_timer::persist;
   if (c.flow.retransmits == 0) c.flow.silent_since_ms = host.ms();
-  const unsigned doublings = std::min<unsigned>(c.flow.retransmits, 16);
-  const std::uint64_t wait = std::uint64_t{c.flow.rto_ms} << doublings;
-  c.when.rtx = host.after_ms(static_cast<std::uint32_t>(std::min<std::uint64_t>(wait, rto_max_ms)));
+  const std::uint64_t wait = std::min<std::uint64_t>(persist_wait_ms(c), rto_max_ms);
+  c.when.rtx = host.after_ms(static_cast<std::uint32_t>(wait));
   schedule(host, c);
 }
 
