@@ -12,25 +12,24 @@ namespace {
 /// without scaling, as Linux does it.
 constexpr std::uint32_t reopen_distance = 65'535 + 2;
 
-/// The queue of this duration; an empty one is taken for a duration that has none, and when all
-/// durations are in use the next longer one serves, for a TIME-WAIT must not be cut short.
+/// The queue of this duration; an empty one is taken for a duration that has none. When all are in
+/// use, the next longer one serves, for a TIME-WAIT must not be cut short; when none is longer, the
+/// longest becomes so.
 std::uint8_t queue_for(core& host, std::uint32_t duration_ms) noexcept {
-  std::size_t empty = host.time_wait_queues.size();
-  std::size_t longer = 0;
-  for (std::size_t i = 0; i < host.time_wait_queues.size(); ++i) {
-    time_wait_queue& queue = host.time_wait_queues[i];
-    if (queue.duration_ms == duration_ms) return static_cast<std::uint8_t>(i);
-    if (queue.entries.empty()) {
-      empty = i;
-    } else if (queue.duration_ms > duration_ms &&
-               (host.time_wait_queues[longer].duration_ms < duration_ms ||
-                queue.duration_ms < host.time_wait_queues[longer].duration_ms)) {
-      longer = i;
-    }
+  auto& queues = host.time_wait_queues;
+  time_wait_queue* longer = nullptr;
+  time_wait_queue* longest = &queues[0];
+  time_wait_queue* empty = nullptr;
+  for (time_wait_queue& queue : queues) {
+    if (queue.duration_ms == duration_ms) return static_cast<std::uint8_t>(&queue - queues.data());
+    if (queue.entries.empty()) empty = &queue;
+    if (queue.duration_ms > longest->duration_ms) longest = &queue;
+    const bool fits = queue.duration_ms > duration_ms;
+    if (fits && (longer == nullptr || queue.duration_ms < longer->duration_ms)) longer = &queue;
   }
-  const std::size_t chosen = empty < host.time_wait_queues.size() ? empty : longer;
-  if (chosen == empty) host.time_wait_queues[chosen].duration_ms = duration_ms;
-  return static_cast<std::uint8_t>(chosen);
+  time_wait_queue* const chosen = empty != nullptr ? empty : longer != nullptr ? longer : longest;
+  if (chosen != longer) chosen->duration_ms = duration_ms;
+  return static_cast<std::uint8_t>(chosen - queues.data());
 }
 
 void start_timer(core& host, std::uint32_t index) noexcept {
@@ -46,14 +45,22 @@ void restart_timer(core& host, std::uint32_t index) noexcept {
   start_timer(host, index);
 }
 
-void send_time_wait_ack(core& host, time_wait_entry_v4& entry) {
+/// Text and FIN are always answered: they come again because an ACK was lost. Anything else twice a
+/// second, or two hosts in TIME-WAIT would answer each other for ever.
+bool answered_lately(const core& host, time_wait_entry_v4& entry, const segment& seg) noexcept {
+  if (seg.seq_len() > 0 && !seg.has(flag::syn)) return false;
   const auto stamp = static_cast<std::uint16_t>(host.now_ms / 8);
-  const auto limit = static_cast<std::uint16_t>(host.policy.invalid_ratelimit.count() / 8);
-  if (static_cast<std::uint16_t>(stamp - entry.answered) < limit) {
+  const auto limit = std::min<std::int64_t>(host.policy.invalid_ratelimit.count() / 8, 0x7fff);
+  if (static_cast<std::uint16_t>(stamp - entry.answered) < limit) return true;
+  entry.answered = stamp;
+  return false;
+}
+
+void send_time_wait_ack(core& host, time_wait_entry_v4& entry, const segment& seg) {
+  if (answered_lately(host, entry, seg)) {
     ++host.count.ack_skipped_time_wait;
     return;
   }
-  entry.answered = stamp;
   reply r;
   r.key = entry.key.expand();
   r.seq = entry.snd_nxt;
@@ -128,7 +135,8 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
   time_wait_entry_v4& entry = host.time_waits[index];
   if (paws_rejects(entry, seg)) {
     ++host.count.paws_estab;
-    return send_time_wait_ack(host, entry);
+    restart_timer(host, index);
+    return send_time_wait_ack(host, entry, seg);
   }
   if (seg.has(flag::rst)) {
     // RFC 1337: believing it ends the protection early; Linux does so by default.
@@ -145,15 +153,13 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
     }
   }
   const bool nothing_new = seg.seq == entry.rcv_nxt && seg.seq_len() == 0;
-  if (nothing_new) {
-    if (entry.timestamps && seg.options->timestamp) {
-      entry.ts_recent = seg.options->timestamp->value;
-    }
-    return;
+  if (nothing_new && entry.timestamps && seg.options->timestamp) {
+    entry.ts_recent = seg.options->timestamp->value;
   }
-  // Most likely the peer's FIN again: our last ACK was lost (RFC 9293 §3.10.7.4).
-  restart_timer(host, index);
-  send_time_wait_ack(host, entry);
+  // Most likely the peer's FIN again: our last ACK was lost (RFC 9293 §3.10.7.4). A SYN may belong
+  // to a connection that is new, so it does not keep the old one.
+  if (seg.has(flag::ack)) restart_timer(host, index);
+  if (!nothing_new) send_time_wait_ack(host, entry, seg);
 }
 
 void expire_time_waits(core& host) {
