@@ -31,7 +31,7 @@ class host_pair {
 
   explicit host_pair(std::uint64_t seed = 1, wire_faults wire_behaviour = {},
                      const std::function<void(int, host_options&)>& adjust = {},
-                     time_point start = time_point(1000s))
+                     time_point start = time_point(std::chrono::seconds(1000)))
       : faults(wire_behaviour), random_(seed), now_(start) {
     for (int side = 0; side < 2; ++side) {
       host_options options;
@@ -106,7 +106,7 @@ class host_pair {
   /// Runs until nothing is left to happen and checks that neither host holds anything: no
   /// connection, no compact entry, no buffer. Every handle must have been released.
   void check_nothing_left() {
-    drive_for(4000s);
+    drive_for(std::chrono::seconds(4000));
     for (int side = 0; side < 2; ++side) {
       CAPTURE(side);
       const memory_table held = (*this)[side].memory();

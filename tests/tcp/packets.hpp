@@ -54,8 +54,6 @@ inline doctest::String toString(end_reason of) {
 
 namespace runnel::tcp::test {
 
-using namespace std::chrono_literals;
-
 inline host_keys keys_from(std::uint64_t seed) {
   std::mt19937_64 random(seed);
   host_keys keys;

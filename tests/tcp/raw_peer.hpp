@@ -25,7 +25,7 @@ class raw_peer {
   using where = std::source_location;
 
   explicit raw_peer(const std::function<void(host_options&)>& adjust = {},
-                    time_point start = time_point(1000s))
+                    time_point start = time_point(std::chrono::seconds(1000)))
       : engine_(make_options(adjust)), now_(start) {}
   ~raw_peer() {
     if (std::uncaught_exceptions() == 0) check_nothing_left();
@@ -133,7 +133,7 @@ class raw_peer {
     flush();
     const time_point until = now_ + limit;
     while (current() != state::closed) {
-      if (engine_.poll_timeout() > until) return -1ms;
+      if (engine_.poll_timeout() > until) return std::chrono::milliseconds(-1);
       now_ = std::max(now_, engine_.poll_timeout());
       engine_.on_timeout(now_);
       flush();
@@ -223,7 +223,7 @@ class raw_peer {
   void check_nothing_left() {
     engine_.release(socket, now_);
     engine_.close_listener(listener, now_);
-    run_for(4000s);
+    run_for(std::chrono::seconds(4000));
     CHECK(pool_.used_bytes() == 0);
     const memory_table held = engine_.memory();
     CHECK(held.connections == 0);

@@ -7,6 +7,7 @@
 using namespace runnel;
 using namespace runnel::tcp;
 using namespace runnel::tcp::test;
+using namespace std::chrono_literals;
 
 TEST_CASE("tcp ESTABLISHED: shutdown says FIN and moves to FIN-WAIT-1") {
   raw_peer peer;

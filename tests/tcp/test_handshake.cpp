@@ -7,6 +7,7 @@
 using namespace runnel;
 using namespace runnel::tcp;
 using namespace runnel::tcp::test;
+using namespace std::chrono_literals;
 
 TEST_CASE("tcp CLOSED: SYN to a port where nobody listens draws RST with its number") {
   raw_peer peer;

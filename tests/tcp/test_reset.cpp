@@ -6,6 +6,7 @@
 using namespace runnel;
 using namespace runnel::tcp;
 using namespace runnel::tcp::test;
+using namespace std::chrono_literals;
 
 namespace {
 
