@@ -44,6 +44,7 @@ struct measurement {
   std::uint64_t packets = 0;
   double seconds = 0;
   std::size_t time_wait = 0;
+  memory_table memory;
 };
 
 class exchange {
@@ -72,7 +73,8 @@ class exchange {
     result.connections = done_;
     result.packets = packets_;
     result.seconds = std::chrono::duration<double>(now - start).count();
-    result.time_wait = server_.memory().time_wait;
+    result.memory = server_.memory();
+    result.time_wait = result.memory.time_wait;
     return result;
   }
 
@@ -165,6 +167,7 @@ int main(int argc, char** argv) {
   const auto last = static_cast<std::uint16_t>(argc > 4 ? std::atoi(argv[4]) : 60999);
   std::printf("%-14s %14s %12s %10s %12s\n", "checksums", "connections/s", "ns each", "packets",
               "TIME_WAIT");
+  memory_table memory;
   for (const bool checksums : {false, true}) {
     exchange both(checksums, first, last);
     const measurement result = both.run(seconds, at_once);
@@ -173,5 +176,10 @@ int main(int argc, char** argv) {
                 1 / each, each * 1e9,
                 static_cast<double>(result.packets) / static_cast<double>(result.connections),
                 result.time_wait);
+    memory = result.memory;
   }
+  std::printf(
+      "\nbytes of one object with its share of the look-up table: connection %zu, "
+      "half-open %zu, TIME_WAIT %zu\n",
+      memory.connection_bytes, memory.half_open_bytes, memory.time_wait_bytes);
 }
