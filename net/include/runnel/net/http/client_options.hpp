@@ -13,10 +13,11 @@ namespace runnel::http {
 /// Every policy of an HTTP client. Plain values; they are checked and copied when the client is
 /// made.
 struct client_options {
-  /// How many connections to one endpoint are kept for later requests; beyond it the one that has
-  /// been idle for longest is closed. 0 keeps none.
+  /// How many connections to one endpoint are kept for later requests; a further one is closed
+  /// instead. 0 keeps none.
   std::size_t max_idle_per_endpoint = 64;
-  /// The same, for all endpoints together.
+  /// How many are kept for all endpoints together; for a further one the one that has been idle for
+  /// longest is closed. 0 keeps none.
   std::size_t max_idle = 1024;
   /// How long a connection is kept without a request; then it is closed. Keep it below what servers
   /// use (75 s in nginx and here), so that the client is the one who lets go.
@@ -71,7 +72,7 @@ struct client_counters {
   std::uint64_t header_timeouts = 0;  ///< Responses that did not come in time.
   std::uint64_t body_timeouts = 0;    ///< Bodies that stopped coming.
   std::size_t idle = 0;               ///< Connections kept now.
-  std::size_t busy = 0;               ///< Connections in use now.
+  std::size_t busy = 0;               ///< Requests under way and responses still held.
 };
 
 }  // namespace runnel::http
