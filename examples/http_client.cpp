@@ -1,0 +1,311 @@
+// Fetches from an HTTP server over our own TCP on a TUN device: one page to the standard output, or
+// many with a table of how fast it went.
+//
+//   sudo ./http_client http://10.77.0.1:8080/ --tun runnel1 --address 10.77.0.2
+//   sudo ./http_client http://10.77.0.1:8080/ -n 10000 -c 64 --tun runnel1
+//   ./http_client --in-process -n 100000 -c 64
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runnel/file.hpp"
+#include "runnel/net/http/client.hpp"
+#include "runnel/net/http/server.hpp"
+#include "runnel/net/link_pair.hpp"
+#include "runnel/shield.hpp"
+#include "runnel/signal.hpp"
+#include "runnel/task_group.hpp"
+#include "runnel/tcp/stack.hpp"
+#include "runnel/timeout.hpp"
+#include "support/link_flags.hpp"
+
+using namespace runnel;
+using namespace std::chrono_literals;
+
+namespace {
+
+using tcp_client = http::client<tcp::stack>;
+
+struct settings {
+  example::link_flags link;
+  std::string url = "http://10.77.0.1/hello";
+  std::size_t count = 1;
+  std::size_t concurrency = 1;
+  bool close = false;
+  bool in_process = false;
+};
+
+/// Where a URL leads. Names are for a resolver, which runnel does not have yet.
+struct location {
+  net::endpoint to;
+  std::string target;
+};
+
+location parse_url(std::string_view url) {
+  constexpr std::string_view scheme = "http://";
+  const std::string quoted = "'" + std::string(url) + "'";
+  std::string_view rest = url;
+  if (rest.starts_with(scheme)) {
+    rest.remove_prefix(scheme.size());
+  } else if (rest.find("://") != std::string_view::npos) {
+    throw std::invalid_argument(quoted + " is not fetched over plain HTTP; write http://.");
+  }
+  rest = rest.substr(0, rest.find('#'));
+  const std::size_t host_size = std::min(rest.find_first_of("/?"), rest.size());
+  const std::string host(rest.substr(0, host_size));
+  location found;
+  found.target = rest.substr(host_size);
+  if (!found.target.starts_with('/')) found.target.insert(0, 1, '/');
+  if (const auto whole = net::endpoint::parse(host)) {
+    found.to = *whole;
+  } else if (const auto only = net::endpoint::parse(host + ":80")) {
+    found.to = *only;
+  } else {
+    throw std::invalid_argument("the host of " + quoted +
+                                " must be an IP address, as in http://10.77.0.1:8080/; names are "
+                                "not resolved yet.");
+  }
+  return found;
+}
+
+/// What the requests came to.
+struct tally {
+  std::size_t started = 0;
+  std::size_t failures = 0;
+  std::size_t refusals = 0;  ///< Answers that are not 2xx.
+  std::uint64_t bytes = 0;
+  std::vector<duration> latencies;
+  std::error_code first_failure;
+  duration elapsed{0};
+};
+
+task<result<void>> print_body(http::client_body& body) {
+  std::vector<std::byte> buffer(64 * 1024);
+  for (;;) {
+    const auto got = co_await body.read(buffer);
+    if (!got) co_return got.error();
+    if (*got == 0) co_return result<void>();
+    std::span<const std::byte> rest = std::span<const std::byte>(buffer).first(*got);
+    while (!rest.empty()) {
+      const auto written = co_await write_at(STDOUT_FILENO, rest, current_position);
+      if (!written) co_return written.error();
+      rest = rest.subspan(*written);
+    }
+  }
+}
+
+/// One request: the status line to standard error, the body to standard output.
+task<result<void>> fetch_and_print(tcp_client& client, const location& from,
+                                   const http::client_request& request) {
+  auto response = co_await client.send(from.to, request);
+  if (!response) co_return response.error();
+  const std::string_view reason = response->head().reason();
+  std::fprintf(stderr, "HTTP/1.%c %u %.*s\n", response->head().is_http_1_0() ? '0' : '1',
+               http::to_number(response->status()), static_cast<int>(reason.size()), reason.data());
+  const auto printed = co_await print_body(response->body());
+  co_return printed;
+}
+
+/// One of the tasks that share the requests among them.
+task<> fetch_many(tcp_client& client, const location& from, const http::client_request& request,
+                  std::size_t count, tally& done) {
+  loop& owner = co_await this_loop();
+  cancel_scope& scope = co_await this_scope();
+  while (done.started < count && !scope.cancelled()) {
+    ++done.started;
+    const time_point begin = owner.now();
+    result<std::uint64_t> length = std::uint64_t{0};
+    auto response = co_await client.send(from.to, request);
+    if (response) {
+      const unsigned code = http::to_number(response->status());
+      if (code < 200 || code > 299) ++done.refusals;
+      length = co_await response->body().discard();
+    } else {
+      length = response.error();
+    }
+    if (length) {
+      done.bytes += *length;
+      done.latencies.push_back(owner.now() - begin);
+    } else if (length.error() == errc::cancelled) {
+      --done.started;
+    } else {
+      ++done.failures;
+      if (!done.first_failure) done.first_failure = length.error();
+    }
+  }
+}
+
+task<> fetch_all(tcp_client& client, const location& from, const settings& flags,
+                 const http::client_request& request, tally& done) {
+  loop& owner = co_await this_loop();
+  cancel_scope& scope = co_await this_scope();
+  done.latencies.reserve(std::min<std::size_t>(flags.count, 1'000'000));
+  const time_point begin = owner.now();
+  task_group workers(scope);
+  for (std::size_t i = 0; i < std::min(flags.concurrency, flags.count); ++i) {
+    workers.spawn(fetch_many(client, from, request, flags.count, done));
+  }
+  const auto joined = co_await workers.join();
+  (void)joined;
+  done.elapsed = owner.now() - begin;
+}
+
+double milliseconds(duration time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
+
+/// Prints the latency that `share` of the answers did not exceed; `sorted` is not empty.
+void print_percentile(const char* name, double share, const std::vector<duration>& sorted) {
+  const auto rank = static_cast<std::size_t>(share * static_cast<double>(sorted.size()));
+  const duration at = sorted[std::min(rank, sorted.size() - 1)];
+  std::printf("latency %-16s %12.3f ms\n", name, milliseconds(at));
+}
+
+void print_table(const http::client_counters& counters, tally& done) {
+  const double seconds = std::max(std::chrono::duration<double>(done.elapsed).count(), 1e-9);
+  const auto rate = [seconds](std::uint64_t count) { return static_cast<double>(count) / seconds; };
+  std::ranges::sort(done.latencies);
+  std::printf("requests                 %12zu\n", done.started);
+  std::printf("failures                 %12zu\n", done.failures);
+  if (done.refusals > 0) std::printf("answers other than 2xx   %12zu\n", done.refusals);
+  std::printf("connections opened       %12llu\n",
+              static_cast<unsigned long long>(counters.opened));
+  if (counters.retries > 0) {
+    std::printf("retries                  %12llu\n",
+                static_cast<unsigned long long>(counters.retries));
+  }
+  std::printf("body bytes               %12llu\n", static_cast<unsigned long long>(done.bytes));
+  std::printf("elapsed                  %12.3f s\n", seconds);
+  std::printf("requests per second      %12.0f\n", rate(done.latencies.size()));
+  std::printf("connections per second   %12.0f\n", rate(counters.opened));
+  if (done.latencies.empty()) return;
+  print_percentile("p50", 0.5, done.latencies);
+  print_percentile("p90", 0.9, done.latencies);
+  print_percentile("p99", 0.99, done.latencies);
+  print_percentile("p99.9", 0.999, done.latencies);
+  print_percentile("max", 1, done.latencies);
+}
+
+void print_failure(const settings& flags, std::error_code why) {
+  std::fprintf(stderr, "http_client: %s: %s.\n", flags.url.c_str(), why.message().c_str());
+}
+
+/// Everything between the two stacks; gives the exit code.
+task<int> fetch(tcp::stack& stack, const location& from, const settings& flags) {
+  loop& owner = co_await this_loop();
+  http::client_options options;
+  options.max_idle_per_endpoint = options.max_idle = flags.concurrency;
+  options.user_agent = "runnel-http_client";
+  tcp_client client(owner, stack, options);
+  http::client_request request(http::method::get, from.target);
+  request.close(flags.close);
+  std::error_code failure;
+  if (flags.count == 1) {
+    const auto printed = co_await fetch_and_print(client, from, request);
+    if (!printed) failure = printed.error();
+  } else {
+    tally done;
+    co_await fetch_all(client, from, flags, request, done);
+    print_table(client.counters(), done);
+    failure = done.first_failure;
+  }
+  client.close_idle();
+  const auto finished = co_await shield(with_timeout(3s, stack.idle()));
+  (void)finished;
+  if (failure) print_failure(flags, failure);
+  co_return failure ? 1 : 0;
+}
+
+task<> fetch_then_stop(tcp::stack& stack, const location& from, const settings& flags,
+                       task_group& all, int& code) {
+  code = co_await fetch(stack, from, flags);
+  all.cancel();
+}
+
+task<> stop_on_signal(signal_set& signals, task_group& all) {
+  const auto number = co_await signals.wait();
+  if (number) all.cancel();
+}
+
+task<int> run_client(loop& owner, tcp::stack& stack, const location& from, const settings& flags) {
+  signal_set signals(owner, {SIGINT, SIGTERM});
+  task_group all(owner);
+  int code = 1;
+  all.spawn(stop_on_signal(signals, all));
+  all.spawn(fetch_then_stop(stack, from, flags, all, code));
+  const auto joined = co_await all.join();
+  (void)joined;
+  co_return code;
+}
+
+http::response say_hello(http::request& request) {
+  if (request.path() != "/hello") return http::response::plain(http::status::not_found);
+  return http::response::literal("hello, world\n");
+}
+
+using hello_server = http::server<http::response (*)(http::request&)>;
+
+task<> serve_hello(hello_server& server, tcp::listener& listener) {
+  const auto ended = co_await server.serve(listener);
+  (void)ended;
+}
+
+tcp::stack_options stack_at(const net::address& address) {
+  tcp::stack_options options;
+  options.addresses = {address};
+  return options;
+}
+
+task<int> run_both(loop& owner, tcp::stack& near, tcp::stack& far, const location& from,
+                   const settings& flags) {
+  hello_server server(owner, &say_hello);
+  tcp::listener listener = far.listen(from.to).value();
+  task_group group(owner);
+  group.spawn(serve_hello(server, listener));
+  const int code = co_await run_client(owner, near, from, flags);
+  server.drain();
+  const auto joined = co_await group.join();
+  (void)joined;
+  co_return code;
+}
+
+/// Client and server on two stacks in one loop, with a wire between them instead of a device.
+int run_in_process(const location& from, const settings& flags) {
+  loop owner;
+  net::link_pair wire;
+  tcp::stack near(owner, wire.first(), stack_at(example::parse_address(flags.link.address)));
+  tcp::stack far(owner, wire.second(), stack_at(from.to.address));
+  return owner.run(run_both(owner, near, far, from, flags));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Fetches over its own TCP on a TUN device.", "http_client"};
+  settings flags;
+  flags.link.add_to(app);
+  app.add_option("url", flags.url, "What to fetch, as in http://10.77.0.1:8080/")
+      ->capture_default_str();
+  app.add_option("-n,--count", flags.count, "How many requests; 1 prints the body")
+      ->capture_default_str()
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1'000'000'000}));
+  app.add_option("-c,--concurrency", flags.concurrency, "How many requests at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(std::size_t{1}, std::size_t{50'000}));
+  app.add_flag("--close", flags.close, "A connection for each request");
+  app.add_flag("--in-process", flags.in_process,
+               "Fetch from a server in this process that knows /hello; needs no device");
+  return example::run(app, argc, argv, [&] {
+    const location from = parse_url(flags.url);
+    if (flags.in_process) return run_in_process(from, flags);
+    loop owner;
+    example::tun_stack network(owner, flags.link);
+    return owner.run(run_client(owner, network.stack(), from, flags));
+  });
+}
