@@ -109,8 +109,10 @@ outcome<std::size_t> host::receive(socket_id id, std::span<std::byte> into, time
     maybe_update_window(self, *c);
     return {taken, error::none};
   }
+  // The end of the stream is the end, whatever came after it; the error is for the next send.
+  if (c->fin_received) return {0, error::none};
   if (const error told = take_error(*c); told != error::none) return {0, told};
-  if (into.empty() || c->fin_received || c->state == state::closed) return {0, error::none};
+  if (into.empty() || c->state == state::closed) return {0, error::none};
   if (c->state == state::syn_sent || c->state == state::syn_received) {
     return {0, error::not_connected};
   }

@@ -28,16 +28,17 @@ bool read_awaiter::attempt() noexcept {
   const auto got = socket_->stack->engine().receive(socket_->id, into_, socket_->stack->now());
   if (got.error == error::would_block) return done_ = false;
   taken_ = got.value;
-  error_ = to_error_code(got.error);
+  error_ = socket_->remember(got.error);
+  if (taken_ == 0 && !into_.empty() && !error_) error_ = socket_->ended;
   return true;
 }
 
 void read_awaiter::on_events(events) noexcept {
-  leave();
   wake();
 }
 
 result<std::size_t> read_awaiter::await_resume() noexcept {
+  leave();
   // The bytes are taken only now, so that everything the burst brought is in them, and so that a
   // read that was cancelled meanwhile has taken nothing.
   if (!done_ && !error_) attempt();
@@ -54,7 +55,6 @@ bool readable_awaiter::attempt() noexcept {
 }
 
 void readable_awaiter::on_events(events) noexcept {
-  leave();
   wake();
 }
 
@@ -67,6 +67,7 @@ bool write_awaiter::attempt() noexcept {
     error_ = errc::deadline_exceeded;
     return true;
   }
+  if ((error_ = socket_->ended)) return true;
   for (;;) {
     if (current_.empty()) {
       if (pieces_.empty()) return true;
@@ -78,14 +79,12 @@ bool write_awaiter::attempt() noexcept {
     taken_ += sent.value;
     current_ = current_.subspan(sent.value);
     if (sent.error == error::would_block) return false;
-    if ((error_ = to_error_code(sent.error))) return true;
+    if ((error_ = socket_->remember(sent.error))) return true;
   }
 }
 
 void write_awaiter::on_events(events) noexcept {
-  if (!attempt()) return;
-  leave();
-  wake();
+  if (attempt()) wake();
 }
 
 // ---- drained and close
@@ -97,12 +96,11 @@ bool drained_awaiter::attempt() noexcept {
 }
 
 void drained_awaiter::on_events(events what) noexcept {
-  if (!any(what & (events::drained | events::closed))) return;
-  leave();
-  wake();
+  if (any(what & (events::drained | events::closed))) wake();
 }
 
 result<void> drained_awaiter::await_resume() noexcept {
+  leave();
   if (error_) return error_;
   const auto last = socket_->stack->engine().snapshot(socket_->id);
   switch (last.value.ended) {
@@ -122,18 +120,18 @@ result<void> drained_awaiter::await_resume() noexcept {
 
 bool close_awaiter::attempt() noexcept {
   if ((error_ = socket_->failure())) return true;
+  socket_->begin_close();
   host& engine = socket_->stack->engine();
   engine.close(socket_->id, close_mode::graceful, socket_->stack->now());
   return engine.drained(socket_->id);
 }
 
 void close_awaiter::on_events(events what) noexcept {
-  if (!any(what & (events::drained | events::closed))) return;
-  leave();
-  wake();
+  if (any(what & (events::drained | events::closed))) wake();
 }
 
 close_result close_awaiter::await_resume() noexcept {
+  leave();
   close_result result;
   const auto last = socket_->stack->engine().snapshot(socket_->id);
   result.lost_bytes = last.value.unacked_bytes;
@@ -158,6 +156,7 @@ close_result close_awaiter::await_resume() noexcept {
   if (error_ == errc::cancelled) result.outcome = close_outcome::cancelled;
   if (error_ == std::errc::bad_file_descriptor) result.outcome = close_outcome::aborted;
   if (socket_->stack->link_error()) result.outcome = close_outcome::link_lost;
+  socket_->begin_close();
   socket_->release();
   return result;
 }
@@ -196,11 +195,11 @@ void connect_awaiter::on_events(events what) noexcept {
   } else if (!any(what & events::connected)) {
     return;
   }
-  leave();
   wake();
 }
 
 result<stream> connect_awaiter::await_resume() noexcept {
+  leave();
   if (!error_) return stream(*std::exchange(socket_, nullptr));
   if (socket_ != nullptr) stack_->free_socket(std::exchange(socket_, nullptr));
   return error_;

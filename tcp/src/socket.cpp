@@ -3,6 +3,7 @@
 #include "runnel/detail/check.hpp"
 #include "runnel/detail/thread_state.hpp"
 #include "runnel/result.hpp"
+#include "runnel/tcp/error_code.hpp"
 #include "stack_core.hpp"
 
 namespace runnel::tcp::detail {
@@ -40,9 +41,12 @@ socket::socket(stack_core& owner) noexcept
 
 socket::~socket() {
   runnel::detail::check(
-      (reader == nullptr && writer == nullptr && closer == nullptr) ||
+      (reader == nullptr && writer == nullptr && drainer == nullptr && closer == nullptr) ||
           runnel::detail::this_thread.teardown_depth > 0,
       "runnel: a tcp::stream was destroyed while an operation on it is awaited; cancel it first.");
+  for (socket_waiter* each : {reader, writer, drainer, closer}) {
+    if (each != nullptr) each->abandon();
+  }
   release();
 }
 
@@ -55,21 +59,47 @@ void socket::release() noexcept {
 void socket::on_events(events what) noexcept {
   constexpr events read_side = events::readable | events::closed;
   constexpr events write_side = events::writable | events::closed;
-  if (reader != nullptr && any(what & read_side)) reader->on_events(what);
-  if (writer != nullptr && any(what & write_side)) writer->on_events(what);
-  if (closer != nullptr) closer->on_events(what);
+  const auto tell = [what](socket_waiter* who, events side) {
+    if (who != nullptr && who->waiting() && any(what & side)) who->on_events(what);
+  };
+  tell(reader, read_side);
+  tell(writer, write_side);
+  tell(drainer, what);
+  tell(closer, what);
 }
 
 void socket::fail_all(std::error_code why) noexcept {
-  for (socket_waiter* each : {reader, writer, closer}) {
+  for (socket_waiter* each : {reader, writer, drainer, closer}) {
     if (each != nullptr) each->fail(why);
   }
 }
 
 std::error_code socket::failure() const noexcept {
   if (stack->link_error()) return stack->link_error();
-  if (!open) return std::make_error_code(std::errc::bad_file_descriptor);
+  if (!open || closing) return std::make_error_code(std::errc::bad_file_descriptor);
+  if (aborted) return std::make_error_code(std::errc::connection_aborted);
   return {};
+}
+
+void socket::begin_close() noexcept {
+  closing = true;
+  for (socket_waiter* each : {reader, writer, drainer}) {
+    if (each != nullptr) each->fail(std::make_error_code(std::errc::bad_file_descriptor));
+  }
+}
+
+std::error_code socket::remember(error told) noexcept {
+  const std::error_code code = to_error_code(told);
+  switch (told) {
+    case error::connection_reset:
+    case error::connection_aborted:
+    case error::timed_out:
+      ended = code;
+      break;
+    default:
+      break;
+  }
+  return code;
 }
 
 }  // namespace runnel::tcp::detail

@@ -22,6 +22,7 @@ void stream::drop() noexcept {
 result<void> stream::shutdown() noexcept {
   detail::socket& s = checked();
   if (const std::error_code failed = s.failure()) return failed;
+  if (s.ended) return s.ended;
   if (const error refused = s.stack->engine().shutdown(s.id, s.stack->now());
       refused != error::none) {
     return to_error_code(refused);
@@ -31,7 +32,9 @@ result<void> stream::shutdown() noexcept {
 
 void stream::abort() noexcept {
   detail::socket& s = checked();
-  if (s.open) s.stack->engine().close(s.id, close_mode::abort, s.stack->now());
+  if (!s.open) return;
+  s.stack->engine().close(s.id, close_mode::abort, s.stack->now());
+  s.aborted = true;
 }
 
 void stream::set_nodelay(bool on) noexcept {

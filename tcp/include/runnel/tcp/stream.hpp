@@ -50,7 +50,8 @@ class stream {
   /// Waits until everything written, and FIN where it was said, is acknowledged.
   detail::drained_awaiter drained() noexcept { return detail::drained_awaiter(checked()); }
   /// FIN behind what was written, and waits for its acknowledgement: `close_result`. A cancelled
-  /// close leaves the rest to the engine. Bounded by retransmission time-outs only; use
+  /// close leaves the rest to the engine. Whoever else waits in this stream is told
+  /// `std::errc::bad_file_descriptor` when it begins. Bounded by retransmission time-outs only; use
   /// `with_timeout` for less.
   detail::close_awaiter close() noexcept { return detail::close_awaiter(checked()); }
   /// RST now; what was written and not delivered is lost (SO_LINGER with time 0).

@@ -33,9 +33,11 @@ class slot_awaiter : public socket_waiter {
     auto& self = static_cast<Derived&>(*this);
     socket_waiter*& slot = self.slot();
     check_slot_free(slot);
-    if (self.attempt()) return suspend_unless(h, true);
+    // Looked at first: who is cancelled ends, also where a peer always has something ready.
+    const bool stopped = h.promise().scope().cancelled();
+    if (!stopped && self.attempt()) return suspend_unless(h, true);
     suspend(h);
-    if (cancelled()) {
+    if (stopped) {
       on_cancel();
     } else {
       enter(slot);
@@ -67,6 +69,7 @@ class [[nodiscard]] readable_awaiter final : public slot_awaiter<readable_awaite
  public:
   explicit readable_awaiter(socket& of) noexcept : slot_awaiter(&of) {}
   result<void> await_resume() noexcept {
+    leave();
     if (error_) return error_;
     return {};
   }
@@ -85,6 +88,7 @@ class [[nodiscard]] write_awaiter final : public slot_awaiter<write_awaiter> {
   write_awaiter(socket& of, std::span<const std::span<const std::byte>> pieces) noexcept
       : slot_awaiter(&of), pieces_(pieces) {}
   result<std::size_t> await_resume() noexcept {
+    leave();
     if (error_ && taken_ == 0) return error_;
     return taken_;
   }
@@ -107,7 +111,7 @@ class [[nodiscard]] drained_awaiter final : public slot_awaiter<drained_awaiter>
 
  private:
   friend class slot_awaiter<drained_awaiter>;
-  socket_waiter*& slot() const noexcept { return socket_->closer; }
+  socket_waiter*& slot() const noexcept { return socket_->drainer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
 };
@@ -168,9 +172,10 @@ class [[nodiscard]] accept_awaiter final : public waiter,
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    if (attempt()) return suspend_unless(h, true);
+    const bool stopped = h.promise().scope().cancelled();
+    if (!stopped && attempt()) return suspend_unless(h, true);
     suspend(h);
-    if (cancelled()) {
+    if (stopped) {
       on_cancel();
     } else {
       stand();

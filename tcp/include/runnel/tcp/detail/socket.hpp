@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "runnel/detail/list.hpp"
+#include "runnel/tcp/engine/error.hpp"
 #include "runnel/tcp/engine/handle.hpp"
 #include "runnel/timer.hpp"
 #include "runnel/waiter.hpp"
@@ -16,20 +17,31 @@ namespace runnel::tcp::detail {
 class stack_core;
 class socket;
 
-/// The base of the awaiters on one stream: it stands in one of the stream's slots while it waits,
-/// and leaves it when it is cancelled or destroyed.
+/// What a `stack` does with its core at its end.
+struct stack_retirement {
+  void operator()(stack_core* core) const noexcept;
+};
+
+/// The base of the awaiters on one stream: it stands in one of the stream's slots from when it
+/// begins to wait until its task goes on or is destroyed, so that nobody else can slip in between.
 class socket_waiter : public waiter {
  public:
   socket_waiter(socket_waiter&&) noexcept = default;
   ~socket_waiter() override { leave(); }
 
-  /// Something happened that this slot waits for. Wakes when it is enough.
+  /// Something happened that this slot waits for. Wakes when it is enough. Only while it waits.
   virtual void on_events(events what) noexcept = 0;
-  /// The link or the stack is gone, or a deadline has passed.
+  /// The stream is closed, the link is gone, or a deadline has passed. What was woken already keeps
+  /// its outcome.
   void fail(std::error_code why) noexcept {
-    leave();
+    if (!waiting()) return;
     error_ = why;
     wake();
+  }
+  /// The socket goes before its waiter, as may happen while suspended tasks are destroyed.
+  void abandon() noexcept {
+    slot_ = nullptr;
+    socket_ = nullptr;
   }
 
  protected:
@@ -37,7 +49,7 @@ class socket_waiter : public waiter {
   void on_cancel() noexcept override;
   void enter(socket_waiter*& slot) noexcept;
   void leave() noexcept {
-    if (slot_ != nullptr && *slot_ == this) *slot_ = nullptr;
+    if (slot_ != nullptr) *slot_ = nullptr;
     slot_ = nullptr;
   }
 
@@ -76,15 +88,25 @@ class socket : public runnel::detail::list_hook {
   void release() noexcept;
   void on_events(events what) noexcept;
   void fail_all(std::error_code why) noexcept;
-  /// Why operations fail although the engine knows nothing of it: closed here, or the link is gone.
+  /// Why operations fail whatever the engine says: closed or aborted here, or the link is gone.
   std::error_code failure() const noexcept;
+  /// `close` has begun: whoever waits for something else is told, and nothing else may begin.
+  void begin_close() noexcept;
+  /// An error that the engine told, which it does once: one that ends the connection is kept, for
+  /// the operations that follow.
+  std::error_code remember(error told) noexcept;
 
   stack_core* stack;
   socket_id id;
   bool open = false;
+  bool closing = false;
+  bool aborted = false;
+  /// How the connection ended, once an operation was told.
+  std::error_code ended;
   socket_waiter* reader = nullptr;
   socket_waiter* writer = nullptr;
-  /// Waits for `connected`, or for everything to be acknowledged.
+  socket_waiter* drainer = nullptr;
+  /// Waits for the handshake, or for the end.
   socket_waiter* closer = nullptr;
   socket_deadline read_deadline;
   socket_deadline write_deadline;
