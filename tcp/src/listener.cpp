@@ -36,6 +36,11 @@ void listener_state::on_acceptable() noexcept {
   }
 }
 
+listener_state::~listener_state() {
+  close();
+  stack->remove(*this);
+}
+
 void listener_state::fail_all(std::error_code why) noexcept {
   while (!accepting.empty()) accepting.front().give(nullptr, why);
 }

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "runnel/event.hpp"
 #include "runnel/tcp/error_code.hpp"
 #include "stack_core.hpp"
 
@@ -56,8 +57,7 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
 }  // namespace
 
 stack::stack(loop& owner, net::link& link, stack_options options)
-    : core_(std::make_unique<detail::stack_core>(
-          owner, link, engine_options(owner, link, std::move(options)))) {}
+    : core_(new detail::stack_core(owner, link, engine_options(owner, link, std::move(options)))) {}
 
 stack::~stack() = default;
 
@@ -85,8 +85,10 @@ detail::connect_awaiter stack::connect(const net::endpoint& to,
   return {*core_, to, options};
 }
 
-runnel::detail::event_awaiter stack::idle() noexcept {
-  return core_->idle().wait();
+task<result<void>> stack::idle() {
+  const auto waited = co_await core_->idle().wait();
+  if (waited && core_->link_error()) co_return core_->link_error();
+  co_return waited;
 }
 
 std::error_code stack::link_error() const noexcept {

@@ -13,6 +13,12 @@ namespace {
 
 constexpr std::size_t sockets_per_chunk = 64;
 
+template <class T, class Visit>
+void for_each(runnel::detail::list<T>& all, Visit visit) {
+  if (all.empty()) return;
+  for (T* each = &all.front(); each != nullptr; each = all.after(*each)) visit(*each);
+}
+
 }  // namespace
 
 stack_core::stack_core(loop& owner, net::link& link, host_options options)
@@ -22,12 +28,32 @@ stack_core::stack_core(loop& owner, net::link& link, host_options options)
   link_->attach(owner, *this);
 }
 
-stack_core::~stack_core() {
+void stack_retirement::operator()(stack_core* core) const noexcept {
+  core->retire();
+}
+
+void stack_core::retire() noexcept {
   runnel::detail::check(
       (live_sockets_ == 0 && listeners_.empty()) || runnel::detail::this_thread.teardown_depth > 0,
       "runnel: a tcp::stack was destroyed before its streams and listeners; destroy those first.");
   link_->detach();
   loop_->detach(*this);
+  for_each(sockets_, [](socket& each) { each.open = false; });
+  for_each(listeners_, [](listener_state& each) { each.open = false; });
+  blocked_ = {};
+  // The engine holds packets of the link, which may be the next to go.
+  { const host gone = std::move(host_); }
+  retired_ = true;
+  die_when_unused();
+}
+
+void stack_core::die_when_unused() noexcept {
+  if (retired_ && live_sockets_ == 0 && listeners_.empty()) delete this;
+}
+
+void stack_core::remove(listener_state& listener) noexcept {
+  listener.unlink();
+  die_when_unused();
 }
 
 bool stack_core::on_receive(time_point now) {
@@ -71,7 +97,7 @@ bool stack_core::on_emit(time_point now) {
       }
     }
   }
-  note_idle();
+  note_idle(more);
   return more;
 }
 
@@ -118,22 +144,13 @@ void stack_core::dispatch() noexcept {
 
 void stack_core::fail_everything() noexcept {
   failed_ = true;
-  if (!sockets_.empty()) {
-    for (socket* each = &sockets_.front(); each != nullptr; each = sockets_.after(*each)) {
-      each->fail_all(link_error_);
-    }
-  }
-  if (!listeners_.empty()) {
-    for (listener_state* each = &listeners_.front(); each != nullptr;
-         each = listeners_.after(*each)) {
-      each->fail_all(link_error_);
-    }
-  }
+  for_each(sockets_, [this](socket& each) { each.fail_all(link_error_); });
+  for_each(listeners_, [this](listener_state& each) { each.fail_all(link_error_); });
   idle_.set();
 }
 
-void stack_core::note_idle() noexcept {
-  const bool is_idle = host_.busy_count() == 0 && !blocked_;
+void stack_core::note_idle(bool more_to_send) noexcept {
+  const bool is_idle = host_.busy_count() == 0 && !blocked_ && !more_to_send;
   if (is_idle == idle_.is_set()) return;
   if (is_idle) {
     idle_.set();
@@ -143,7 +160,9 @@ void stack_core::note_idle() noexcept {
 }
 
 runnel::event& stack_core::idle() noexcept {
-  if (!failed_) note_idle();
+  // The answer is found when this turn has sent what it has to send: the last RST is on its way
+  // then.
+  if (!failed_) idle_.reset();
   return idle_;
 }
 
@@ -173,6 +192,7 @@ void stack_core::free_socket(socket* which) noexcept {
   which->~socket();
   free_sockets_.push_back(which);
   --live_sockets_;
+  die_when_unused();
 }
 
 }  // namespace runnel::tcp::detail

@@ -18,7 +18,7 @@ namespace runnel::tcp::detail {
 /// What stands behind a `listener`.
 struct listener_state : runnel::detail::list_hook {
   listener_state(stack_core& owner, socket_id listener) noexcept : stack(&owner), id(listener) {}
-  ~listener_state() { close(); }
+  ~listener_state();
 
   /// A connection of the engine, or the reason why there is none; false when none waits.
   bool take(socket*& accepted, std::error_code& error) noexcept;
@@ -37,7 +37,9 @@ struct listener_state : runnel::detail::list_hook {
 class stack_core final : public turn_hook, public net::link_client {
  public:
   stack_core(loop& owner, net::link& link, host_options options);
-  ~stack_core();
+  /// The stack is gone, and this with it. Only while suspended tasks are destroyed may streams and
+  /// listeners be left; then their memory lives until the last of them goes.
+  void retire() noexcept;
 
   /// Packets read or sent in one phase, so that neither direction starves tasks or the other.
   static constexpr std::size_t burst_packets = 64;
@@ -63,6 +65,7 @@ class stack_core final : public turn_hook, public net::link_client {
   socket* make_socket() noexcept;
   void free_socket(socket* which) noexcept;
   void add(listener_state& listener) noexcept { listeners_.push_back(listener); }
+  void remove(listener_state& listener) noexcept;
 
   static std::uint64_t token_of(const socket& of) noexcept {
     return reinterpret_cast<std::uintptr_t>(&of);
@@ -71,18 +74,20 @@ class stack_core final : public turn_hook, public net::link_client {
     return reinterpret_cast<std::uintptr_t>(&of) | listener_bit;
   }
 
-  /// Set while no connection is left.
+  /// To be waited for: set at the end of a turn that leaves no connection and nothing to send.
   event& idle() noexcept;
 
  private:
   /// Both kinds of objects are aligned to more than this.
   static constexpr std::uint64_t listener_bit = 1;
 
+  ~stack_core() = default;
+  void die_when_unused() noexcept;
   void dispatch() noexcept;
   void fail_everything() noexcept;
   bool send_blocked(time_point now) noexcept;
   void keep_blocked(const net::tx_packet& packet) noexcept;
-  void note_idle() noexcept;
+  void note_idle(bool more_to_send) noexcept;
 
   loop* loop_;
   net::link* link_;
@@ -90,6 +95,7 @@ class stack_core final : public turn_hook, public net::link_client {
   std::array<net::packet, burst_packets> burst_;
   bool link_ready_ = true;
   bool failed_ = false;
+  bool retired_ = false;
   /// A packet that the link had no room for.
   net::packet blocked_;
   std::error_code link_error_;

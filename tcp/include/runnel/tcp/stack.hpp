@@ -5,11 +5,11 @@
 #include <optional>
 #include <vector>
 
-#include "runnel/event.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/link.hpp"
 #include "runnel/net/stream.hpp"
 #include "runnel/result.hpp"
+#include "runnel/task.hpp"
 #include "runnel/tcp/close.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/tcp/listener.hpp"
@@ -55,9 +55,10 @@ class stack {
   detail::connect_awaiter connect(const net::endpoint& to) noexcept;
   detail::connect_awaiter connect(const net::endpoint& to, const connect_options& options) noexcept;
 
-  /// Waits until no stream is open and everything that was written to closed ones, FIN included,
-  /// has been acknowledged: `result<void>`. Ends at once when the link is gone; see `link_error`.
-  runnel::detail::event_awaiter idle() noexcept;
+  /// Waits until no stream is open, everything that was written to closed ones, FIN included, has
+  /// been acknowledged, and the last packet has been given to the link. The link's error when it is
+  /// gone. Costs a frame.
+  task<result<void>> idle();
 
   /// Why the link is gone; no error while it is not.
   std::error_code link_error() const noexcept;
@@ -66,7 +67,7 @@ class stack {
   const host& engine() const noexcept;
 
  private:
-  std::unique_ptr<detail::stack_core> core_;
+  std::unique_ptr<detail::stack_core, detail::stack_retirement> core_;
 };
 
 static_assert(net::connector<stack>);

@@ -1,0 +1,327 @@
+#include "runnel/shield.hpp"
+#include "runnel/task_group.hpp"
+#include "runnel/timeout.hpp"
+#include "stack_network.hpp"
+#include "support/task_test.hpp"
+
+// How a tcp::stream ends: every outcome of close, drained, destruction, and the stack's idle.
+
+using namespace runnel;
+using namespace runnel::tcp::test;
+using namespace std::chrono_literals;
+using tcp::close_outcome;
+
+namespace {
+
+tcp::connection_policy small_buffers() {
+  tcp::connection_policy small;
+  small.send_buffer = 16'384;
+  small.receive_buffer = 16'384;
+  return small;
+}
+
+}  // namespace
+
+TASK_TEST("tcp close: clean for the one who closes last, peer_still_open for the first") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const auto sent = co_await at.client.write(bytes_of("bye"));
+  CHECK(sent.has_value());
+  const auto first = co_await at.client.close();
+  CHECK(first.outcome == close_outcome::peer_still_open);
+  CHECK(first.clean());
+  CHECK(first.lost_bytes == 0);
+  const std::string got = co_await read_to_end(at.server);
+  CHECK(got == "bye");
+  const auto last = co_await at.server.close();
+  CHECK(last.outcome == close_outcome::clean);
+}
+
+TASK_TEST("tcp close: reset by the peer, with the number of bytes that were lost") {
+  network both(loop, small_buffers());
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const std::string text = pattern(16'000);
+  const auto sent = co_await at.client.write(bytes_of(text));
+  CHECK(sent.value() == text.size());
+  task_group group{loop};
+  const auto aborts = [](tcp::stream& at_last) -> task<> {
+    co_await sleep(20ms);
+    at_last.abort();
+  };
+  group.spawn(aborts(at.server));
+  const auto ended = co_await at.client.close();
+  CHECK(ended.outcome == close_outcome::reset);
+  CHECK_FALSE(ended.clean());
+  CHECK(ended.lost_bytes > 0);
+  CHECK(ended.lost_bytes < text.size());
+  co_await group.join();
+}
+
+TASK_TEST("tcp close: a reset in LAST-ACK is not clean while bytes are missing") {
+  network both(loop, small_buffers());
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  CHECK(at.server.shutdown().has_value());
+  co_await sleep(5ms);
+  const std::string text = pattern(16'000);
+  const auto sent = co_await at.client.write(bytes_of(text));
+  CHECK(sent.value() == text.size());
+  task_group group{loop};
+  const auto aborts = [](tcp::stream& at_last) -> task<> {
+    co_await sleep(20ms);
+    at_last.abort();
+  };
+  group.spawn(aborts(at.server));
+  const auto ended = co_await at.client.close();
+  CHECK(ended.outcome == close_outcome::reset);
+  CHECK(ended.lost_bytes > 0);
+  co_await group.join();
+}
+
+TASK_TEST("tcp close: timed out when the peer falls silent") {
+  tcp::connection_policy impatient;
+  impatient.orphan_retries = 3;
+  network both(loop, impatient);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  both.cut();
+  const auto sent = co_await at.client.write(bytes_of("never heard"));
+  CHECK(sent.value() == 11);
+  const auto before = loop.now();
+  const auto ended = co_await at.client.close();
+  CHECK(ended.outcome == close_outcome::timed_out);
+  CHECK(ended.lost_bytes == 11);
+  CHECK(loop.now() - before >= 3s);
+  CHECK(loop.now() - before < 4s);
+  CHECK(both.client.engine().memory().connections == 0);
+}
+
+TASK_TEST("tcp close: aborted after abort, and when bytes arrive for a closed connection") {
+  network both(loop);
+  auto listener = both.listen();
+  ends first = co_await connect_ends(both, listener);
+  first.client.abort();
+  const auto ended = co_await first.client.close();
+  CHECK(ended.outcome == close_outcome::aborted);
+
+  ends second = co_await connect_ends(both, listener);
+  task_group group{loop};
+  const auto writes = [](tcp::stream& to) -> task<> {
+    const auto sent = co_await to.write(bytes_of("nobody reads this"));
+    CHECK(sent.has_value());
+  };
+  group.spawn(writes(second.server));
+  // Both leave in the same turn: the bytes arrive at a connection that is closed.
+  const auto crossed = co_await second.client.close();
+  CHECK(crossed.outcome == close_outcome::aborted);
+  co_await group.join();
+}
+
+TASK_TEST("tcp close: cancelled, the engine goes on alone and delivers") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  task_group group{loop, on_failure::collect};
+  const auto closes = [](tcp::stream& mine) -> task<> {
+    const auto sent = co_await mine.write(bytes_of("still to come"));
+    CHECK(sent.has_value());
+    const auto ended = co_await mine.close();
+    CHECK(ended.outcome == close_outcome::cancelled);
+    CHECK(ended.lost_bytes == 13);
+    std::byte buffer[1];
+    const auto after = co_await shield(mine.read(buffer));
+    CHECK(after.error() == std::errc::bad_file_descriptor);
+  };
+  group.spawn(closes(at.client));
+  co_await sleep(500us);
+  group.cancel();
+  co_await group.join();
+  const std::string got = co_await read_to_end(at.server);
+  CHECK(got == "still to come");
+  const auto ended = co_await at.server.close();
+  CHECK(ended.clean());
+}
+
+TASK_TEST("tcp close: link lost") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const auto sent = co_await at.client.write(bytes_of("lost"));
+  CHECK(sent.has_value());
+  task_group group{loop};
+  const auto severs = [](net::link_pair& wire) -> task<> {
+    wire.sever();
+    co_return;
+  };
+  group.spawn(severs(both.wire));
+  const auto ended = co_await at.client.close();
+  CHECK(ended.outcome == close_outcome::link_lost);
+  CHECK(ended.lost_bytes == 4);
+  co_await group.join();
+}
+
+TASK_TEST("tcp close: tells a task that reads and one that writes") {
+  network both(loop, small_buffers());
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const std::string text = pattern(100'000);
+  task_group group{loop};
+  std::size_t taken = 0;
+  const auto reads = [](tcp::stream& from) -> task<> {
+    std::byte buffer[16];
+    const auto got = co_await from.read(buffer);
+    REQUIRE(got.has_error());
+    CHECK(got.error() == std::errc::bad_file_descriptor);
+  };
+  const auto writes = [](tcp::stream& to, std::string_view what, std::size_t& count) -> task<> {
+    const auto sent = co_await to.write(bytes_of(what));
+    REQUIRE(sent.has_value());
+    count = *sent;
+    const auto late = co_await to.write(bytes_of(what));
+    REQUIRE(late.has_error());
+    CHECK(late.error() == std::errc::bad_file_descriptor);
+  };
+  group.spawn(reads(at.client));
+  group.spawn(writes(at.client, text, taken));
+  co_await sleep(10ms);
+  std::string got;
+  const auto reads_all = [](tcp::stream& from, std::string& into) -> task<> {
+    into = co_await read_to_end(from);
+  };
+  group.spawn(reads_all(at.server, got));
+  const auto ended = co_await at.client.close();
+  CHECK(ended.outcome == close_outcome::peer_still_open);
+  co_await group.join();
+  CHECK(taken > 0);
+  CHECK(taken < text.size());
+  CHECK(got == text.substr(0, taken));
+}
+
+TASK_TEST("tcp close: afterwards every operation fails with bad_file_descriptor") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  co_await at.client.close();
+  std::byte buffer[16];
+  const auto got = co_await at.client.read(buffer);
+  CHECK(got.error() == std::errc::bad_file_descriptor);
+  const auto ready = co_await at.client.readable();
+  CHECK(ready.error() == std::errc::bad_file_descriptor);
+  const auto sent = co_await at.client.write(bytes_of("x"));
+  CHECK(sent.error() == std::errc::bad_file_descriptor);
+  const auto drained = co_await at.client.drained();
+  CHECK(drained.error() == std::errc::bad_file_descriptor);
+  CHECK(at.client.shutdown().error() == std::errc::bad_file_descriptor);
+  at.client.abort();
+  const auto again = co_await at.client.close();
+  CHECK_FALSE(again.clean());
+}
+
+TASK_TEST("tcp drained: waits for the acknowledgement of the bytes and of FIN") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const auto at_once = co_await at.client.drained();
+  CHECK(at_once.has_value());
+  const auto before = loop.now();
+  const auto sent = co_await at.client.write(bytes_of("x"));
+  CHECK(sent.has_value());
+  const auto drained = co_await at.client.drained();
+  CHECK(drained.has_value());
+  CHECK(loop.now() - before >= 2ms);
+  CHECK(at.client.info().unacked_bytes == 0);
+  CHECK(at.client.shutdown().has_value());
+  const auto ended = co_await at.client.drained();
+  CHECK(ended.has_value());
+  CHECK(at.client.info().state == tcp::state::fin_wait_2);
+  both.cut();
+  const auto more = co_await at.server.write(bytes_of("x"));
+  CHECK(more.has_value());
+  const auto late = co_await with_timeout(5s, at.server.drained());
+  CHECK(late.error() == errc::deadline_exceeded);
+}
+
+TASK_TEST("tcp drained: fails when the connection is reset or times out") {
+  tcp::connection_policy impatient = small_buffers();
+  impatient.retries2 = 2;
+  network both(loop, impatient);
+  auto listener = both.listen();
+  ends first = co_await connect_ends(both, listener);
+  ends second = co_await connect_ends(both, listener);
+  const std::string text = pattern(16'000);
+  const auto one = co_await first.client.write(bytes_of(text));
+  CHECK(one.value() == text.size());
+  task_group group{loop};
+  const auto aborts = [](tcp::stream& at_last) -> task<> {
+    co_await sleep(20ms);
+    at_last.abort();
+  };
+  group.spawn(aborts(first.server));
+  const auto reset = co_await first.client.drained();
+  CHECK(reset.error() == std::errc::connection_reset);
+  co_await group.join();
+  both.cut();
+  const auto two = co_await second.client.write(bytes_of("x"));
+  CHECK(two.has_value());
+  const auto silent = co_await second.client.drained();
+  CHECK(silent.error() == std::errc::timed_out);
+}
+
+TASK_TEST("tcp close: destroying a stream still delivers what was written") {
+  network both(loop, small_buffers());
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const std::string text = pattern(16'000);
+  const auto sent = co_await at.client.write(bytes_of(text));
+  CHECK(sent.value() == text.size());
+  at.client = tcp::stream();
+  const auto early = co_await with_timeout(10ms, both.client.idle());
+  CHECK(early.has_error());
+  const std::string got = co_await read_to_end(at.server);
+  CHECK(got == text);
+  const auto ended = co_await at.server.close();
+  CHECK(ended.outcome == close_outcome::clean);
+  const auto idle = co_await both.client.idle();
+  CHECK(idle.has_value());
+  co_await sleep(5ms);
+  CHECK(both.client.engine().memory().time_wait == 1);
+  CHECK(both.client.engine().memory().connections == 0);
+}
+
+TASK_TEST("tcp idle: at once without connections, and not before the last packet has left") {
+  network both(loop);
+  const auto nothing = co_await both.client.idle();
+  CHECK(nothing.has_value());
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const auto early = co_await with_timeout(1s, both.client.idle());
+  CHECK(early.error() == errc::deadline_exceeded);
+  at.client.abort();
+  at.client = tcp::stream();
+  const auto sent_before = both.wire.first().counters().tx_packets;
+  const auto idle = co_await both.client.idle();
+  CHECK(idle.has_value());
+  // The RST is on the wire when idle says that nothing is left.
+  CHECK(both.wire.first().counters().tx_packets == sent_before + 1);
+}
+
+TASK_TEST("tcp idle: gives the link's error when the link is gone") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  task_group group{loop};
+  const auto waits = [](tcp::stack& on) -> task<> {
+    const auto idle = co_await on.idle();
+    REQUIRE(idle.has_error());
+    CHECK(idle.error() == std::errc::no_such_device);
+  };
+  group.spawn(waits(both.client));
+  co_await sleep(1ms);
+  both.wire.sever();
+  co_await group.join();
+  const auto later = co_await both.client.idle();
+  REQUIRE(later.has_error());
+  CHECK(later.error() == std::errc::no_such_device);
+}
