@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <csignal>
+#include <optional>
 #include <string>
 
+#include "runnel/net/http/files.hpp"
 #include "runnel/net/http/server.hpp"
 #include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
@@ -33,11 +35,21 @@ struct settings {
 };
 
 /// "/hello" is always there; everything else comes from the folder.
-struct site {
-  task<http::response> operator()(http::request& request) const {
-    if (request.path() == "/hello") co_return http::response::literal("Hello, world!\n");
-    co_return http::response::plain(http::status::not_found);
+class site {
+ public:
+  explicit site(const std::string& root) {
+    if (!root.empty()) files_.emplace(root);
   }
+
+  task<http::response> operator()(http::request& request) {
+    if (request.path() == "/hello") co_return http::response::literal("Hello, world!\n");
+    if (!files_) co_return http::response::plain(http::status::not_found);
+    auto response = co_await (*files_)(request);
+    co_return response;
+  }
+
+ private:
+  std::optional<http::file_handler> files_;
 };
 
 using site_server = http::server<site>;
@@ -156,7 +168,7 @@ int main(int argc, char** argv) {
   return example::run(app, argc, argv, [&] {
     loop owner;
     example::tun_stack network(owner, flags.link);
-    site_server server(owner, site{}, options_from(flags));
+    site_server server(owner, site(flags.root), options_from(flags));
     return owner.run(run_server(owner, network, server, flags));
   });
 }

@@ -211,10 +211,10 @@ task<> server_connection::stream_body() {
     x.body = {data, bytes};
     if (size) left -= *got;
     co_await flush();
-    if (ending_ == ending::abort) break;
+    if (is_broken()) break;
   }
   core().give_back(std::move(buffer));
-  if (ending_ == ending::abort) co_return;
+  if (is_broken()) co_return;
   if (failed) {
     ++core().counters().source_errors;
     x.output.clear();

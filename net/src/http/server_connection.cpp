@@ -42,14 +42,14 @@ void server_connection::on_wait() noexcept {
   }
 }
 
-// A connection that has just been accepted usually has its first request on the way; the others
-// have been told nothing, so closing them loses nothing.
+// A connection that has just been accepted usually has its first request on the way, and a busy
+// client its next one; the others have been told nothing, so closing them loses nothing.
 void server_connection::on_drain() noexcept {
   if (phase_ != phase::wait) return;
-  const time_point now = core().now();
-  set_read_deadline(
-      requests_ == 0 ? std::min(header_deadline_, after(now, core().options().drain_first_request))
-                     : now);
+  const server_options& options = core().options();
+  const bool fresh = requests_ == 0;
+  const time_point limit = after(core().now(), fresh ? options.drain_courtesy : options.drain_idle);
+  set_read_deadline(fresh ? std::min(header_deadline_, limit) : limit);
 }
 
 bool server_connection::on_wake(const result<void>& outcome) {
@@ -68,7 +68,7 @@ bool server_connection::on_wake(const result<void>& outcome) {
     }
     finish(ending::linger);
   } else {
-    finish(outcome.error() == runnel::errc::cancelled ? ending::abort : ending::close);
+    finish(outcome.error() == runnel::errc::cancelled ? ending::abort : ending::lost);
   }
   return false;
 }
@@ -204,7 +204,7 @@ response& server_connection::slot() noexcept {
 
 void server_connection::on_reply() {
   exchange& x = *exchange_;
-  if (ending_ == ending::abort) {
+  if (is_broken()) {
     phase_ = phase::done;
     return;
   }
@@ -220,7 +220,7 @@ void server_connection::on_reply() {
 
 void server_connection::on_handler_exception() {
   ++core().counters().handler_exceptions;
-  if (ending_ == ending::abort) {
+  if (is_broken()) {
     phase_ = phase::done;
     return;
   }
@@ -341,9 +341,7 @@ std::span<const std::span<const std::byte>> server_connection::pieces() noexcept
 
 void server_connection::on_written(const result<std::size_t>& outcome) noexcept {
   if (!outcome) {
-    server_counters& counters = core().counters();
-    const bool late = outcome.error() == runnel::errc::deadline_exceeded;
-    ++(late ? counters.send_timeouts : counters.write_errors);
+    if (outcome.error() == runnel::errc::deadline_exceeded) ++core().counters().send_timeouts;
     on_io_error(outcome.error());
     return;
   }
@@ -358,7 +356,8 @@ void server_connection::on_io_error(std::error_code why) noexcept {
   exchange_->output.clear();
   exchange_->body = {};
   if (!exchange_->request.body_.failure_) exchange_->request.body_.failure_ = why;
-  finish(ending::abort);
+  const bool ours = why == runnel::errc::deadline_exceeded || why == runnel::errc::cancelled;
+  finish(ours ? ending::abort : ending::lost);
 }
 
 void server_connection::finish(http::detail::ending how) noexcept {
@@ -368,6 +367,8 @@ void server_connection::finish(http::detail::ending how) noexcept {
 
 bool server_connection::on_end() noexcept {
   release_exchange();
+  if (ending_ == ending::abort) ++core().counters().aborted;
+  if (ending_ == ending::lost) ++core().counters().lost;
   const duration grace = core().options().client_close_grace;
   if (grace <= duration::zero() || ending_ != ending::close || peer_finished_ || until_close_) {
     return false;
@@ -378,7 +379,10 @@ bool server_connection::on_end() noexcept {
 
 void server_connection::on_linger() noexcept {
   ++core().counters().lingered;
-  set_read_deadline(after(core().now(), core().options().linger_timeout));
+  const server_options& options = core().options();
+  duration limit = options.linger_timeout;
+  if (place_.through().draining()) limit = std::min(limit, options.drain_courtesy);
+  set_read_deadline(after(core().now(), limit));
 }
 
 bool server_connection::keeps_lingering(const result<std::size_t>& outcome) noexcept {
@@ -389,10 +393,6 @@ bool server_connection::keeps_lingering(const result<std::size_t>& outcome) noex
 
 void server_connection::on_closed(bool clean) noexcept {
   if (!clean) ++core().counters().unclean_closes;
-}
-
-void server_connection::on_aborted() noexcept {
-  ++core().counters().aborted;
 }
 
 }  // namespace runnel::http::detail

@@ -179,6 +179,16 @@ void server_core::drain() noexcept {
   }
 }
 
+bool is_passing(std::error_code accept_error) noexcept {
+  constexpr std::array passing{
+      std::errc::connection_aborted,  std::errc::connection_reset,
+      std::errc::interrupted,         std::errc::no_buffer_space,
+      std::errc::not_enough_memory,   std::errc::protocol_error,
+      std::errc::too_many_files_open, std::errc::too_many_files_open_in_system,
+  };
+  return std::ranges::any_of(passing, [&](std::errc each) { return accept_error == each; });
+}
+
 refusal::refusal(server_core& core) noexcept
     : deadline(
           after(core.now(), std::min(core.options().linger_timeout, core.options().send_timeout))),

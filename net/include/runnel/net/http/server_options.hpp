@@ -65,8 +65,12 @@ struct server_options {
   std::uint64_t linger_bytes = std::uint64_t{1} << 20;
   /// How long a drain waits for the requests it found before it resets their connections.
   duration drain_grace = std::chrono::seconds{10};
-  /// How long a drain waits for the first request of a connection that has just been accepted.
-  duration drain_first_request = std::chrono::seconds{1};
+  /// How long a drain waits for what costs nothing to wait for: the first request of a connection
+  /// that has just been accepted, and the clients' ends of the streams that it has ended.
+  duration drain_courtesy = std::chrono::seconds{1};
+  /// How long a drain leaves a connection that waits for its next request open, for the request
+  /// that may be on its way; it is still answered.
+  duration drain_idle = std::chrono::milliseconds{50};
 
   /// Responses to pipelined requests are collected up to this many bytes and written at once.
   std::size_t coalesce_bytes = std::size_t{16} << 10;
@@ -101,12 +105,12 @@ struct server_counters {
   std::uint64_t body_timeouts = 0;        ///< Request bodies that did not come in time.
   std::uint64_t send_timeouts = 0;        ///< Responses that the client did not take in time.
   std::uint64_t source_errors = 0;        ///< Streamed responses broken off by their source.
-  std::uint64_t write_errors = 0;         ///< Responses that could not be written.
   std::uint64_t lingered = 0;             ///< Closes that waited for the client to finish.
   std::uint64_t unclean_closes = 0;       ///< Closes that did not end with everything acknowledged.
   std::uint64_t aborted = 0;              ///< Connections reset by the server.
-  std::size_t open = 0;                   ///< Connections now, without those being refused.
-  std::size_t busy = 0;                   ///< ... of those, holding buffers.
+  std::uint64_t lost = 0;  ///< Connections that the client reset or that failed otherwise.
+  std::size_t open = 0;    ///< Connections now, without those being refused.
+  std::size_t busy = 0;    ///< ... of those, holding buffers.
 };
 
 }  // namespace runnel::http

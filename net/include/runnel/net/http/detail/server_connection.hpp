@@ -32,7 +32,8 @@ enum class ending : std::uint8_t {
   none,    ///< It does not: wait for the next request.
   close,   ///< Everything is said on both sides.
   linger,  ///< The client may still be sending.
-  abort,   ///< A response cannot be completed.
+  abort,   ///< A response cannot be completed: reset.
+  lost,    ///< The stream has failed: there is nothing to say, and nobody to say it to.
 };
 
 /// One connection of a server, without the stream: a state machine that says what to do next and is
@@ -77,7 +78,6 @@ class server_connection : private runnel::detail::list_hook {
   void on_linger() noexcept;
   bool keeps_lingering(const result<std::size_t>& outcome) noexcept;
   void on_closed(bool clean) noexcept;
-  void on_aborted() noexcept;
 
   server_core& core() const noexcept { return place_.core(); }
 
@@ -117,6 +117,7 @@ class server_connection : private runnel::detail::list_hook {
   bool keeps_connection() noexcept;
   status body_refusal() const noexcept;
   void finish(http::detail::ending how) noexcept;
+  bool is_broken() const noexcept { return ending_ == ending::abort || ending_ == ending::lost; }
   void on_io_error(std::error_code why) noexcept;
   void arm_header_deadline() noexcept;
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "runnel/detail/list.hpp"
@@ -130,6 +131,10 @@ class server_core {
   runnel::detail::list<server_connection> connections_;
   std::unique_ptr<pools> pools_;
 };
+
+/// Whether the next accept may succeed although this one failed: the connection was lost before it
+/// was accepted, or something has run out for the moment.
+bool is_passing(std::error_code accept_error) noexcept;
 
 /// How a connection over a limit is turned away.
 struct refusal {

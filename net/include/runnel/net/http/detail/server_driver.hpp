@@ -106,6 +106,8 @@ task<> linger(stream_connection<Stream>& self) {
 template <class Stream, class Handler>
 task<> serve_connection(Stream stream, ticket place, Handler& handler) {
   stream_connection<Stream> self{std::move(place), stream};
+  // What is written here is complete, or more of it follows at once.
+  if constexpr (requires { stream.set_nodelay(true); }) stream.set_nodelay(true);
   for (;;) {
     self.on_wait();
     const auto ready = co_await stream.readable();
@@ -114,11 +116,8 @@ task<> serve_connection(Stream stream, ticket place, Handler& handler) {
     if (self.ending() != ending::none) break;
   }
   const bool waits_for_client = self.on_end();
-  if (self.ending() == ending::abort) {
-    stream.abort();
-    self.on_aborted();
-    co_return;
-  }
+  if (self.ending() == ending::abort) stream.abort();
+  if (self.ending() == ending::abort || self.ending() == ending::lost) co_return;
   if (waits_for_client) {
     // Whatever it says, the end of the stream is next.
     const auto said = co_await stream.readable();
@@ -163,16 +162,7 @@ class stoppable final : public listening {
 /// How long to wait after a failed accept, so that a lasting failure costs no core.
 inline constexpr std::chrono::milliseconds accept_pause{10};
 
-/// Whether accepting may work again: the connection was reset while it waited, or memory or
-/// descriptors ran out. Anything else says that the listener or its device is gone.
-inline bool accept_may_recover(std::error_code why) noexcept {
-  return why == std::errc::connection_aborted || why == std::errc::connection_reset ||
-         why == std::errc::no_buffer_space || why == std::errc::not_enough_memory ||
-         why == std::errc::too_many_files_open || why == std::errc::too_many_files_open_in_system ||
-         why == std::errc::interrupted;
-}
-
-/// Accepts until the listener is closed; gives its error unless a drain closed it.
+/// Accepts until the listener is closed or can accept no more; gives why, unless a drain closed it.
 template <class Listener, class Handler>
 task<result<void>> accept_all(Listener& listener, listening& through, Handler& handler,
                               server_core& core, task_group& group) {
@@ -181,9 +171,8 @@ task<result<void>> accept_all(Listener& listener, listening& through, Handler& h
     auto accepted = co_await listener.accept();
     if (!accepted) {
       if (through.draining()) break;
-      const std::error_code why = accepted.error();
-      if (!accept_may_recover(why)) co_return why;
       ++core.counters().accept_errors;
+      if (!is_passing(accepted.error())) co_return accepted.error();
       const auto rested = co_await sleep(accept_pause);
       if (!rested) co_return rested.error();
       continue;
