@@ -38,7 +38,8 @@ void update_window(core& host, connection& c, const segment& seg) {
   // sending again what it has taken its window back from.
   if (c.timer == rtx_timer::persist || (window == 0 && !c.closed_by_owner)) c.heard = true;
   if (c.timer == rtx_timer::persist && window > 0) {
-    stop_rtx_timer(c);
+    // A window too small to be used at once waits for a time-out too, but not for a long one.
+    if (c.flow.retransmits > 0) stop_rtx_timer(c);
     c.heard = false;
     c.flow.retransmits = 0;
     want_transmit(host, c);

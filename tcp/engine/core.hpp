@@ -248,7 +248,8 @@ void send_reset(core& host, const connection& c);
 void send_challenge_ack(core& host, connection& c);
 /// An ACK that no burst merges, for an unacceptable segment; limited as Linux does.
 void send_plain_ack(core& host, connection& c, const segment& seg, std::uint64_t& skipped);
-reply ack_reply(core& host, const connection& c);
+/// An ACK as it is to leave now; what it offers counts as offered.
+reply ack_reply(core& host, connection& c);
 void send_reply(core& host, const reply& r);
 
 // ---- time_wait.cpp
@@ -277,6 +278,8 @@ bool build_segment(core& host, connection& c);
 void build_reply(core& host, const reply& r);
 /// The window to offer now; never takes back what was offered.
 std::uint32_t select_window(const connection& c) noexcept;
+/// Remembers that a segment says RCV.NXT and this window.
+void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 
 // ---- timers.cpp
 // ----------------------------------------------------------------------------------

@@ -27,6 +27,12 @@ std::uint32_t select_window(const connection& c) noexcept {
   return window;
 }
 
+void note_advertised(core& host, connection& c, std::uint32_t window) noexcept {
+  if (window == 0 && c.rcv_.wnd != 0) ++host.count.zero_window_adv;
+  c.rcv_.wup = c.rcv_.nxt;
+  c.rcv_.wnd = window;
+}
+
 namespace {
 
 /// What one segment is to carry.
@@ -75,8 +81,9 @@ bool may_send_short(const connection& c, std::uint32_t length, std::uint32_t uns
   if (length == unsent) {
     return c.policy.nodelay || c.fin_queued || c.snd_.una == c.snd_.nxt;
   }
-  // The window cut it short: wait for more unless this is already half of all the peer ever offers.
-  return length >= c.snd_.max_wnd / 2;
+  // The window cut it short: wait for more unless this is already half of all the peer ever offers,
+  // or the time to wait is over.
+  return c.probe_due || length >= c.snd_.max_wnd / 2;
 }
 
 bool plan_new(core& host, connection& c, plan& out) {
@@ -132,6 +139,8 @@ void after_new_data(core& host, connection& c, const plan& sent) {
   if (c.snd_.una == c.snd_.nxt) c.flow.silent_since_ms = host.ms();
   c.snd_.nxt = end;
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
+  c.probe_due = false;
+  if (c.timer == rtx_timer::persist) c.flow.retransmits = 0;
   if (!c.flow.timing && c.flow.recovery == recovery_state::open) {
     c.flow.timing = true;
     c.flow.timed_end = end;
@@ -173,9 +182,7 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
   c.ack.due = false;
   c.ack.delayed = false;
   c.when.delayed_ack = 0;
-  if (window == 0 && c.rcv_.wnd != 0) ++host.count.zero_window_adv;
-  c.rcv_.wup = c.rcv_.nxt;
-  c.rcv_.wnd = window;
+  note_advertised(host, c, window);
 }
 
 }  // namespace

@@ -7,6 +7,9 @@ namespace runnel::tcp::detail {
 
 namespace {
 
+/// What small segments are packed into.
+constexpr std::uint32_t full_block_bytes = 16384;
+
 sequence seq_of(const net::packet_buffer& piece) noexcept {
   return sequence(static_cast<std::uint32_t>(piece.tag));
 }
@@ -34,8 +37,9 @@ bool receive_queue::copy_in(net::packet_pool& pool, std::span<const std::byte> b
     std::memcpy(tail_->storage() + tail_->end, bytes.data(), bytes.size());
     tail_->end += static_cast<std::uint32_t>(bytes.size());
   } else {
-    // The second small block of a queue is a large one: many small segments are coming.
-    net::packet block = pool.allocate(head_ == nullptr ? bytes.size() : 16384);
+    // As large as what waits already: many small segments come, and little memory stays empty.
+    net::packet block =
+        pool.allocate(std::max<std::size_t>(bytes.size(), std::min(size_, full_block_bytes)));
     if (!block) return false;
     std::memcpy(block.room().data(), bytes.data(), bytes.size());
     block.resize(bytes.size());
@@ -72,13 +76,15 @@ std::size_t receive_queue::read(std::span<std::byte> into) noexcept {
 }
 
 bool receive_queue::collapse(net::packet_pool& pool) noexcept {
+  if (held_ - size_ <= full_block_bytes) return false;
   receive_queue packed;
   const std::uint32_t before = held_;
   while (head_ != nullptr) {
     const bool fits = packed.tail_ != nullptr && packed.tail_->references == 1 &&
                       packed.tail_->capacity - packed.tail_->end >= head_->size();
     if (!fits) {
-      net::packet block = pool.allocate(std::max<std::uint32_t>(head_->size(), 16384));
+      const std::uint32_t left = size_ - packed.size_;
+      net::packet block = pool.allocate(std::max(head_->size(), std::min(left, full_block_bytes)));
       if (!block) break;
       block.resize(0);
       packed.push(block.detach());

@@ -25,8 +25,8 @@ class receive_queue {
   bool append(net::packet_pool& pool, net::packet payload) noexcept;
   /// Copies bytes out and drops them.
   std::size_t read(std::span<std::byte> into) noexcept;
-  /// Copies everything into blocks that are full, which gives back what sparse packets hold.
-  /// Returns whether anything was gained.
+  /// Copies everything into blocks that are full, which gives back what sparse packets hold, unless
+  /// that is less than a block. Returns whether anything was gained.
   bool collapse(net::packet_pool& pool) noexcept;
   void clear() noexcept;
 

@@ -41,14 +41,15 @@ void send_reset(core& host, const connection& c) {
   send_reply(host, r);
 }
 
-reply ack_reply(core& host, const connection& c) {
+reply ack_reply(core& host, connection& c) {
+  const std::uint32_t window = select_window(c);
+  note_advertised(host, c, window);
   reply r;
   r.key = c.key;
   r.flags = flag::ack;
   r.seq = c.snd_.nxt;
   r.ack = c.rcv_.nxt;
-  r.window =
-      static_cast<std::uint16_t>(std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
+  r.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(window >> c.rcv_wscale, 65535));
   r.ttl = c.policy.ttl;
   if (c.timestamps) {
     r.has_timestamp = true;

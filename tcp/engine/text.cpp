@@ -34,8 +34,8 @@ void owe_duplicate(core& host, connection& c) {
   want_transmit(host, c);
 }
 
-/// Whether the queues may take another packet; makes room when they may not.
-bool has_room(core& host, connection& c) {
+/// Whether the queues hold less than they may; makes it so where that is possible.
+bool make_room(core& host, connection& c) {
   if (c.held_bytes() < c.policy.receive_buffer) return true;
   if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
   if (c.held_bytes() < c.policy.receive_buffer) return true;
@@ -48,7 +48,9 @@ bool has_room(core& host, connection& c) {
 
 void take_in_order(core& host, connection& c, segment& seg) {
   const std::uint32_t length = seg.len;
-  if (!has_room(host, c) || !c.rx.append(host.pool, std::move(seg.payload))) {
+  // The window has promised room for it, and what the promise holds once it is packed is bounded.
+  make_room(host, c);
+  if (!c.rx.append(host.pool, std::move(seg.payload))) {
     ++host.count.rcv_q_drop;
     // The number before it is acknowledged and the rest is not: the peer sends it again.
     seg.len = 0;
@@ -87,8 +89,8 @@ void take_text(core& host, connection& c, segment& seg) {
   if (seg.seq == c.rcv_.nxt) return take_in_order(host, c, seg);
   ++host.count.ofo_queue;
   owe_duplicate(host, c);
-  if (!has_room(host, c) || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
-                                reassembly_queue::verdict::refused) {
+  if (!make_room(host, c) || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
+                                 reassembly_queue::verdict::refused) {
     ++host.count.ofo_drop;
   }
 }
