@@ -8,15 +8,38 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-/// Linux's TCP_ATO_MAX: the delay never grows beyond it.
-constexpr std::uint16_t ato_max_ms = 200;
+/// Linux's TCP_ATO_MIN and TCP_DELACK_MAX: the bounds of the delay.
+constexpr std::uint32_t ato_min_ms = 40;
+constexpr std::uint32_t ato_max_ms = 200;
+/// Linux's TCP_MAX_QUICKACKS.
+constexpr std::uint8_t quick_acks = 16;
+
+/// Linux's tcp_event_data_recv: the delay follows the pace of what arrives, and after a pause that
+/// makes the sender start slowly it is told soon.
+void note_arrival(core& host, connection& c) noexcept {
+  const std::uint32_t gap = host.ms() - c.ack.last_received_ms;
+  c.ack.last_received_ms = host.ms();
+  if (gap <= ato_min_ms / 2) {
+    c.ack.ato_ms = static_cast<std::uint16_t>(c.ack.ato_ms / 2 + ato_min_ms / 2);
+  } else if (gap < c.ack.ato_ms) {
+    c.ack.ato_ms = static_cast<std::uint16_t>(c.ack.ato_ms / 2 + gap);
+  } else if (gap > c.flow.rto_ms) {
+    c.ack.quick = quick_acks;
+  }
+}
+
+/// The delay in force: however patient the estimate is, a path this short needs no more.
+std::uint32_t ack_delay_ms(const connection& c) noexcept {
+  const std::uint32_t useful = std::max(c.flow.srtt_us / 1000, ato_min_ms);
+  return std::min({std::uint32_t{c.ack.ato_ms}, useful, ato_max_ms});
+}
 
 /// Decides between an acknowledgement now and one later (RFC 9293 §3.8.6.3 with Linux's quick
 /// mode).
 void owe_ack(core& host, connection& c, std::uint32_t length) {
   c.ack.rcv_mss = static_cast<std::uint16_t>(
       std::max<std::uint32_t>(c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
-  c.ack.last_received_ms = host.ms();
+  note_arrival(host, c);
   const bool two_segments = distance(c.rcv_.wup, c.rcv_.nxt) > c.ack.rcv_mss;
   if (two_segments || (c.ack.quick > 0 && !c.ack.interactive)) {
     c.ack.due = true;
@@ -25,7 +48,7 @@ void owe_ack(core& host, connection& c, std::uint32_t length) {
   }
   if (c.ack.delayed) return;
   c.ack.delayed = true;
-  c.when.delayed_ack = host.after_ms(std::min(c.ack.ato_ms, ato_max_ms));
+  c.when.delayed_ack = host.after_ms(ack_delay_ms(c));
   schedule(host, c);
 }
 
