@@ -10,18 +10,24 @@ namespace runnel::tcp::detail {
 
 namespace {
 
+/// RFC 7323 §5.5: a clock of a millisecond has gone half way round after 24.8 days, and then what
+/// was older looks newer.
+constexpr std::uint32_t timestamp_lifetime_ms = 24U * 24 * 3600 * 1000;
+
 /// RFC 7323 §5.3: a segment whose timestamp is older than the last one accepted is a duplicate from
 /// an earlier turn of the sequence space.
-bool paws_rejects(const connection& c, const segment& seg) {
+bool paws_rejects(const core& host, const connection& c, const segment& seg) {
   if (!c.timestamps || !seg.options->timestamp || seg.has(flag::rst)) return false;
+  if (host.ms() - c.ts_recent_ms >= timestamp_lifetime_ms) return false;
   return static_cast<std::int32_t>(seg.options->timestamp->value - c.ts_recent) < 0;
 }
 
-void remember_timestamp(connection& c, const segment& seg) {
+void remember_timestamp(core& host, connection& c, const segment& seg) {
   // RFC 7323 §4.3: only a segment that covers Last.ACK.sent updates TS.Recent, so that an echo
   // measures the whole round trip of what is acknowledged.
   if (c.timestamps && seg.options->timestamp && at_or_before(seg.seq, c.rcv_.wup)) {
     c.ts_recent = seg.options->timestamp->value;
+    c.ts_recent_ms = host.ms();
   }
 }
 
@@ -45,7 +51,12 @@ bool acceptable(const connection& c, const segment& seg) {
 }
 
 bool check_sequence_number(core& host, connection& c, segment& seg) {
-  if (paws_rejects(c, seg)) {
+  if (paws_rejects(host, c, seg)) {
+    if (seg.seq_len() == 0 && at_or_before(seg.seq, c.rcv_.nxt)) {
+      // Overtaken on the way; answering would look like a duplicate acknowledgement.
+      ++host.count.paws_old_ack;
+      return false;
+    }
     ++host.count.paws_estab;
     send_plain_ack(host, c, seg, host.count.ack_skipped_paws);
     return false;
@@ -158,7 +169,7 @@ void on_connection_segment(core& host, connection& c, segment& seg) {
   if (!check_reset(host, c, seg)) return;
   if (!check_syn(host, c, seg)) return;
   if (!seg.has(flag::ack)) return;
-  remember_timestamp(c, seg);
+  remember_timestamp(host, c, seg);
   if (!check_ack(host, c, seg)) return;
   if (c.state == state::closed || c.state == state::time_wait) return;
   trim(c, seg);

@@ -175,6 +175,8 @@ struct connection {
   receive_variables rcv_;
   sequence fin_at;
   std::uint32_t ts_recent = 0;
+  /// When `ts_recent` came, in ms.
+  std::uint32_t ts_recent_ms = 0;
   std::uint32_t ts_offset = 0;
 
   send_queue tx;

@@ -54,7 +54,18 @@ void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_h
 
 }  // namespace
 
-void emit_segment(core& host, connection& c, const outgoing& out) {
+void emit_segment(core& host, connection& c, outgoing& out) {
+  std::size_t text_pieces = 0;
+  if (out.length > 0) {
+    std::uint32_t covered = 0;
+    text_pieces = c.tx.gather(distance(c.snd_.una, out.seq), out.length,
+                              std::span(host.pieces).subspan(1), covered);
+    if (covered < out.length) {
+      // Many small blocks: the rest goes in a segment of its own, and with it what ends the text.
+      out.length = covered;
+      out.flags &= static_cast<std::uint8_t>(~(flag::fin | flag::psh));
+    }
+  }
   wire::tcp_header tcp;
   tcp.seq = out.seq.value();
   tcp.flags = out.flags;
@@ -72,12 +83,6 @@ void emit_segment(core& host, connection& c, const outgoing& out) {
   const bool offers_timestamps = out.flags == flag::syn && host.policy.timestamps;
   if (c.timestamps || offers_timestamps) {
     tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
-  }
-  std::size_t text_pieces = 0;
-  if (out.length > 0) {
-    std::uint32_t covered = 0;
-    text_pieces = c.tx.gather(distance(c.snd_.una, out.seq), out.length,
-                              std::span(host.pieces).subspan(1), covered);
   }
   emit_headers(host, c.key, c.policy.ttl, tcp, text_pieces, out.length, c.snd_mss);
 }

@@ -13,7 +13,8 @@ struct outgoing {
   std::uint32_t window = 0;
 };
 
-/// Writes the headers into the scratch and points `host.transmit` at them and at the text.
-void emit_segment(core& host, connection& c, const outgoing& out);
+/// Writes the headers into the scratch and points `host.transmit` at them and at the text. Shortens
+/// `out` where the text lies in more pieces than a packet may have.
+void emit_segment(core& host, connection& c, outgoing& out);
 
 }  // namespace runnel::tcp::detail

@@ -29,6 +29,7 @@ void negotiate(core& host, connection& c, const wire::tcp_options& options) {
   c.snd_mss = std::min(theirs, ours);
   if (c.timestamps) {
     c.ts_recent = options.timestamp->value;
+    c.ts_recent_ms = host.ms();
     // The option takes 12 bytes of each segment (RFC 6691 §3).
     c.snd_mss = static_cast<std::uint16_t>(c.snd_mss - 12);
   }

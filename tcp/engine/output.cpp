@@ -209,7 +209,10 @@ bool build_segment(core& host, connection& c) {
   } else {
     window = select_window(c);
   }
-  emit_segment(host, c, {next.seq, next.length, next.flags, window});
+  outgoing out{next.seq, next.length, next.flags, window};
+  emit_segment(host, c, out);
+  next.length = out.length;
+  next.flags = out.flags;
   switch (what) {
     case kind::syn:
       after_syn(host, c);

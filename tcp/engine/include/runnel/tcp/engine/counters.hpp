@@ -24,6 +24,7 @@
   X(time_wait_overflow, "TcpExtTCPTimeWaitOverflow")       \
   X(paws_active, "TcpExtPAWSActive")                       \
   X(paws_estab, "TcpExtPAWSEstab")                         \
+  X(paws_old_ack, "TcpExtPAWSOldAck")                      \
   X(delayed_acks, "TcpExtDelayedACKs")                     \
   X(timeouts, "TcpExtTCPTimeouts")                         \
   X(syn_retrans, "TcpExtTCPSynRetrans")                    \
