@@ -75,11 +75,11 @@ core::~core() {
 }
 
 void core::set_time(time_point at) noexcept {
-  if (at <= now && now_ms != 0) return;
-  const bool first = now_ms == 0;
+  if (started && at <= now) return;
   now = at;
   now_ms = static_cast<std::uint64_t>(at.time_since_epoch() / std::chrono::milliseconds(1));
-  if (first) wheel.start(now_ms);
+  if (!started) wheel.start(now_ms);
+  started = true;
 }
 
 std::uint32_t core::after_ms(std::uint32_t delay_ms) const noexcept {

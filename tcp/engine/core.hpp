@@ -114,6 +114,8 @@ struct core {
   // ---- time, as the last call gave it
   time_point now{};
   std::uint64_t now_ms = 0;
+  /// A time has been given; it may be zero.
+  bool started = false;
   void set_time(time_point at) noexcept;
   std::uint32_t ms() const noexcept { return static_cast<std::uint32_t>(now_ms); }
   /// The moment `delay_ms` from now on the tick grid, never early and never 0.

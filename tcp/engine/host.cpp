@@ -107,11 +107,15 @@ outcome<socket_id> host::listen(net::endpoint local, const listener_policy& poli
   core& self = *core_;
   if (!check(policy).empty()) return {{}, error::invalid_argument};
   const net::address& address = local.address;
-  const bool any = address.family() == net::family::unspecified || address.is_any();
+  const auto is_any = [](const net::address& of) {
+    return of.family() == net::family::unspecified || of.is_any();
+  };
+  const bool any = is_any(address);
   if (!any && self.local_index(address) < 0) return {{}, error::address_not_available};
   const auto taken = [&](std::uint16_t port) {
     return std::any_of(self.listeners.begin(), self.listeners.end(), [&](const auto& other) {
-      return other.open && other.local.port == port && other.local.address == address;
+      const bool same = other.local.address == address || (any && is_any(other.local.address));
+      return other.open && other.local.port == port && same;
     });
   };
   if (local.port == 0) {
