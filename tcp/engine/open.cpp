@@ -82,9 +82,10 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
   }
   if (!seg.has(flag::syn)) return;
   if (has_ack && c.timestamps && seg.options->timestamp) {
-    const std::uint32_t echo = seg.options->timestamp->echo - c.ts_offset;
-    // An echo that we never sent belongs to an older connection (RFC 7323 §3.2).
-    if (host.ms() - echo > rto_max_ms * 2) {
+    const std::uint32_t echo = seg.options->timestamp->echo;
+    // An echo that we never sent belongs to an older connection (RFC 7323 §3.2). Some middleboxes
+    // write zero; Linux bears that.
+    if (echo != 0 && host.ms() - (echo - c.ts_offset) > rto_max_ms * 2) {
       ++host.count.paws_active;
       send_reset_for(host, seg);
       return;
