@@ -203,6 +203,7 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   } else {
     const int index = self.local_index(from);
     if (index < 0) return {{}, error::address_not_available};
+    if (from.family() != remote.address.family()) return {{}, error::family_not_supported};
     key.local_index = static_cast<std::uint16_t>(index);
   }
   if (key.local_port == 0) {
