@@ -94,6 +94,8 @@ outcome<std::size_t> host::send(socket_id id, std::span<const std::byte> bytes, 
     return {0, error::not_connected};
   }
   const std::size_t taken = c->tx.append(self.pool, bytes, c->policy.send_buffer);
+  // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
+  if (taken == 0 && !bytes.empty() && c->tx.empty()) return {0, error::no_buffer_space};
   if (taken < bytes.size()) c->wants_room = true;
   if (taken > 0) want_transmit(self, *c);
   if (taken == 0 && !bytes.empty()) return {0, error::would_block};
