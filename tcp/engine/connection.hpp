@@ -76,6 +76,9 @@ struct transmission {
   std::uint32_t ssthresh = UINT32_MAX;
   /// Bytes acknowledged towards the next step of congestion avoidance.
   std::uint32_t avoidance_acked = 0;
+  /// SND.NXT when `cwnd` last kept something from being sent: only what was outstanding then lets
+  /// `cwnd` grow.
+  sequence limited_at;
   /// While recovering: SND.NXT when it began.
   sequence recover;
   /// What is to be sent again: from `rtx_nxt` up to `rtx_end`.

@@ -59,6 +59,7 @@ bool plan_retransmission(connection& c, plan& out) {
   if (!before(flow.rtx_nxt, flow.rtx_end) || !before(flow.rtx_nxt, c.snd_.nxt)) return false;
   const std::uint32_t offset = distance(c.snd_.una, flow.rtx_nxt);
   if (flow.recovery == recovery_state::loss && offset != 0 && offset + c.snd_mss > flow.cwnd) {
+    flow.limited_at = c.snd_.nxt;
     return false;
   }
   const std::uint32_t data = c.tx.size() > offset ? c.tx.size() - offset : 0;
@@ -93,11 +94,15 @@ bool plan_new(core& host, connection& c, plan& out) {
   }
   const std::uint32_t unsent = c.unsent();
   if (unsent == 0 && !c.fin_queued) return false;
+  restart_after_idle(host, c);
   const std::uint32_t flight = c.in_flight();
   const std::uint32_t window = c.snd_.wnd > flight ? c.snd_.wnd - flight : 0;
   const std::uint32_t room = c.flow.cwnd > flight ? c.flow.cwnd - flight : 0;
   std::uint32_t length = std::min({unsent, window, largest_segment(host, c)});
-  if (length > room) length = room / c.snd_mss * c.snd_mss;
+  if (length > room) {
+    length = room / c.snd_mss * c.snd_mss;
+    c.flow.limited_at = c.snd_.nxt;
+  }
   out.seq = c.snd_.nxt;
   if (length > c.snd_mss && length < unsent) length = length / c.snd_mss * c.snd_mss;
   if (length < unsent && length < c.snd_mss &&

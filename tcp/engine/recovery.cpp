@@ -29,15 +29,38 @@ void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept {
 
 void start_congestion_control(connection& c) noexcept {
   c.flow.cwnd = initial_window_segments * c.snd_mss;
-  c.flow.recover = c.snd_.nxt;
+  c.flow.recover = c.snd_.iss;
+  c.flow.limited_at = c.snd_.nxt;
   c.flow.rtx_nxt = c.snd_.nxt;
   c.flow.rtx_end = c.snd_.nxt;
 }
 
+void restart_after_idle(const core& host, connection& c) noexcept {
+  transmission& flow = c.flow;
+  const std::uint32_t idle_ms = host.ms() - flow.silent_since_ms;
+  const std::uint32_t restart = initial_window_segments * c.snd_mss;
+  if (c.snd_.una != c.snd_.nxt || idle_ms <= flow.rto_ms || flow.cwnd <= restart) return;
+  flow.ssthresh = std::max(flow.ssthresh, flow.cwnd - flow.cwnd / 4);
+  const std::uint32_t halvings = std::min(idle_ms / flow.rto_ms, 31U);
+  flow.cwnd = std::max(flow.cwnd >> halvings, restart);
+}
+
 namespace {
+
+/// More than what a send buffer holds is never used, and must not be when the path has changed.
+constexpr std::uint32_t cwnd_max = 1U << 30;
+
+/// RFC 7661 §4.1: what did not fill the window says nothing about a larger one. In slow start half
+/// of it is enough, as in Linux.
+bool window_was_used(const connection& c, std::uint32_t acked_bytes) noexcept {
+  const transmission& flow = c.flow;
+  if (before(c.snd_.una - acked_bytes, flow.limited_at)) return true;
+  return flow.cwnd < flow.ssthresh && c.in_flight() + acked_bytes > flow.cwnd / 2;
+}
 
 void grow(connection& c, std::uint32_t acked_bytes) noexcept {
   transmission& flow = c.flow;
+  if (!window_was_used(c, acked_bytes)) return;
   if (flow.cwnd < flow.ssthresh) {
     // RFC 5681 §3.1 with RFC 3465's limit of two segments an acknowledgement, except that one
     // acknowledgement here may stand for a whole burst.
@@ -50,8 +73,7 @@ void grow(connection& c, std::uint32_t acked_bytes) noexcept {
       flow.cwnd += c.snd_mss;
     }
   }
-  // More than what a send buffer holds is never used, and must not be when the path has changed.
-  flow.cwnd = std::min(flow.cwnd, 1U << 30);
+  flow.cwnd = std::min(flow.cwnd, cwnd_max);
 }
 
 /// RFC 5681 equation 4.
@@ -78,15 +100,16 @@ void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept {
   flow.rtx_nxt = later(flow.rtx_nxt, c.snd_.una);
   flow.rtx_end = later(flow.rtx_end, c.snd_.una);
   const bool recovered = at_or_after(c.snd_.una, flow.recover);
-  flow.recover = later(flow.recover, c.snd_.una);
+  // This one stays behind, for what is acknowledged must lie beyond it (RFC 6582 §3.2 step 2).
+  flow.recover = later(flow.recover, c.snd_.una - 1);
   switch (flow.recovery) {
     case recovery_state::open:
       grow(c, acked_bytes);
-      return;
+      break;
     case recovery_state::loss:
       grow(c, acked_bytes);
       if (recovered) flow.recovery = recovery_state::open;
-      return;
+      break;
     case recovery_state::fast_recovery:
       if (recovered) {
         const std::uint32_t flight = std::max(c.in_flight(), std::uint32_t{c.snd_mss});
@@ -96,8 +119,9 @@ void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept {
       } else {
         on_partial_ack(c, acked_bytes);
       }
-      return;
+      break;
   }
+  flow.limited_at = later(flow.limited_at, c.snd_.una);
 }
 
 void on_duplicate_ack(core& host, connection& c) noexcept {
@@ -105,13 +129,13 @@ void on_duplicate_ack(core& host, connection& c) noexcept {
   if (flow.duplicate_acks < UINT8_MAX) ++flow.duplicate_acks;
   if (flow.recovery == recovery_state::fast_recovery) {
     // A segment has left the network: one more may enter it.
-    flow.cwnd += c.snd_mss;
+    flow.cwnd = std::min(flow.cwnd + c.snd_mss, cwnd_max);
     want_transmit(host, c);
     return;
   }
   // RFC 6582 §3.2 step 2: duplicates of what was sent before the last recovery ended prove nothing.
   if (flow.recovery != recovery_state::open || flow.duplicate_acks != 3 ||
-      before(c.snd_.una, flow.recover)) {
+      at_or_before(c.snd_.una, flow.recover)) {
     return;
   }
   ++host.count.fast_retrans;
