@@ -300,8 +300,8 @@ bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retr
 
 void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept;
 void start_congestion_control(connection& c) noexcept;
-/// Before sending after a pause: `cwnd` halves for each RTO of it, down to the initial window, as in
-/// Linux (RFC 5681 §4.1).
+/// Before sending after a pause: `cwnd` halves for each RTO of it, down to the initial window, as
+/// in Linux (RFC 5681 §4.1).
 void restart_after_idle(const core& host, connection& c) noexcept;
 /// New data was acknowledged.
 void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept;
