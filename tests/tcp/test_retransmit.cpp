@@ -122,7 +122,6 @@ TEST_CASE("tcp RFC 6298: the RTO follows the measured round trips") {
   CHECK(peer.look().srtt == 1ms);
   CHECK(peer.look().rto == 201ms);
   // (2.3): SRTT = 7/8 * 1 + 1/8 * 400; RTTVAR = 3/4 * 0.5 + 1/4 * 399; RTO = SRTT + 4 RTTVAR.
-  listener_policy slow;
   for (int i = 0; i < 2; ++i) {
     peer.write("x");
     peer.forget();

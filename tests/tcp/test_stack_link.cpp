@@ -72,7 +72,7 @@ task<> run_echoes(network& both, int connections, std::size_t bytes) {
 }  // namespace
 
 TASK_TEST("tcp link: a queue of one packet, or a few, only slows down") {
-  for (const std::size_t queue : {1, 2, 7, 64}) {
+  for (const std::size_t queue : {1U, 2U, 7U, 64U}) {
     for (const auto latency : {0us, 100us}) {
       CAPTURE(queue);
       CAPTURE(latency.count());
