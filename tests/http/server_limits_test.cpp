@@ -1,5 +1,7 @@
 #include "support.hpp"
 
+#include <random>
+
 namespace http = runnel::http;
 namespace net = runnel::net;
 using namespace runnel::testing;
@@ -85,6 +87,41 @@ TASK_TEST("http server: the limit per source does not touch others") {
     const std::string got = co_await fits.receive_all();
     CHECK(got.ends_with("hello\n"));
   }
+  co_await at.finish();
+}
+
+TASK_TEST("http server: the limit per source holds whatever the order of coming and going") {
+  http::server_options options = quiet_options();
+  options.max_connections_per_source = 2;
+  options.linger_timeout = 1ms;
+  rig at{loop, handle, options};
+  std::mt19937 random{seed};
+  std::vector<std::vector<peer>> held(200);
+  std::uint64_t refusals = 0;
+  std::size_t open = 0;
+  for (int round = 0; round < 3000; ++round) {
+    const std::size_t host = random() % held.size();
+    if (!held[host].empty() && random() % 3 == 0) {
+      held[host].pop_back();
+      --open;
+    } else {
+      const net::endpoint source{net::address::v4(10, 0, static_cast<std::uint8_t>(host % 7),
+                                                  static_cast<std::uint8_t>(host)),
+                                 0};
+      peer next = co_await connect(at.listener, source);
+      if (held[host].size() < 2) {
+        held[host].push_back(std::move(next));
+        ++open;
+      } else {
+        ++refusals;
+      }
+    }
+    co_await pause(5ms);
+    REQUIRE(at.server.counters().open == open);
+    REQUIRE(at.server.counters().refused_source == refusals);
+  }
+  CHECK(refusals > 100);
+  held.clear();
   co_await at.finish();
 }
 

@@ -25,7 +25,7 @@ bool belongs_to_the_sender(std::string_view name) noexcept {
   }
 }
 
-void check_field(std::string_view name, std::string_view value) {
+void check_name(std::string_view name) {
   if (!detail::is_token(name)) {
     throw std::invalid_argument("http: a field name must be a token of RFC 9110.");
   }
@@ -33,6 +33,9 @@ void check_field(std::string_view name, std::string_view value) {
     throw std::invalid_argument("http: the field " + std::string{name} +
                                 " is written by whoever sends the message; leave it out.");
   }
+}
+
+void check_value(std::string_view name, std::string_view value) {
   if (!detail::is_field_value(value)) {
     throw std::invalid_argument("http: the value of the field " + std::string{name} +
                                 " holds a control character; encode or reject it.");
@@ -95,8 +98,13 @@ void header_block::reserve(std::size_t bytes) {
 }
 
 header_block& header_block::add(std::string_view name, std::string_view value) {
+  check_name(name);
+  return append(name, value);
+}
+
+header_block& header_block::append(std::string_view name, std::string_view value) {
   value = detail::trimmed(value);
-  check_field(name, value);
+  check_value(name, value);
   const std::size_t bytes = name.size() + 2 + value.size() + 2;
   if (bytes > UINT32_MAX / 4 - size_) {
     throw std::length_error("http: the fields of one message exceed 1 GiB.");
@@ -114,10 +122,10 @@ header_block& header_block::add(std::string_view name, std::string_view value) {
 }
 
 header_block& header_block::set(std::string_view name, std::string_view value) {
-  value = detail::trimmed(value);
-  check_field(name, value);
+  check_name(name);
+  check_value(name, detail::trimmed(value));
   remove(name);
-  return add(name, value);
+  return append(name, value);
 }
 
 std::size_t header_block::remove(std::string_view name) noexcept {

@@ -5,33 +5,33 @@
 namespace runnel::http {
 
 response response::text(std::string content, std::string_view type) {
-  response made;
-  made.header("Content-Type", type).set_body(std::move(content));
+  response made{status::ok, type};
+  made.set_body(std::move(content));
   return made;
 }
 
 response response::literal(std::string_view content, std::string_view type) {
-  response made;
-  made.header("Content-Type", type).set_body_literal(content);
+  response made{status::ok, type};
+  made.set_body_literal(content);
   return made;
 }
 
 response response::shared(std::shared_ptr<const std::string> content, std::string_view type) {
-  response made;
-  made.header("Content-Type", type).set_body(std::move(content));
+  response made{status::ok, type};
+  made.set_body(std::move(content));
   return made;
 }
 
 response response::stream(std::unique_ptr<body_source> source, std::string_view type) {
-  response made;
-  made.header("Content-Type", type).set_body(std::move(source));
+  response made{status::ok, type};
+  made.set_body(std::move(source));
   return made;
 }
 
 response response::plain(http::status code) {
-  response made{code};
-  if (never_has_content(code)) return made;
-  made.header("Content-Type", "text/plain; charset=utf-8").set_body_literal(reason_phrase(code));
+  if (never_has_content(code)) return response{code};
+  response made{code, "text/plain; charset=utf-8"};
+  made.set_body_literal(reason_phrase(code));
   return made;
 }
 

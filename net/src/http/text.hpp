@@ -41,20 +41,26 @@ constexpr bool is_value_char(char c) noexcept {
   return (byte >= 0x20 && byte != 0x7f) || c == '\t';
 }
 
-/// Whether `text` may be a field value: no control character but the tab. Looks at eight characters
-/// at a time, and singly only where one of them may be such a character.
-inline bool is_field_value(std::string_view text) noexcept {
+/// Whether one of the eight characters at `text` may be a control character; true for the tab too.
+inline bool may_hold_control(const char* text) noexcept {
   constexpr std::uint64_t each = 0x0101010101010101;
-  while (text.size() >= sizeof(std::uint64_t)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, text.data(), sizeof word);
-    const std::uint64_t not_delete = word ^ (each * 0x7f);
-    const std::uint64_t below_space = (word - each * 0x20) & ~word;
-    const std::uint64_t is_delete = (not_delete - each) & ~not_delete;
-    if (((below_space | is_delete) & (each * 0x80)) != 0) break;
-    text.remove_prefix(sizeof word);
-  }
-  return std::ranges::all_of(text, is_value_char);
+  std::uint64_t word = 0;
+  std::memcpy(&word, text, sizeof word);
+  const std::uint64_t not_delete = word ^ (each * 0x7f);
+  const std::uint64_t below_space = (word - each * 0x20) & ~word;
+  const std::uint64_t is_delete = (not_delete - each) & ~not_delete;
+  return ((below_space | is_delete) & (each * 0x80)) != 0;
+}
+
+/// Whether `text` may be a field value: no control character but the tab. Looks at eight characters
+/// at a time, the last eight possibly twice, and singly only where that finds something.
+inline bool is_field_value(std::string_view text) noexcept {
+  constexpr std::size_t step = sizeof(std::uint64_t);
+  if (text.size() < step) return std::ranges::all_of(text, is_value_char);
+  const char* const last = text.data() + text.size() - step;
+  bool doubtful = may_hold_control(last);
+  for (const char* at = text.data(); at < last; at += step) doubtful |= may_hold_control(at);
+  return !doubtful || std::ranges::all_of(text, is_value_char);
 }
 
 constexpr std::string_view trimmed(std::string_view text) noexcept {

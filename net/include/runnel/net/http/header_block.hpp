@@ -47,10 +47,13 @@ class header_block {
   void clear() noexcept { size_ = 0; }
 
  private:
+  friend class response;
   static constexpr std::size_t inline_bytes = 208;
 
   char* data() noexcept { return heap_ ? heap_.get() : inline_.data(); }
   const char* data() const noexcept { return heap_ ? heap_.get() : inline_.data(); }
+  /// `add` for a name that is known to be good.
+  header_block& append(std::string_view name, std::string_view value);
   void reserve(std::size_t bytes);
   void copy_from(const header_block& other);
 

@@ -133,6 +133,10 @@ class response {
   bool closes() const noexcept { return close_; }
 
  private:
+  response(http::status code, std::string_view type) : status_(code) {
+    headers_.append("Content-Type", type);
+  }
+
   http::status status_ = http::status::ok;
   bool close_ = false;
   header_block headers_;

@@ -91,10 +91,11 @@ struct server_counters {
   std::uint64_t accepted = 0;        ///< Connections taken from the listeners, refused ones too.
   std::uint64_t refused = 0;         ///< ... that got 503 for being over a limit.
   std::uint64_t refused_source = 0;  ///< ... of those, for the limit per source.
-  std::uint64_t dropped = 0;         ///< ... that were reset, being over max_refusals too.
-  std::uint64_t accept_errors = 0;   ///< Failed accepts.
-  std::uint64_t requests = 0;        ///< Request headers that were understood.
-  std::uint64_t pipelined = 0;       ///< ... of those, found behind another one without waiting.
+  std::uint64_t dropped =
+      0;  ///< ... that were dropped, being over max_refusals too, or for want of memory.
+  std::uint64_t accept_errors = 0;  ///< Failed accepts.
+  std::uint64_t requests = 0;       ///< Request headers that were understood.
+  std::uint64_t pipelined = 0;      ///< ... of those, found behind another one without waiting.
   std::array<std::uint64_t, 6> responses{};  ///< Final responses by first digit; index 0 is unused.
   std::uint64_t bad_requests = 0;         ///< Requests that were refused before a handler saw them.
   std::uint64_t handler_exceptions = 0;   ///< Handlers that threw; answered with 500.

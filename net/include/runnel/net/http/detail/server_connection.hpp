@@ -78,6 +78,8 @@ class server_connection : private runnel::detail::list_hook {
   void on_linger() noexcept;
   bool keeps_lingering(const result<std::size_t>& outcome) noexcept;
   void on_closed(bool clean) noexcept;
+  /// It cannot go on.
+  void on_failure() noexcept { finish(http::detail::ending::abort); }
 
   server_core& core() const noexcept { return place_.core(); }
 

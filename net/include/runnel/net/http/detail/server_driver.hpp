@@ -3,6 +3,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -108,12 +109,17 @@ task<> serve_connection(Stream stream, ticket place, Handler& handler) {
   stream_connection<Stream> self{std::move(place), stream};
   // What is written here is complete, or more of it follows at once.
   if constexpr (requires { stream.set_nodelay(true); }) stream.set_nodelay(true);
-  for (;;) {
-    self.on_wait();
-    const auto ready = co_await stream.readable();
-    if (!self.on_wake(ready)) break;
-    co_await converse(self, handler);
-    if (self.ending() != ending::none) break;
+  try {
+    for (;;) {
+      self.on_wait();
+      const auto ready = co_await stream.readable();
+      if (!self.on_wake(ready)) break;
+      co_await converse(self, handler);
+      if (self.ending() != ending::none) break;
+    }
+  } catch (...) {
+    // No memory. What a handler throws was answered long before.
+    self.on_failure();
   }
   const bool waits_for_client = self.on_end();
   if (self.ending() == ending::abort) stream.abort();
@@ -178,13 +184,18 @@ task<result<void>> accept_all(Listener& listener, listening& through, Handler& h
       continue;
     }
     stream_type stream = std::move(*accepted);
-    ticket place = core.admit(through, stream.remote_endpoint());
-    if (place.kind() == admission::admit) {
-      group.spawn(serve_connection(std::move(stream), std::move(place), handler));
-    } else if (place.kind() == admission::refuse) {
-      group.spawn(refuse_connection(std::move(stream), std::move(place)));
-    } else {
-      stream.abort();
+    try {
+      ticket place = core.admit(through, stream.remote_endpoint());
+      if (place.kind() == admission::admit) {
+        group.spawn(serve_connection(std::move(stream), std::move(place), handler));
+      } else if (place.kind() == admission::refuse) {
+        group.spawn(refuse_connection(std::move(stream), std::move(place)));
+      } else {
+        stream.abort();
+      }
+    } catch (const std::bad_alloc&) {
+      // The connection is closed; those that are there go on.
+      ++core.counters().dropped;
     }
   }
   co_return result<void>{};
