@@ -134,14 +134,10 @@ class exchange {
         (void)client_.send(happened.socket, std::as_bytes(std::span(request)), now);
       }
       if (!any(happened.what & events::readable)) continue;
-      std::size_t total = 0;
       for (;;) {
         const auto got = client_.receive(happened.socket, buffer, now);
         if (!got) break;
-        if (got.value > 0) {
-          total += got.value;
-          continue;
-        }
+        if (got.value > 0) continue;
         client_.release(happened.socket, now);
         ++done_;
         open(now);
