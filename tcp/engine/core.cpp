@@ -1,5 +1,6 @@
 #include "core.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "siphash.hpp"
@@ -28,6 +29,9 @@ siphash hash_flow(const std::array<std::uint64_t, 2>& key, const flow_key& flow)
   return hash.add(flow.local_index);
 }
 
+/// What the longest headers leave of the longest packet: 40 bytes of IPv6, 60 of TCP.
+constexpr std::uint32_t super_segment_limit = 65535 - 40 - 60;
+
 void require(const std::string& complaint) {
   if (!complaint.empty()) throw std::invalid_argument(complaint);
 }
@@ -40,7 +44,7 @@ core::core(host_options options)
       keys(options.keys),
       addresses(std::move(options.addresses)),
       mtu(options.mtu),
-      gso_max_bytes(options.gso_max_bytes),
+      gso_max_bytes(std::min(options.gso_max_bytes, super_segment_limit)),
       checksum_offload_tx(options.checksum_offload_tx),
       checksum_offload_rx(options.checksum_offload_rx),
       pool(options.policy.memory_limit) {

@@ -8,6 +8,7 @@
 #include "compact.hpp"
 #include "connection.hpp"
 #include "flow_table.hpp"
+#include "listener_table.hpp"
 #include "ring.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/wire/ip.hpp"
@@ -131,6 +132,9 @@ struct core {
   time_wait_slab time_waits;
   flow_table table;
   std::vector<listener_entry> listeners;
+  listener_table listener_places;
+  /// Closed listeners, whose places are to be used again.
+  std::vector<std::uint32_t> free_listeners;
 
   // ---- timers
   timer_wheel<connection_slab, &connection::node> wheel;
@@ -141,6 +145,7 @@ struct core {
   // ---- what is to be done
   index_list<connection_slab, &connection::tx_links> tx_list;
   index_list<connection_slab, &connection::dirty_links> dirty_list;
+  /// Has room for every listener once; `listen` sees to it, so that an arrival needs no memory.
   std::vector<std::uint32_t> dirty_listeners;
   ring<reply> replies{reply_limit};
   ring<net::packet> raw_replies{256};
@@ -214,7 +219,7 @@ void free_connection(core& host, connection& c) noexcept;
 void report(core& host, connection& c, events what) noexcept;
 /// Puts it on the transmit list.
 void want_transmit(core& host, connection& c) noexcept;
-void report_listener(core& host, std::uint32_t listener);
+void report_listener(core& host, std::uint32_t listener) noexcept;
 
 // ---- arrival.cpp, listen.cpp, open.cpp, acknowledge.cpp, text.cpp: segments
 // -----------------------
@@ -313,7 +318,10 @@ void on_retransmission_timeout(connection& c) noexcept;
 
 /// A free local port for the flow; 0 when none is left.
 std::uint16_t choose_port(core& host, flow_key key) noexcept;
+/// The listener that serves the flow, one of its own address before one of all; O(1).
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept;
+/// Where a listener on `address`, which is the host's or none, stands in `listener_places`.
+std::uint32_t listener_place(const core& host, const net::address& address) noexcept;
 
 // ---- ingress.cpp, icmp.cpp
 // ------------------------------------------------------------------------

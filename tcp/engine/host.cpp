@@ -102,42 +102,67 @@ bool host::poll_event(socket_event& out) noexcept {
   return true;
 }
 
+namespace {
+
+template <class T>
+void make_room(std::vector<T>& in, std::size_t count) {
+  if (in.capacity() < count) in.reserve(std::max<std::size_t>(16, 2 * count));
+}
+
+/// An open listener without a policy. Everything that its life needs room for is reserved first.
+std::uint32_t make_listener(core& self, const net::endpoint& local, std::uint32_t place) {
+  const bool reuse = !self.free_listeners.empty();
+  const auto index =
+      reuse ? self.free_listeners.back() : static_cast<std::uint32_t>(self.listeners.size());
+  if (!reuse) {
+    make_room(self.free_listeners, index + std::size_t{1});
+    make_room(self.dirty_listeners, index + std::size_t{1});
+    make_room(self.listeners, index + std::size_t{1});
+  }
+  self.listener_places.insert(index, local.port, place);
+  if (reuse) {
+    self.free_listeners.pop_back();
+  } else {
+    self.listeners.emplace_back();
+  }
+  listener_entry& entry = self.listeners[index];
+  const std::uint32_t generation = entry.generation + 1;
+  // A report of the one before it may still be in its list; it must not come in twice.
+  const bool dirty = entry.dirty;
+  entry = listener_entry();
+  entry.open = true;
+  entry.dirty = dirty;
+  entry.local = local;
+  entry.generation = generation;
+  return index;
+}
+
+}  // namespace
+
 outcome<socket_id> host::listen(net::endpoint local, const listener_policy& policy,
                                 std::uint64_t token) {
   core& self = *core_;
   if (!check(policy).empty()) return {{}, error::invalid_argument};
   const net::address& address = local.address;
-  const auto is_any = [](const net::address& of) {
-    return of.family() == net::family::unspecified || of.is_any();
-  };
-  const bool any = is_any(address);
+  const bool any = address.family() == net::family::unspecified || address.is_any();
   if (!any && self.local_index(address) < 0) return {{}, error::address_not_available};
-  const auto taken = [&](std::uint16_t port) {
-    return std::any_of(self.listeners.begin(), self.listeners.end(), [&](const auto& other) {
-      const bool same = other.local.address == address || (any && is_any(other.local.address));
-      return other.open && other.local.port == port && same;
-    });
+  const std::uint32_t place = listener_place(self, address);
+  const auto taken = [&](std::uint32_t port) {
+    return self.listener_places.find(static_cast<std::uint16_t>(port), place) != no_index;
   };
   if (local.port == 0) {
     std::uint32_t port = self.policy.local_port_first;
-    while (port <= self.policy.local_port_last && taken(static_cast<std::uint16_t>(port))) ++port;
+    while (port <= self.policy.local_port_last && taken(port)) ++port;
     if (port > self.policy.local_port_last) return {{}, error::address_not_available};
     local.port = static_cast<std::uint16_t>(port);
   } else if (taken(local.port)) {
     return {{}, error::address_in_use};
   }
-  std::uint32_t index = 0;
-  while (index < self.listeners.size() && self.listeners[index].open) ++index;
-  if (index == self.listeners.size()) self.listeners.emplace_back();
+  const std::uint32_t index = make_listener(self, local, place);
   listener_entry& entry = self.listeners[index];
-  const std::uint32_t generation = entry.generation + 1;
-  entry = listener_entry();
-  entry.open = true;
-  entry.local = local;
   entry.policy = policy;
-  entry.generation = generation;
   entry.token = token;
-  return {{index, generation}, error::none};
+  return {{index, entry.generation}, error::none};
 }
 
 outcome<socket_id> host::accept(socket_id listener, std::uint64_t token) {
@@ -168,6 +193,8 @@ error host::close_listener(socket_id listener, time_point now) {
   if (entry == nullptr) return error::bad_handle;
   // Half-open entries find their listener gone when they are next looked at.
   entry->open = false;
+  self.listener_places.remove(listener.index);
+  self.free_listeners.push_back(listener.index);
   for (;;) {
     const std::uint32_t index = entry->waiting.pop_front(self.connections);
     if (index == no_index) break;

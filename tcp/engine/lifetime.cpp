@@ -87,7 +87,7 @@ void want_transmit(core& host, connection& c) noexcept {
   host.tx_list.push_back(host.connections, c.index);
 }
 
-void report_listener(core& host, std::uint32_t listener) {
+void report_listener(core& host, std::uint32_t listener) noexcept {
   listener_entry& entry = host.listeners[listener];
   if (entry.dirty) return;
   entry.dirty = true;

@@ -38,24 +38,23 @@ void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, 
 
 }  // namespace
 
-listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept {
-  listener_entry* wild = nullptr;
-  for (std::uint32_t i = 0; i < host.listeners.size(); ++i) {
-    listener_entry& listener = host.listeners[i];
-    if (!listener.open || listener.local.port != key.local_port) continue;
-    if (listener.local.address == host.local_address(key)) {
-      index = i;
-      return &listener;
-    }
-    const net::address& bound = listener.local.address;
-    const bool takes_family =
-        bound.family() == net::family::unspecified || bound.family() == key.remote.family();
-    if (takes_family && (bound.family() == net::family::unspecified || bound.is_any())) {
-      wild = &listener;
-      index = i;
-    }
+std::uint32_t listener_place(const core& host, const net::address& address) noexcept {
+  if (address.family() == net::family::unspecified || address.is_any()) {
+    return listener_table::every_address;
   }
-  return wild;
+  return static_cast<std::uint32_t>(host.local_index(address));
+}
+
+listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept {
+  std::uint32_t found = host.listener_places.find(key.local_port, key.local_index);
+  if (found == no_index) {
+    found = host.listener_places.find(key.local_port, listener_table::every_address);
+    if (found == no_index) return nullptr;
+    const net::family bound = host.listeners[found].local.address.family();
+    if (bound != net::family::unspecified && bound != key.remote.family()) return nullptr;
+  }
+  index = found;
+  return &host.listeners[found];
 }
 
 void on_unknown_segment(core& host, segment& seg, const sequence* reopened_iss) {

@@ -115,6 +115,29 @@ TEST_CASE("tcp MSS: transfers over links of every MTU arrive whole, however they
   }
 }
 
+TEST_CASE("tcp MSS: a super-segment with its headers fits an IP packet, whatever the link allows") {
+  for (const std::uint32_t gso : {65'000U, 65'535U, 1'000'000U}) {
+    CAPTURE(gso);
+    connected_pair pair(1, {}, [&](int, host_options& options) { options.gso_max_bytes = gso; });
+    pair.establish();
+    const std::string text = numbered_text(600'000);
+    std::string got;
+    std::uint32_t longest = 0;
+    std::size_t written = 0;
+    while (got.size() < text.size()) {
+      written += pair.send(0, std::string_view(text).substr(written));
+      const std::size_t before = got.size();
+      pair.drive_for(100ms);
+      got += pair.receive(1);
+      REQUIRE(got.size() > before);
+    }
+    for (const seen_packet& each : pair.trace) longest = std::max(longest, each.length);
+    CHECK(got == text);
+    CHECK(longest > 60'000);
+    CHECK(longest <= gso);
+  }
+}
+
 TEST_CASE("tcp window scale: more than 14 counts as 14, and one side alone has none") {
   raw_peer peer;
   SUBCASE("too much") {

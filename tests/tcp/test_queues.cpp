@@ -271,3 +271,40 @@ TEST_CASE("tcp SYN queue: a flood is bounded, and a client gets in again after i
   handshake_from(peer, 40'000);
   CHECK(peer.engine().listener(peer.listener).value.accept_queue == 1);
 }
+
+TEST_CASE("tcp listener: one that takes the place of a closed one is reported once") {
+  raw_peer peer;
+  peer.listen();
+  for (std::uint16_t i = 0; i < 5; ++i) {
+    if (i > 0) {
+      peer.engine().close_listener(peer.listener, peer.now());
+      peer.listen();
+    }
+    peer.peer_port = static_cast<std::uint16_t>(40'000 + i);
+    peer.peer_next = peer.peer_iss;
+    wire::tcp_header ask;
+    net::packet_pool pool;
+    ask.seq = peer.peer_iss;
+    ask.flags = wire::tcp_flag::syn;
+    const auto give = [&] {
+      peer.engine().on_packet(
+          make_packet(pool, {peer.peer_address(), peer.peer_port}, {peer.host_address(), 80}, ask),
+          peer.now());
+    };
+    give();
+    while (const net::tx_packet* out = peer.engine().poll_transmit(peer.now())) {
+      const net::packet flat = flatten(pool, *out);
+      const seen_packet seen = look_at(flat.bytes(), peer.now(), 1, false);
+      if (seen.flags() == "SA") ask.ack = seen.tcp.seq + 1;
+    }
+    ask.seq += 1;
+    ask.flags = wire::tcp_flag::ack;
+    give();
+  }
+  std::size_t reports = 0;
+  socket_event happened;
+  while (peer.engine().poll_event(happened)) {
+    if (happened.what == events::acceptable) ++reports;
+  }
+  CHECK(reports == 1);
+}

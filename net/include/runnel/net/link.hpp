@@ -25,7 +25,8 @@ struct link_info {
   bool checksum_offload_tx = false;
   /// Whether `receive` may give packets whose checksum is `verified` or `partial`.
   bool checksum_offload_rx = false;
-  /// The largest super-segment that `send` takes, header included, in bytes; 0 for none.
+  /// The most payload bytes of a super-segment that `send` takes; 0 when it takes none. With its
+  /// headers it has never more than 65,535 bytes.
   std::uint32_t gso_max_bytes = 0;
 };
 

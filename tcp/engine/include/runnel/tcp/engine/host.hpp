@@ -49,7 +49,8 @@ struct host_options {
   /// Believe the offload facts of received packets. Only for links whose other end is this
   /// machine's kernel or this process.
   bool checksum_offload_rx = false;
-  /// The most payload bytes that the link cuts into segments itself; 0 when it cannot.
+  /// The most payload bytes that the link cuts into segments itself, as `link_info` says it; 0 when
+  /// it cannot. No packet exceeds 65,535 bytes, whatever this says.
   std::uint32_t gso_max_bytes = 0;
 };
 
