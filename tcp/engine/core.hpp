@@ -83,9 +83,13 @@ struct listener_entry {
   std::uint32_t waiting_count = 0;
   std::uint32_t waiting_peak = 0;
   std::uint32_t half_open_count = 0;
+  std::uint32_t half_open_peak = 0;
   /// Those whose SYN-ACK has not been sent again.
   std::uint32_t young_count = 0;
   bool dirty = false;
+  /// Connections that it has made.
+  std::uint64_t accepted = 0;
+  listener_drops drops;
 };
 
 /// TIME-WAIT entries of one duration, oldest first.

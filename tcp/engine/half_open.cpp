@@ -62,6 +62,7 @@ connection* promote(core& host, std::uint32_t index, listener_entry& listener, c
   host.half_opens.release(index);
   forget(listener, entry);
   ++host.count.passive_opens;
+  ++listener.accepted;
   listener.waiting.push_back(host.connections, c->index);
   listener.waiting_peak = std::max(listener.waiting_peak, ++listener.waiting_count);
   report_listener(host, c->listener);
@@ -171,7 +172,7 @@ bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg
   host.synack_queues[0].push_back(host.half_opens, index);
   host.table.insert(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
                     host.flow_hash(seg.key));
-  ++listener.half_open_count;
+  listener.half_open_peak = std::max(listener.half_open_peak, ++listener.half_open_count);
   ++listener.young_count;
   send_synack(host, entry);
   return true;
@@ -207,12 +208,14 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
   if (listener->waiting_count > std::min(listener->policy.backlog, host.policy.somaxconn)) {
     ++host.count.listen_overflows;
     ++host.count.listen_drops;
+    ++listener->drops.accept_queue_full_acks;
     entry.acknowledged = true;
     return;
   }
   connection* c = promote(host, index, *listener, seg);
   if (c == nullptr) {
     ++host.count.listen_drops;
+    ++listener->drops.no_memory;
     return;
   }
   if (seg.len > 0 || seg.has(flag::fin)) on_connection_segment(host, *c, seg);

@@ -56,8 +56,11 @@ listener_snapshot describe(const core& host, const listener_entry& entry) {
   out.local = entry.local;
   out.accept_queue = entry.waiting_count;
   out.backlog = std::min(entry.policy.backlog, host.policy.somaxconn);
-  out.syn_queue = entry.half_open_count;
   out.accept_queue_peak = entry.waiting_peak;
+  out.syn_queue = entry.half_open_count;
+  out.syn_queue_peak = entry.half_open_peak;
+  out.accepted = entry.accepted;
+  out.drops = entry.drops;
   return out;
 }
 

@@ -21,19 +21,25 @@ void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, 
   if (listener.waiting_count > backlog) {
     ++host.count.listen_overflows;
     ++host.count.listen_drops;
+    ++listener.drops.accept_queue_full_syns;
     return;
   }
   if (listener.half_open_count > backlog) {
     ++host.count.req_q_full_drop;
     ++host.count.listen_drops;
+    ++listener.drops.syn_queue_full;
     return;
   }
   if (in_reserve(host, listener)) {
     ++host.count.listen_drops;
+    ++listener.drops.syn_backlog_reserve;
     return;
   }
   const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
-  if (!make_half_open(host, index, seg, iss)) ++host.count.listen_drops;
+  if (!make_half_open(host, index, seg, iss)) {
+    ++host.count.listen_drops;
+    ++listener.drops.no_memory;
+  }
 }
 
 }  // namespace

@@ -47,16 +47,42 @@ struct snapshot {
   bool orphan = false;
 };
 
+/// What a listener has dropped since it was opened, by reason. Each is also in the host's
+/// TcpExtListenDrops.
+struct listener_drops {
+  /// SYNs that came while the accept queue was full.
+  std::uint64_t accept_queue_full_syns = 0;
+  /// Finished handshakes that found the accept queue full.
+  std::uint64_t accept_queue_full_acks = 0;
+  /// SYNs beyond the backlog's half-open entries.
+  std::uint64_t syn_queue_full = 0;
+  /// SYNs that would have used the last quarter of `stack_policy::max_syn_backlog`.
+  std::uint64_t syn_backlog_reserve = 0;
+  /// No memory for an entry or a connection.
+  std::uint64_t no_memory = 0;
+
+  constexpr std::uint64_t total() const noexcept {
+    return accept_queue_full_syns + accept_queue_full_acks + syn_queue_full + syn_backlog_reserve +
+           no_memory;
+  }
+  friend bool operator==(const listener_drops&, const listener_drops&) = default;
+};
+
 /// One listener as it stands.
 struct listener_snapshot {
   net::endpoint local;
   /// Connections waiting for `accept` (`ss` Recv-Q) and their limit (`ss` Send-Q).
   std::uint32_t accept_queue = 0;
   std::uint32_t backlog = 0;
-  /// Half-open entries.
-  std::uint32_t syn_queue = 0;
   /// Most connections that ever waited.
   std::uint32_t accept_queue_peak = 0;
+  /// Half-open entries.
+  std::uint32_t syn_queue = 0;
+  /// Most half-open entries that there ever were.
+  std::uint32_t syn_queue_peak = 0;
+  /// Connections that it has made.
+  std::uint64_t accepted = 0;
+  listener_drops drops;
 };
 
 /// What the host holds, and what one object of each kind costs.
