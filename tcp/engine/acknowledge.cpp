@@ -68,7 +68,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
   if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
   if (acked > 0) {
     c.tx.consume(acked);
-    if (c.wants_room && c.tx.held_bytes() < c.policy.send_buffer) {
+    if (c.wants_room && c.tx.held_bytes() < c.send_buffer) {
       c.wants_room = false;
       report(host, c, events::writable);
     }
@@ -104,7 +104,7 @@ bool on_fin_acked(core& host, connection& c) {
     case state::fin_wait_1:
       set_state(host, c, state::fin_wait_2);
       if (c.closed_by_owner) {
-        c.when.life = host.after_ms(static_cast<std::uint32_t>(c.policy.fin_timeout.count()));
+        c.when.life = host.after_ms(setting_ms(host, c, &connection_policy::fin_timeout));
         schedule(host, c);
       }
       note_quiet(host, c);

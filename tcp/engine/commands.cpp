@@ -56,7 +56,7 @@ void close_gracefully(core& host, connection& c) {
   say_fin(host, c);
   c.wants_drained = true;
   if (c.state == state::fin_wait_2) {
-    c.when.life = host.after_ms(static_cast<std::uint32_t>(c.policy.fin_timeout.count()));
+    c.when.life = host.after_ms(setting_ms(host, c, &connection_policy::fin_timeout));
     schedule(host, c);
   }
 }
@@ -93,7 +93,7 @@ outcome<std::size_t> host::send(socket_id id, std::span<const std::byte> bytes, 
   if (c->state == state::syn_sent || c->state == state::syn_received) {
     return {0, error::not_connected};
   }
-  const std::size_t taken = c->tx.append(self.pool, bytes, c->policy.send_buffer);
+  const std::size_t taken = c->tx.append(self.pool, bytes, c->send_buffer);
   // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
   if (taken == 0 && !bytes.empty() && c->tx.empty()) return {0, error::no_buffer_space};
   if (taken < bytes.size()) c->wants_room = true;
@@ -161,14 +161,6 @@ void host::release(socket_id id, time_point now) {
     c->in_dirty = false;
   }
   note_quiet(self, *c);
-}
-
-error host::set_nodelay(socket_id id, bool on) {
-  connection* c = core_->get(id);
-  if (c == nullptr) return error::bad_handle;
-  c->policy.nodelay = on;
-  if (on && c->unsent() > 0) want_transmit(*core_, *c);
-  return error::none;
 }
 
 error host::set_token(socket_id id, std::uint64_t token) {

@@ -200,7 +200,11 @@ struct connection {
   /// Bytes that were not acknowledged when the connection ended.
   std::uint32_t lost_bytes = 0;
   std::uint64_t token = 0;
-  connection_policy policy;
+  /// Its policy in `core::policies`.
+  std::uint32_t policy = 0;
+  /// SO_RCVBUF and SO_SNDBUF as they were when it was made.
+  std::uint32_t receive_buffer = 0;
+  std::uint32_t send_buffer = 0;
 
   bool synchronized() const noexcept {
     return state >= state::established && state <= state::last_ack;

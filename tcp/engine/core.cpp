@@ -40,7 +40,8 @@ void require(const std::string& complaint) {
 
 core::core(host_options options)
     : policy(options.policy),
-      connection_defaults(options.connection),
+      listener_defaults(completed(options.listener)),
+      connection_defaults(completed(options.connection)),
       keys(options.keys),
       addresses(std::move(options.addresses)),
       mtu(options.mtu),
@@ -49,6 +50,7 @@ core::core(host_options options)
       checksum_offload_rx(options.checksum_offload_rx),
       pool(options.policy.memory_limit) {
   require(check(policy));
+  require(check(listener_defaults));
   require(check(connection_defaults));
   if (addresses.empty() || addresses.size() > 65535) {
     throw std::invalid_argument("a host needs 1 to 65535 addresses; it was given " +

@@ -9,6 +9,7 @@
 #include "connection.hpp"
 #include "flow_table.hpp"
 #include "listener_table.hpp"
+#include "policy_store.hpp"
 #include "ring.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/wire/ip.hpp"
@@ -77,6 +78,8 @@ struct listener_entry {
   /// With an unspecified address or 0.0.0.0 / :: it takes every address of the host.
   net::endpoint local;
   listener_policy policy;
+  /// `policy.connection` in `core::policies`, for its children.
+  std::uint32_t child_policy = 0;
   std::uint32_t generation = 0;
   std::uint64_t token = 0;
   index_list<connection_slab, &connection::accept_links> waiting;
@@ -106,6 +109,8 @@ struct core {
 
   // ---- configuration
   stack_policy policy;
+  /// What is in force where nobody sets anything; every field is set.
+  listener_policy listener_defaults;
   connection_policy connection_defaults;
   host_keys keys;
   std::vector<net::address> addresses;
@@ -134,6 +139,7 @@ struct core {
   connection_slab connections;
   half_open_slab half_opens;
   time_wait_slab time_waits;
+  policy_store policies;
   flow_table table;
   std::vector<listener_entry> listeners;
   listener_table listener_places;
@@ -207,8 +213,9 @@ struct core {
 // ---- lifetime.cpp: birth and death of connections
 // ---------------------------------------------------
 
-/// A connection in CLOSED with the key in the table; null without memory.
-connection* make_connection(core& host, const flow_key& key, const connection_policy& policy);
+/// A connection in CLOSED for the key, with a reference to this policy of `core::policies`; null
+/// without memory.
+connection* make_connection(core& host, const flow_key& key, std::uint32_t policy);
 /// Moves between states and keeps TcpCurrEstab right.
 void set_state(core& host, connection& c, state to) noexcept;
 /// Leaves the table, the timers and the transmit list; what was received stays readable.
@@ -245,7 +252,8 @@ void take_fin(core& host, connection& c, const segment& seg);
 /// Options of a SYN or SYN-ACK into a connection.
 void negotiate(core& host, connection& c, const wire::tcp_options& options);
 void enter_established(core& host, connection& c);
-std::uint16_t own_mss(const core& host, const connection_policy& policy, net::family family);
+/// The MSS that a SYN offers, where `max_segment` is the policy's.
+std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family family);
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
 // ---- reject.cpp: answers without a connection
@@ -335,6 +343,31 @@ void on_ip_packet(core& host, net::packet packet);
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet);
 /// Answers a datagram of a protocol or port that nobody serves.
 void reject_datagram(core& host, const wire::ip_header& ip, const net::packet& packet);
+
+/// The value in force for a connection, or for what has this policy: its own, or the host's
+/// default.
+template <class T>
+T setting(const core& host, const connection_policy& own,
+          std::optional<T> connection_policy::*field) noexcept {
+  return own.*field ? *(own.*field) : *(host.connection_defaults.*field);
+}
+template <class T>
+T setting(const core& host, const connection& c,
+          std::optional<T> connection_policy::*field) noexcept {
+  return setting(host, host.policies[c.policy], field);
+}
+/// The same in milliseconds.
+template <class Own>
+std::uint32_t setting_ms(const core& host, const Own& own,
+                         std::optional<std::chrono::milliseconds> connection_policy::*field) {
+  return static_cast<std::uint32_t>(setting(host, own, field).count());
+}
+/// The value in force for a listener.
+template <class T>
+T setting(const core& host, const listener_entry& listener,
+          std::optional<T> listener_policy::*field) noexcept {
+  return listener.policy.*field ? *(listener.policy.*field) : *(host.listener_defaults.*field);
+}
 
 /// `a` is due at `now`, both modulo 2^32.
 constexpr bool is_due(std::uint32_t a, std::uint32_t now) noexcept {

@@ -75,16 +75,18 @@ void emit_segment(core& host, connection& c, outgoing& out) {
       std::min<std::uint32_t>(syn ? out.window : out.window >> c.rcv_wscale, 65535));
   if (syn) {
     const bool answers = c.state == state::syn_received;
-    tcp.options.mss = own_mss(host, c.policy, c.key.remote.family());
+    tcp.options.mss =
+        own_mss(host, setting(host, c, &connection_policy::max_segment), c.key.remote.family());
     if (answers ? c.window_scaled : host.policy.window_scaling) {
-      tcp.options.window_scale = window_scale_for(c.policy.receive_buffer);
+      tcp.options.window_scale = window_scale_for(c.receive_buffer);
     }
   }
   const bool offers_timestamps = out.flags == flag::syn && host.policy.timestamps;
   if (c.timestamps || offers_timestamps) {
     tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
   }
-  emit_headers(host, c.key, c.policy.ttl, tcp, text_pieces, out.length, c.snd_mss);
+  emit_headers(host, c.key, setting(host, c, &connection_policy::ttl), tcp, text_pieces, out.length,
+               c.snd_mss);
 }
 
 void build_reply(core& host, const reply& r) {

@@ -27,20 +27,25 @@ void forget(listener_entry& listener, const half_open_entry_v4& entry) noexcept 
   if (entry.retries == 0) --listener.young_count;
 }
 
+/// What this listener's children will have as their receive buffer.
+std::uint32_t receive_buffer_of(const core& host, const listener_entry& listener) noexcept {
+  return setting(host, listener.policy.connection, &connection_policy::receive_buffer);
+}
+
 /// The window that a SYN-ACK offers; unscaled, so at most 65,535.
-std::uint16_t first_window(const connection_policy& policy) noexcept {
-  return static_cast<std::uint16_t>(std::min<std::uint32_t>(policy.receive_buffer / 2, 65535));
+std::uint16_t first_window(std::uint32_t receive_buffer) noexcept {
+  return static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_buffer / 2, 65535));
 }
 
 /// What the third segment turns the entry into: a connection that waits in the accept queue.
 connection* promote(core& host, std::uint32_t index, listener_entry& listener, const segment& seg) {
   const half_open_entry_v4 entry = host.half_opens[index];
-  connection* c = make_connection(host, seg.key, listener.policy.connection);
+  connection* c = make_connection(host, seg.key, host.policies.share(listener.child_policy));
   if (c == nullptr) return nullptr;
   c->rcv_.irs = entry.irs;
   c->rcv_.nxt = entry.irs + 1;
   c->rcv_.wup = c->rcv_.nxt;
-  c->rcv_.wnd = first_window(c->policy);
+  c->rcv_.wnd = first_window(c->receive_buffer);
   c->snd_.iss = entry.iss;
   c->snd_.una = entry.iss + 1;
   c->snd_.nxt = c->snd_.una;
@@ -77,22 +82,23 @@ void drop_half_open(core& host, std::uint32_t index) noexcept {
   free_half_open(host, index);
 }
 
-bool matches_sequence(const half_open_entry_v4& entry, const connection_policy& policy,
-                      const segment& seg) noexcept {
+bool matches_sequence(const core& host, const half_open_entry_v4& entry,
+                      const listener_entry& listener, const segment& seg) noexcept {
   const sequence expected = entry.irs + 1;
-  return in_window(seg.seq, expected, std::max<std::uint32_t>(first_window(policy), 1));
+  const std::uint32_t window = first_window(receive_buffer_of(host, listener));
+  return in_window(seg.seq, expected, std::max(window, 1U));
 }
 
 /// What the entry says of itself in a segment with these flags, without options.
 reply reply_of(core& host, const half_open_entry_v4& entry, std::uint8_t flags) {
-  const connection_policy& policy = host.listeners[entry.listener].policy.connection;
+  const listener_entry& listener = host.listeners[entry.listener];
   reply r;
   r.key = entry.key.expand();
   r.seq = entry.iss;
   r.ack = entry.irs + 1;
   r.flags = flags;
-  r.window = first_window(policy);
-  r.ttl = policy.ttl;
+  r.window = first_window(receive_buffer_of(host, listener));
+  r.ttl = setting(host, listener.policy.connection, &connection_policy::ttl);
   if (entry.timestamps) {
     r.has_timestamp = true;
     r.tsval = host.ms() + host.timestamp_offset(r.key);
@@ -118,7 +124,7 @@ void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& list
     send_synack(host, entry);
     return;
   }
-  if (!matches_sequence(entry, listener.policy.connection, seg)) {
+  if (!matches_sequence(host, entry, listener, seg)) {
     return send_half_open_ack(host, entry);
   }
   ++host.count.attempt_fails;
@@ -130,7 +136,9 @@ void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& list
 
 void send_synack(core& host, const half_open_entry_v4& entry) {
   reply r = reply_of(host, entry, flag::syn | flag::ack);
-  r.mss = own_mss(host, host.listeners[entry.listener].policy.connection, r.key.remote.family());
+  const connection_policy& child = host.listeners[entry.listener].policy.connection;
+  r.mss =
+      own_mss(host, setting(host, child, &connection_policy::max_segment), r.key.remote.family());
   if (entry.window_scaled) {
     r.has_window_scale = true;
     r.window_scale = entry.rcv_wscale;
@@ -166,7 +174,7 @@ bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg
   entry.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
   if (entry.window_scaled) {
     entry.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14) & 15;
-    entry.rcv_wscale = window_scale_for(listener.policy.connection.receive_buffer) & 15;
+    entry.rcv_wscale = window_scale_for(receive_buffer_of(host, listener)) & 15;
   }
   entry.deadline_ms = host.after_ms(synack_timeout_ms(0));
   host.synack_queues[0].push_back(host.half_opens, index);
@@ -194,7 +202,7 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
   if (seg.has(flag::syn)) return on_repeated_syn(host, index, *listener, seg);
   if (!seg.has(flag::ack)) return;
   if (seg.ack != entry.iss + 1) return send_reset_for(host, seg);
-  if (!matches_sequence(entry, listener->policy.connection, seg)) {
+  if (!matches_sequence(host, entry, *listener, seg)) {
     return send_half_open_ack(host, entry);
   }
   if (entry.timestamps && seg.options->timestamp) {
@@ -227,7 +235,7 @@ namespace {
 /// reqsk_timer_handler. Half of the SYN queue is for the young; when the others take more than
 /// that, they get fewer.
 unsigned retries_now(const core& host, const listener_entry& listener) noexcept {
-  unsigned retries = listener.policy.synack_retries;
+  unsigned retries = setting(host, listener, &listener_policy::synack_retries);
   const std::uint64_t count = listener.half_open_count;
   const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
   if (count * 2 <= std::max(8U, backlog)) return retries;

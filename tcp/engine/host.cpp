@@ -158,9 +158,12 @@ outcome<socket_id> host::listen(net::endpoint local, const listener_policy& poli
   } else if (taken(local.port)) {
     return {{}, error::address_in_use};
   }
+  const std::uint32_t child_policy = self.policies.share(policy.connection);
+  if (child_policy == no_index) return {{}, error::no_buffer_space};
   const std::uint32_t index = make_listener(self, local, place);
   listener_entry& entry = self.listeners[index];
   entry.policy = policy;
+  entry.child_policy = child_policy;
   entry.token = token;
   return {{index, entry.generation}, error::none};
 }
@@ -179,13 +182,6 @@ outcome<socket_id> host::accept(socket_id listener, std::uint64_t token) {
   return {{index, c.generation}, error::none};
 }
 
-error host::set_backlog(socket_id listener, std::uint32_t backlog) {
-  listener_entry* entry = core_->get_listener(listener);
-  if (entry == nullptr) return error::bad_handle;
-  entry->policy.backlog = backlog;
-  return error::none;
-}
-
 error host::close_listener(socket_id listener, time_point now) {
   core& self = *core_;
   self.set_time(now);
@@ -195,6 +191,7 @@ error host::close_listener(socket_id listener, time_point now) {
   entry->open = false;
   self.listener_places.remove(listener.index);
   self.free_listeners.push_back(listener.index);
+  self.policies.release(entry->child_policy);
   for (;;) {
     const std::uint32_t index = entry->waiting.pop_front(self.connections);
     if (index == no_index) break;
@@ -239,7 +236,7 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   } else if (self.find(key)) {
     return {{}, error::address_in_use};
   }
-  connection* c = make_connection(self, key, options.policy);
+  connection* c = make_connection(self, key, self.policies.share(options.policy));
   if (c == nullptr) return {{}, error::no_buffer_space};
   c->owned = true;
   c->token = token;

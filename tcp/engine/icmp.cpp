@@ -18,7 +18,7 @@ void send_icmp(core& host, const net::address& from, const net::address& to,
   ip.source = from;
   ip.destination = to;
   ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::icmp);
-  ip.ttl = host.connection_defaults.ttl;
+  ip.ttl = *host.connection_defaults.ttl;
   ip.total_length = static_cast<std::uint32_t>(size);
   wire::emit_ip(out.room(), ip);
   if (wire::emit_icmp(out.room().subspan(ip_bytes), from, to, message) == 0) return;

@@ -74,7 +74,7 @@ events host::readiness(socket_id id) const noexcept {
   if (over || !c->rx.empty() || c->fin_received || c->pending_error != error::none) {
     out |= events::readable;
   }
-  const bool room = c->synchronized() && c->tx.held_bytes() < c->policy.send_buffer;
+  const bool room = c->synchronized() && c->tx.held_bytes() < c->send_buffer;
   if (over || c->fin_queued || room) out |= events::writable;
   if (c->synchronized()) out |= events::connected;
   if (over) out |= events::closed;
@@ -144,14 +144,6 @@ memory_table host::memory() const noexcept {
 
 std::size_t host::busy_count() const noexcept {
   return core_->connections.size() - core_->ended_count - core_->quiet_count;
-}
-
-const connection_policy& host::connection_defaults() const noexcept {
-  return core_->connection_defaults;
-}
-
-const stack_policy& host::policy() const noexcept {
-  return core_->policy;
 }
 
 std::span<const net::address> host::addresses() const noexcept {

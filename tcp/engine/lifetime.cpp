@@ -2,15 +2,21 @@
 
 namespace runnel::tcp::detail {
 
-connection* make_connection(core& host, const flow_key& key, const connection_policy& policy) {
+connection* make_connection(core& host, const flow_key& key, std::uint32_t policy) {
+  if (policy == no_index) return nullptr;
   const std::uint32_t index = host.connections.allocate();
-  if (index == no_index) return nullptr;
+  if (index == no_index) {
+    host.policies.release(policy);
+    return nullptr;
+  }
   connection& c = host.connections[index];
   const std::uint32_t generation = c.generation + 1;
   c = connection();
   c.generation = generation;
   c.key = key;
   c.policy = policy;
+  c.receive_buffer = setting(host, c, &connection_policy::receive_buffer);
+  c.send_buffer = setting(host, c, &connection_policy::send_buffer);
   c.ts_offset = host.timestamp_offset(key);
   c.index = index;
   return &c;
@@ -70,6 +76,7 @@ void free_connection(core& host, connection& c) noexcept {
   c.owned = false;
   if (c.counted_ended) --host.ended_count;
   if (c.counted_quiet) --host.quiet_count;
+  host.policies.release(c.policy);
   host.connections.release(c.index);
 }
 

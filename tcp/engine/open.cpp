@@ -7,10 +7,10 @@
 
 namespace runnel::tcp::detail {
 
-std::uint16_t own_mss(const core& host, const connection_policy& policy, net::family family) {
+std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family family) {
   const std::uint32_t headers = (family == net::family::v6 ? 40U : 20U) + 20U;
   const std::uint32_t fits = host.mtu - headers;
-  const std::uint32_t wanted = policy.max_segment == 0 ? fits : policy.max_segment;
+  const std::uint32_t wanted = max_segment == 0 ? fits : max_segment;
   return static_cast<std::uint16_t>(std::min({fits, wanted, 65495U}));
 }
 
@@ -22,7 +22,8 @@ std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept {
 }
 
 void negotiate(core& host, connection& c, const wire::tcp_options& options) {
-  const std::uint16_t ours = own_mss(host, c.policy, c.key.remote.family());
+  const std::uint16_t ours =
+      own_mss(host, setting(host, c, &connection_policy::max_segment), c.key.remote.family());
   const std::uint16_t theirs = std::max(options.mss.value_or(default_mss), min_mss);
   c.rcv_mss_offered = ours;
   c.timestamps = host.policy.timestamps && options.timestamp.has_value();
@@ -37,7 +38,7 @@ void negotiate(core& host, connection& c, const wire::tcp_options& options) {
   if (c.window_scaled) {
     // RFC 7323 §2.3: more than 14 is taken as 14.
     c.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14);
-    c.rcv_wscale = window_scale_for(c.policy.receive_buffer);
+    c.rcv_wscale = window_scale_for(c.receive_buffer);
   }
 }
 

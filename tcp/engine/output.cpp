@@ -10,7 +10,7 @@ namespace runnel::tcp::detail {
 
 std::uint32_t select_window(const connection& c) noexcept {
   const std::uint32_t held = c.held_bytes();
-  const std::uint32_t limit = c.policy.receive_buffer;
+  const std::uint32_t limit = c.receive_buffer;
   // Half of the room: the other half is what the packets' bookkeeping may take.
   std::uint32_t window = held >= limit ? 0 : (limit - held) / 2;
   const std::uint32_t largest = std::uint32_t{65535} << c.rcv_wscale;
@@ -78,9 +78,11 @@ std::uint32_t largest_segment(const core& host, const connection& c) noexcept {
 }
 
 /// Whether a segment shorter than the MSS may go (RFC 9293 §3.7.4 and §3.8.6.2.1).
-bool may_send_short(const connection& c, std::uint32_t length, std::uint32_t unsent) noexcept {
+bool may_send_short(const core& host, const connection& c, std::uint32_t length,
+                    std::uint32_t unsent) noexcept {
   if (length == unsent) {
-    return c.policy.nodelay || c.fin_queued || c.snd_.una == c.snd_.nxt;
+    return c.fin_queued || c.snd_.una == c.snd_.nxt ||
+           setting(host, c, &connection_policy::nodelay);
   }
   // The window cut it short: wait for more unless this is already half of all the peer ever offers,
   // or the time to wait is over.
@@ -106,11 +108,12 @@ bool plan_new(core& host, connection& c, plan& out) {
   out.seq = c.snd_.nxt;
   if (length > c.snd_mss && length < unsent) length = length / c.snd_mss * c.snd_mss;
   if (length < unsent && length < c.snd_mss &&
-      (length == 0 || !may_send_short(c, length, unsent))) {
+      (length == 0 || !may_send_short(host, c, length, unsent))) {
     if (flight == 0) arm_persist(host, c);
     return false;
   }
-  if (length == unsent && length < c.snd_mss && length > 0 && !may_send_short(c, length, unsent)) {
+  if (length == unsent && length < c.snd_mss && length > 0 &&
+      !may_send_short(host, c, length, unsent)) {
     return false;
   }
   out.length = length;
@@ -210,7 +213,7 @@ bool build_segment(core& host, connection& c) {
   }
   std::uint32_t window = 0;
   if (what == kind::syn) {
-    window = std::min<std::uint32_t>(c.policy.receive_buffer / 2, 65535);
+    window = std::min<std::uint32_t>(c.receive_buffer / 2, 65535);
   } else {
     window = select_window(c);
   }

@@ -19,7 +19,7 @@ void send_reset_for(core& host, const segment& seg) {
   reply r;
   r.key = seg.key;
   r.flags = flag::rst;
-  r.ttl = host.connection_defaults.ttl;
+  r.ttl = *host.connection_defaults.ttl;
   if (seg.has(flag::ack)) {
     r.seq = seg.ack;
   } else {
@@ -36,7 +36,7 @@ void send_reset(core& host, const connection& c) {
   r.flags = flag::rst | flag::ack;
   r.seq = c.snd_.nxt;
   r.ack = c.rcv_.nxt;
-  r.ttl = c.policy.ttl;
+  r.ttl = setting(host, c, &connection_policy::ttl);
   ++host.count.out_rsts;
   send_reply(host, r);
 }
@@ -50,7 +50,7 @@ reply ack_reply(core& host, connection& c) {
   r.seq = c.snd_.nxt;
   r.ack = c.rcv_.nxt;
   r.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(window >> c.rcv_wscale, 65535));
-  r.ttl = c.policy.ttl;
+  r.ttl = setting(host, c, &connection_policy::ttl);
   if (c.timestamps) {
     r.has_timestamp = true;
     r.tsval = host.ms() + c.ts_offset;

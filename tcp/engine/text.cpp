@@ -59,14 +59,14 @@ void owe_duplicate(core& host, connection& c) {
 
 /// Whether the queues hold less than they may; makes it so where that is possible.
 bool make_room(core& host, connection& c) {
-  if (c.held_bytes() < c.policy.receive_buffer) return true;
+  if (c.held_bytes() < c.receive_buffer) return true;
   if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
-  if (c.held_bytes() < c.policy.receive_buffer) return true;
+  if (c.held_bytes() < c.receive_buffer) return true;
   if (!c.out_of_order.empty()) {
     c.out_of_order.clear();
     ++host.count.ofo_drop;
   }
-  return c.held_bytes() < c.policy.receive_buffer;
+  return c.held_bytes() < c.receive_buffer;
 }
 
 void take_in_order(core& host, connection& c, segment& seg) {

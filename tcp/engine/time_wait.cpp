@@ -98,7 +98,7 @@ bool paws_rejects(const time_wait_entry_v4& entry, const segment& seg) noexcept 
 
 void enter_time_wait(core& host, connection& c) {
   if (c.ack.due || c.ack.delayed || c.ack.duplicates > 0) send_reply(host, ack_reply(host, c));
-  const auto duration_ms = static_cast<std::uint32_t>(c.policy.time_wait.count());
+  const auto duration_ms = setting_ms(host, c, &connection_policy::time_wait);
   const bool room = host.time_waits.size() < host.policy.max_tw_buckets && duration_ms > 0;
   const std::uint32_t index = room ? host.time_waits.allocate() : no_index;
   if (index == no_index) {

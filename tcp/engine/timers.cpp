@@ -23,8 +23,9 @@ void give_up(core& host, connection& c) {
   end_connection(host, c, end_reason::timed_out, error::timed_out);
 }
 
-std::uint8_t retry_limit(const connection& c) noexcept {
-  return c.closed_by_owner ? c.policy.orphan_retries : c.policy.retries2;
+std::uint8_t retry_limit(const core& host, const connection& c) noexcept {
+  return c.closed_by_owner ? setting(host, c, &connection_policy::orphan_retries)
+                           : setting(host, c, &connection_policy::retries2);
 }
 
 /// Linear first, doubling afterwards (net.ipv4.tcp_syn_linear_timeouts).
@@ -35,7 +36,8 @@ std::uint32_t syn_timeout_ms(const core& host, unsigned tries) noexcept {
 }
 
 void on_syn_timeout(core& host, connection& c) {
-  const unsigned limit = host.policy.syn_retries + host.policy.syn_linear_timeouts;
+  const unsigned limit =
+      setting(host, c, &connection_policy::syn_retries) + host.policy.syn_linear_timeouts;
   if (c.flow.retransmits >= limit) {
     ++host.count.attempt_fails;
     return give_up(host, c);
@@ -55,7 +57,7 @@ bool unanswered_too_long(const core& host, connection& c) noexcept {
     c.flow.silent_since_ms = host.ms();
     return false;
   }
-  return silent_too_long(host, c.flow.silent_since_ms, retry_limit(c));
+  return silent_too_long(host, c.flow.silent_since_ms, retry_limit(host, c));
 }
 
 void on_rtx_timeout(core& host, connection& c) {

@@ -45,6 +45,7 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
   host_options out;
   out.addresses = std::move(options.addresses);
   out.policy = options.policy;
+  out.listener = options.listener;
   out.connection = options.connection;
   out.keys = options.keys ? *options.keys : make_keys(owner);
   out.mtu = info.mtu;
@@ -75,9 +76,7 @@ result<listener> stack::listen(const net::endpoint& local, const listener_policy
 }
 
 detail::connect_awaiter stack::connect(const net::endpoint& to) noexcept {
-  connect_options options;
-  options.policy = core_->engine().connection_defaults();
-  return {*core_, to, options};
+  return {*core_, to, connect_options()};
 }
 
 detail::connect_awaiter stack::connect(const net::endpoint& to,

@@ -158,7 +158,7 @@ TEST_CASE("tcp S45 SYN-SENT: without the linear tries it is 1, 3, 7, 15, 31, 63 
 TEST_CASE("tcp S44 SYN-SENT: five retries end at 63 s") {
   raw_peer peer([](host_options& options) {
     options.policy.syn_linear_timeouts = 0;
-    options.policy.syn_retries = 5;
+    options.connection.syn_retries = 5;
   });
   peer.mark();
   peer.connect();

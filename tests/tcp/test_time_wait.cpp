@@ -80,7 +80,7 @@ TEST_CASE("tcp TIME-WAIT: many different lengths are never cut short") {
     peer.close();
     peer.send({});
     peer.send({flags("FA")});
-    all.push_back({peer.peer_port, peer.now() + policy.connection.time_wait});
+    all.push_back({peer.peer_port, peer.now() + *policy.connection.time_wait});
     peer.engine().release(peer.socket, peer.now());
     peer.engine().close_listener(peer.listener, peer.now());
   }

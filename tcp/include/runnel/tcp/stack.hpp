@@ -23,7 +23,9 @@ struct stack_options {
   std::vector<net::address> addresses{};
   /// What holds for the whole stack.
   stack_policy policy{};
-  /// What connections start from.
+  /// What every listener starts from.
+  listener_policy listener{};
+  /// What every connection starts from.
   connection_policy connection{};
   /// The secrets. By default they come from getrandom(2), and on a simulated loop from its seed.
   std::optional<host_keys> keys{};

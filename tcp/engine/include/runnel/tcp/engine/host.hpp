@@ -39,7 +39,9 @@ struct host_options {
   /// The addresses it answers for; 1 to 65,535.
   std::vector<net::address> addresses{};
   stack_policy policy{};
-  /// What `connect` and `listen` start from.
+  /// What every listener starts from; its backlog is not looked at.
+  listener_policy listener{};
+  /// What every connection starts from.
   connection_policy connection{};
   host_keys keys{};
   /// The link's largest IP packet.
@@ -60,14 +62,6 @@ struct connect_options {
   /// chooses a free port (RFC 6056).
   net::endpoint local{};
   connection_policy policy{};
-};
-
-/// How `close` ends a connection.
-enum class close_mode : std::uint8_t {
-  /// FIN behind what is queued. With unread bytes it is RST instead (RFC 2525 §2.17).
-  graceful,
-  /// RST now; everything queued is discarded (SO_LINGER with time 0).
-  abort,
 };
 
 /// One TCP/IP host as a pure object: no system call, no clock, no thread, no random source of its
@@ -121,8 +115,21 @@ class host {
   outcome<socket_id> accept(socket_id listener, std::uint64_t token);
   /// Changes the backlog; it holds at once (listen(2) again).
   error set_backlog(socket_id listener, std::uint32_t backlog);
+  /// Replaces what the listener has set; it holds at once for what comes, and connections that it
+  /// has made keep what they have. `error::invalid_argument`: `check(policy)` says which field.
+  error set_listener_policy(socket_id listener, const listener_policy& policy);
   /// Closes it: waiting connections are reset, half-open entries are forgotten.
   error close_listener(socket_id listener, time_point now);
+
+  // ---- commands: the host -------------------------------------------------------------------
+
+  /// Replaces the policy of the host; it holds at once. `memory_limit` keeps its value.
+  /// `error::invalid_argument`: `check(policy)` says which field.
+  error set_policy(const stack_policy& policy);
+  /// Replaces what listeners and connections use where they set nothing; it holds at once, also for
+  /// those that exist. A field left unset goes back to its built-in value.
+  error set_listener_defaults(const listener_policy& policy);
+  error set_connection_defaults(const connection_policy& policy);
 
   // ---- commands: connections ----------------------------------------------------------------
 
@@ -146,6 +153,9 @@ class host {
   /// Whether everything sent, and FIN where it was said, is acknowledged or the connection is over.
   /// When not, `events::drained` or `events::closed` will tell.
   bool drained(socket_id connection);
+  /// Replaces what the connection itself has set; it holds at once. The buffers keep their size.
+  /// `error::invalid_argument`: `check(policy)` says which field.
+  error set_policy(socket_id connection, const connection_policy& policy);
   /// Changes what later events of this socket carry.
   error set_token(socket_id socket, std::uint64_t token);
 
@@ -166,8 +176,12 @@ class host {
   /// that are over or in TIME-WAIT, not released ones in FIN-WAIT-2. Cheap.
   std::size_t busy_count() const noexcept;
   const stack_policy& policy() const noexcept;
-  /// What connections start from.
+  /// What listeners and connections use where they set nothing; every field is set.
+  const listener_policy& listener_defaults() const noexcept;
   const connection_policy& connection_defaults() const noexcept;
+  /// What is in force for this connection: its own where set, else the default; every field is set.
+  outcome<connection_policy> connection_settings(socket_id connection) const;
+  outcome<listener_policy> listener_settings(socket_id listener) const;
   std::span<const net::address> addresses() const noexcept;
 
  private:

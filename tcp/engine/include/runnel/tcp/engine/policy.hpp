@@ -2,49 +2,168 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace runnel::tcp {
 
-/// What holds for one connection. A listener's children take the listener's, an active connection
-/// takes what `connect` is given; both start from the stack's.
+/// When a listener answers with SYN cookies, which need no memory (net.ipv4.tcp_syncookies; the
+/// values are Linux's).
+enum class syncookies : std::uint8_t { off, on_overflow, always };
+
+/// What becomes of a finished handshake that finds the accept queue full.
+enum class accept_overflow : std::uint8_t {
+  /// The acknowledgement is dropped and SYN-ACK goes on being sent again
+  /// (net.ipv4.tcp_abort_on_overflow = 0).
+  drop,
+  /// RST (net.ipv4.tcp_abort_on_overflow = 1).
+  reset,
+  /// The entry waits, finished but half-open, and is let in as soon as `accept` makes room. It
+  /// counts in the SYN queue; beyond that queue's bound it is `drop`. What the peer sends meanwhile
+  /// is not acknowledged, so that it comes again.
+  park,
+};
+
+/// What becomes of a connection that should enter TIME-WAIT when `max_tw_buckets` are in use.
+enum class tw_overflow : std::uint8_t {
+  /// It goes to CLOSED at once, and is counted, as Linux does.
+  refuse,
+  /// The oldest entry goes instead, and is counted.
+  evict_oldest,
+};
+
+/// Whether `connect` may take a local port whose last connection to the same place is in TIME-WAIT
+/// (net.ipv4.tcp_tw_reuse; the values are Linux's).
+enum class tw_reuse : std::uint8_t { off, on, loopback };
+
+/// Explicit congestion notification (net.ipv4.tcp_ecn; RFC 3168; the values are Linux's).
+enum class ecn : std::uint8_t {
+  off,
+  /// Ask for it, and accept it.
+  request,
+  /// Accept it when the peer asks.
+  accept,
+};
+
+/// The bits of `stack_policy::fastopen` (net.ipv4.tcp_fastopen; RFC 7413).
+namespace fastopen_flag {
+/// `connect` with `fastopen_connect` sends text with the SYN once it holds a cookie.
+inline constexpr std::uint32_t client = 0x1;
+/// Listeners with a `fastopen_queue` take text with the SYN.
+inline constexpr std::uint32_t server = 0x2;
+/// The client sends text with the SYN without a cookie.
+inline constexpr std::uint32_t client_no_cookie = 0x4;
+/// The server takes text with the SYN without a cookie.
+inline constexpr std::uint32_t server_no_cookie = 0x200;
+/// Every listener takes part, with its backlog as the queue.
+inline constexpr std::uint32_t server_all = 0x400;
+}  // namespace fastopen_flag
+
+/// How a connection ends when its owner closes or drops it.
+enum class close_mode : std::uint8_t {
+  /// FIN behind what is queued. With unread bytes it is RST instead (RFC 2525 §2.17).
+  graceful,
+  /// The same, but what is not acknowledged after `close_time` is cut off with RST (SO_LINGER with
+  /// a time; there the time only bounds the wait of close(2)).
+  linger,
+  /// RST now; everything queued is discarded (SO_LINGER with time 0).
+  abort,
+  /// FIN, and then what still arrives is read and thrown away for up to `close_time`, so that no
+  /// RST overtakes what was sent (RFC 9112 §9.6).
+  lingering,
+  /// Waits up to `close_time` for the peer's FIN and answers it, so that TIME-WAIT is the peer's;
+  /// then as `graceful`. What arrives meanwhile is thrown away.
+  peer_first,
+};
+
+/// What holds for one connection. Whatever is left unset is taken from the level above, live: a
+/// connection asks its own policy, then the host's defaults. A listener's children take the
+/// listener's; an active connection takes what `connect` is given. The comments name Linux's socket
+/// option, then the sysctl that is its default, and the value of a host that sets nothing.
 struct connection_policy {
-  /// Room for received bytes, as memory held (SO_RCVBUF). The largest window is half of it.
-  std::uint32_t receive_buffer = 1U << 20;
-  /// Room for bytes not yet acknowledged, as memory held (SO_SNDBUF).
-  std::uint32_t send_buffer = 1U << 20;
-  /// Send small segments without waiting for the acknowledgement of earlier ones (TCP_NODELAY).
-  bool nodelay = false;
+  /// Room for received bytes, as memory held (SO_RCVBUF, net.ipv4.tcp_rmem): 1 MiB. The largest
+  /// window is half of it. Fixed when the connection is made.
+  std::optional<std::uint32_t> receive_buffer{};
+  /// Room for bytes not yet acknowledged, as memory held (SO_SNDBUF, net.ipv4.tcp_wmem): 1 MiB.
+  /// Fixed when the connection is made.
+  std::optional<std::uint32_t> send_buffer{};
+  /// Send small segments without waiting for the acknowledgement of earlier ones (TCP_NODELAY):
+  /// no.
+  std::optional<bool> nodelay{};
+  /// Hold small segments back until there is a full one, FIN, or 200 ms have passed (TCP_CORK): no.
+  std::optional<bool> cork{};
+  /// Acknowledge every segment at once (RTAX_QUICKACK): no.
+  std::optional<bool> quickack{};
   /// The longest segment to send or to ask for, without headers; 0 takes it from the link's MTU
-  /// (TCP_MAXSEG).
-  std::uint16_t max_segment = 0;
-  /// Hop limit of what is sent (net.ipv4.ip_default_ttl).
-  std::uint8_t ttl = 64;
+  /// (TCP_MAXSEG): 0.
+  std::optional<std::uint16_t> max_segment{};
+  /// Hop limit of what is sent (IP_TTL, net.ipv4.ip_default_ttl): 64.
+  std::optional<std::uint8_t> ttl{};
+  /// SYN retransmissions with doubling waits (TCP_SYNCNT, net.ipv4.tcp_syn_retries): 6.
+  std::optional<std::uint8_t> syn_retries{};
   /// Unanswered retransmissions and probes before the connection is given up, as the time that many
-  /// doublings of 200 ms take (net.ipv4.tcp_retries2; RFC 1122 §4.2.3.5).
-  std::uint8_t retries2 = 15;
+  /// doublings of 200 ms take (net.ipv4.tcp_retries2; RFC 1122 §4.2.3.5): 15, which is 924.6 s.
+  std::optional<std::uint8_t> retries2{};
   /// The same for a connection whose owner has closed it (net.ipv4.tcp_orphan_retries, where 0
-  /// means 8).
-  std::uint8_t orphan_retries = 8;
-  /// How long a closed connection waits in FIN-WAIT-2 for the peer's FIN
-  /// (net.ipv4.tcp_fin_timeout).
-  std::chrono::milliseconds fin_timeout{60'000};
+  /// means 8): 8.
+  std::optional<std::uint8_t> orphan_retries{};
+  /// Probe an idle peer (SO_KEEPALIVE): no.
+  std::optional<bool> keepalive{};
+  /// How long a connection is idle before the first probe (TCP_KEEPIDLE,
+  /// net.ipv4.tcp_keepalive_time): 2 h.
+  std::optional<std::chrono::milliseconds> keepalive_time{};
+  /// Between probes (TCP_KEEPINTVL, net.ipv4.tcp_keepalive_intvl): 75 s.
+  std::optional<std::chrono::milliseconds> keepalive_interval{};
+  /// Unanswered probes before the connection is given up (TCP_KEEPCNT,
+  /// net.ipv4.tcp_keepalive_probes): 9.
+  std::optional<std::uint8_t> keepalive_probes{};
+  /// How long sent bytes may stay unacknowledged, or probes unanswered, before the connection is
+  /// given up; 0 leaves it to `retries2` and `keepalive_probes` (TCP_USER_TIMEOUT; RFC 5482): 0.
+  std::optional<std::chrono::milliseconds> user_timeout{};
+  /// How long a closed connection waits in FIN-WAIT-2 for the peer's FIN (TCP_LINGER2,
+  /// net.ipv4.tcp_fin_timeout): 60 s.
+  std::optional<std::chrono::milliseconds> fin_timeout{};
   /// Twice the maximum segment lifetime: how long the 4-tuple of a connection that was closed first
-  /// from here stays known (TCP_TIMEWAIT_LEN).
-  std::chrono::milliseconds time_wait{60'000};
+  /// from here stays known (TCP_TIMEWAIT_LEN): 60 s.
+  std::optional<std::chrono::milliseconds> time_wait{};
+  /// How `close` and dropping end it (SO_LINGER): graceful.
+  std::optional<close_mode> close{};
+  /// The time of the modes that have one (SO_LINGER's l_linger): 2 s.
+  std::optional<std::chrono::milliseconds> close_time{};
+  /// How long a closed connection may be kept from sending by a window of zero; 0 is Linux's rule,
+  /// until the waits between probes have grown to 120 s, which takes 361 s on a fast path: 0.
+  std::optional<std::chrono::milliseconds> orphan_window_timeout{};
+  /// `connect` sends what is written first together with the SYN (TCP_FASTOPEN_CONNECT): no.
+  std::optional<bool> fastopen_connect{};
 
   friend bool operator==(const connection_policy&, const connection_policy&) = default;
 };
 
-/// What holds for one listener.
+/// What holds for one listener. What is left unset is taken from the host's defaults, live.
 struct listener_policy {
   /// Finished handshakes that may wait for `accept`; one more is let in, as Linux does (listen(2)).
   /// Bounded by `stack_policy::somaxconn`.
   std::uint32_t backlog = 4096;
-  /// SYN-ACK retransmissions before a half-open entry is dropped (net.ipv4.tcp_synack_retries).
-  /// While the SYN queue is over half full with entries that were retried already, old entries get
-  /// fewer, down to 2, as in Linux.
-  std::uint8_t synack_retries = 5;
+  /// SYN-ACK retransmissions before a half-open entry is dropped (TCP_SYNCNT of the listener,
+  /// net.ipv4.tcp_synack_retries): 5. While the SYN queue is over half full with entries that were
+  /// retried already, old entries get fewer, down to 2, as in Linux.
+  std::optional<std::uint8_t> synack_retries{};
+  /// Whether a full SYN queue is answered with cookies (net.ipv4.tcp_syncookies): on_overflow.
+  std::optional<tcp::syncookies> syncookies{};
+  /// What a finished handshake meets in a full accept queue (net.ipv4.tcp_abort_on_overflow): drop.
+  std::optional<accept_overflow> overflow{};
+  /// The same for one that carries a cookie, of which nothing else remembers: park. Linux drops it
+  /// in silence, whatever tcp_abort_on_overflow says.
+  std::optional<accept_overflow> cookie_overflow{};
+  /// Size the SYN queue as Linux 2.6 to 4.3 did: the backlog, bounded by somaxconn and
+  /// max_syn_backlog, at least 8, and one more, rounded up to a power of two: no.
+  std::optional<bool> legacy_sizing{};
+  /// How long the third segment may come without text and be ignored, so that `accept` gives only
+  /// connections that have something to read; 0 is off (TCP_DEFER_ACCEPT): 0.
+  std::optional<std::chrono::milliseconds> defer_accept{};
+  /// Connections that may wait with text from their SYN; 0 takes none (TCP_FASTOPEN): 0.
+  std::optional<std::uint32_t> fastopen_queue{};
+  /// What its children start from.
   connection_policy connection{};
 
   friend bool operator==(const listener_policy&, const listener_policy&) = default;
@@ -54,11 +173,9 @@ struct listener_policy {
 struct stack_policy {
   /// The bound of every listener's backlog (net.core.somaxconn).
   std::uint32_t somaxconn = 4096;
-  /// The bound of half-open entries of one listener (net.ipv4.tcp_max_syn_backlog); the last
-  /// quarter is not used, as in Linux with cookies off.
+  /// The bound of half-open entries of one listener (net.ipv4.tcp_max_syn_backlog); with cookies
+  /// off the last quarter is not used, as in Linux.
   std::uint32_t max_syn_backlog = 4096;
-  /// SYN retransmissions with doubling waits (net.ipv4.tcp_syn_retries).
-  std::uint8_t syn_retries = 6;
   /// SYN retransmissions one second apart before the doubling starts
   /// (net.ipv4.tcp_syn_linear_timeouts).
   std::uint8_t syn_linear_timeouts = 4;
@@ -66,11 +183,39 @@ struct stack_policy {
   bool timestamps = true;
   /// Offer and accept RFC 7323 window scaling (net.ipv4.tcp_window_scaling).
   bool window_scaling = true;
+  /// Offer and accept selective acknowledgements (net.ipv4.tcp_sack; RFC 2018).
+  bool sack = true;
+  /// Explicit congestion notification (net.ipv4.tcp_ecn).
+  tcp::ecn ecn = tcp::ecn::accept;
+  /// Fast Open, as `fastopen_flag` bits (net.ipv4.tcp_fastopen).
+  std::uint32_t fastopen = fastopen_flag::client;
+  /// How long Fast Open is not tried after a sign that the path swallows it; doubled each time; 0
+  /// is never paused (net.ipv4.tcp_fastopen_blackhole_timeout_sec).
+  std::chrono::seconds fastopen_blackhole_timeout{0};
   /// Ignore RST in TIME-WAIT (net.ipv4.tcp_rfc1337).
   bool rfc1337 = false;
-  /// TIME-WAIT entries; beyond it a connection goes to CLOSED at once and is counted
-  /// (net.ipv4.tcp_max_tw_buckets, which is 131072 on a large machine).
+  /// TIME-WAIT entries (net.ipv4.tcp_max_tw_buckets, which is 131072 on a large machine).
   std::uint32_t max_tw_buckets = 4U << 20;
+  /// What happens beyond them.
+  tcp::tw_overflow tw_overflow = tcp::tw_overflow::refuse;
+  /// Whether `connect` may reuse a port out of TIME-WAIT (net.ipv4.tcp_tw_reuse). It needs
+  /// timestamps.
+  tcp::tw_reuse tw_reuse = tcp::tw_reuse::loopback;
+  /// How old an entry must be for that (net.ipv4.tcp_tw_reuse_delay).
+  std::chrono::milliseconds tw_reuse_delay{1000};
+  /// UNSAFE: drop a SYN whose timestamp is older than the newest that its address has sent from
+  /// TIME-WAIT (net.ipv4.tcp_tw_recycle, which Linux 4.12 removed). It refuses clients that share
+  /// an address behind a translator.
+  bool tw_recycle = false;
+  /// How long after its start the host sends no SYN and answers none, so that segments of an
+  /// earlier life die first (RFC 9293 §3.4.3); Linux has none.
+  std::chrono::milliseconds quiet_time{0};
+  /// Connections without an owner that are not in TIME-WAIT (net.ipv4.tcp_max_orphans); one more is
+  /// reset and counted.
+  std::uint32_t max_orphans = 131072;
+  /// Memory that the queues of all connections without an owner may hold; beyond it a connection
+  /// that is dropped is reset and counted. 0 is bounded by `memory_limit` alone.
+  std::size_t orphan_memory = std::size_t{256} << 20;
   /// Challenge ACKs a second for the whole host (net.ipv4.tcp_challenge_ack_limit; RFC 5961 §7).
   std::uint32_t challenge_ack_limit = 1000;
   /// Shortest time between two answers to invalid segments of one connection
@@ -81,11 +226,20 @@ struct stack_policy {
   /// Local ports for `connect` without one: first and last (net.ipv4.ip_local_port_range).
   std::uint16_t local_port_first = 32768;
   std::uint16_t local_port_last = 60999;
-  /// Memory that all queued bytes of the host may hold.
+  /// Memory that all queued bytes of the host may hold (net.ipv4.tcp_mem). Fixed when the host is
+  /// made.
   std::size_t memory_limit = std::size_t{1} << 30;
 
   friend bool operator==(const stack_policy&, const stack_policy&) = default;
 };
+
+/// What a host uses where nobody sets anything: every field is set.
+connection_policy default_connection_policy();
+listener_policy default_listener_policy();
+
+/// The policy with every field set: where it leaves one unset, the default's.
+connection_policy completed(connection_policy own);
+listener_policy completed(listener_policy own);
 
 /// The first value out of range, named with the range that is allowed; empty when all are good.
 std::string check(const connection_policy& policy);
