@@ -67,6 +67,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
   c.snd_.una = seg.ack;
   if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
   if (acked > 0) {
+    c.traffic.bytes_acked += acked;
     c.tx.consume(acked);
     if (c.wants_room && c.tx.held_bytes() < c.send_buffer) {
       c.wants_room = false;
@@ -141,6 +142,7 @@ bool finish_simultaneous_open(core& host, connection& c, const segment& seg) {
 bool check_ack(core& host, connection& c, segment& seg) {
   if (c.state == state::syn_received) return finish_simultaneous_open(host, c, seg);
   if (!plausible_ack(host, c, seg)) return false;
+  c.last_ack_ms = host.ms();
   const bool duplicate = is_duplicate(c, seg);
   update_window(host, c, seg);
   if (after(seg.ack, c.snd_.una)) {

@@ -8,6 +8,7 @@
 #include "runnel/tcp/engine/handle.hpp"
 #include "runnel/tcp/engine/policy.hpp"
 #include "runnel/tcp/engine/sequence.hpp"
+#include "runnel/tcp/engine/snapshot.hpp"
 #include "runnel/tcp/engine/state.hpp"
 #include "runnel/wire/address.hpp"
 #include "send_queue.hpp"
@@ -189,6 +190,9 @@ struct connection {
   acknowledging ack;
   transmission flow;
   deadlines when;
+  tcp::traffic traffic;
+  std::uint32_t last_sent_ms = 0;
+  std::uint32_t last_ack_ms = 0;
   timer_node node;
 
   list_links tx_links;

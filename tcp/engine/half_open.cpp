@@ -68,6 +68,8 @@ connection* promote(core& host, std::uint32_t index, listener_entry& listener, c
   forget(listener, entry);
   ++host.count.passive_opens;
   ++listener.accepted;
+  // The SYN; what comes with the third segment counts it.
+  c->traffic.segs_in = seg.len > 0 || seg.has(flag::fin) ? 1 : 2;
   listener.waiting.push_back(host.connections, c->index);
   listener.waiting_peak = std::max(listener.waiting_peak, ++listener.waiting_count);
   report_listener(host, c->listener);

@@ -10,6 +10,40 @@ using detail::no_index;
 
 namespace {
 
+/// A moment of the engine's 32-bit clock that is less than 24 days away from its present.
+time_point moment(const core& host, std::uint32_t at_ms) noexcept {
+  const auto ahead = static_cast<std::int32_t>(at_ms - host.ms());
+  const auto at = static_cast<std::int64_t>(host.now_ms) + ahead;
+  return time_point(std::chrono::milliseconds(at));
+}
+
+/// A moment that has been; it may be up to 49 days ago.
+time_point past_moment(const core& host, std::uint32_t at_ms) noexcept {
+  const auto at = static_cast<std::int64_t>(host.now_ms) - (host.ms() - at_ms);
+  return time_point(std::chrono::milliseconds(at));
+}
+
+void describe_timer(const core& host, const connection& c, tcp::snapshot& out) noexcept {
+  if (c.timer != detail::rtx_timer::none) {
+    const bool probes = c.timer == detail::rtx_timer::persist;
+    out.timer = probes ? armed_timer::persist : armed_timer::retransmit;
+    out.timer_due = moment(host, c.when.rtx);
+    out.timer_retries = c.flow.retransmits;
+  } else if (c.when.life != 0) {
+    out.timer = armed_timer::time_wait;
+    out.timer_due = moment(host, c.when.life);
+  }
+}
+
+void describe_traffic(const core& host, const connection& c, tcp::snapshot& out) noexcept {
+  out.traffic = c.traffic;
+  const std::uint32_t flight = c.synchronized() ? c.tx.size() - c.unsent() : 0;
+  out.bytes_sent = c.traffic.bytes_acked + flight + c.traffic.bytes_retrans;
+  if (c.traffic.data_segs_out > 0) out.last_sent = past_moment(host, c.last_sent_ms);
+  if (c.traffic.bytes_received > 0) out.last_received = past_moment(host, c.ack.last_received_ms);
+  if (c.synchronized()) out.last_ack = past_moment(host, c.last_ack_ms);
+}
+
 tcp::snapshot describe(const core& host, const connection& c) {
   tcp::snapshot out;
   out.state = c.state;
@@ -36,18 +70,40 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.retransmits = c.flow.retransmits;
   out.total_retrans = c.flow.total_retrans;
   out.orphan = c.orphan;
+  describe_timer(host, c, out);
+  describe_traffic(host, c, out);
   return out;
 }
 
+bool is_shown(const connection& c) noexcept {
+  return c.state != state::closed && c.in_table;
+}
+
 template <class Entry>
-tcp::snapshot describe_compact(const core& host, const Entry& entry, state in) {
+tcp::snapshot describe_compact(const core& host, const Entry& entry) {
   const flow_key key = entry.key.expand();
   tcp::snapshot out;
-  out.state = in;
   out.local = {host.local_address(key), key.local_port};
   out.remote = {key.remote, key.remote_port};
   out.rcv_wscale = entry.rcv_wscale;
   out.timestamps = entry.timestamps;
+  out.timer_due = moment(host, entry.deadline_ms);
+  return out;
+}
+
+tcp::snapshot describe(const core& host, const detail::half_open_entry_v4& entry) {
+  tcp::snapshot out = describe_compact(host, entry);
+  out.state = state::syn_received;
+  out.snd_wscale = entry.snd_wscale;
+  out.timer = armed_timer::retransmit;
+  out.timer_retries = entry.retries;
+  return out;
+}
+
+tcp::snapshot describe(const core& host, const detail::time_wait_entry_v4& entry) {
+  tcp::snapshot out = describe_compact(host, entry);
+  out.state = state::time_wait;
+  out.timer = armed_timer::time_wait;
   return out;
 }
 
@@ -102,19 +158,71 @@ void host::for_each_connection(const std::function<void(const tcp::snapshot&)>& 
   const core& self = *core_;
   for (std::uint32_t i = 0; i < self.connections.extent(); ++i) {
     const connection& c = self.connections[i];
-    if (c.state != state::closed && c.in_table) visit(describe(self, c));
+    if (is_shown(c)) visit(describe(self, c));
   }
   for (const auto& queue : self.synack_queues) {
     for (std::uint32_t i = queue.front(); i != no_index; i = self.half_opens[i].links.next) {
-      visit(describe_compact(self, self.half_opens[i], state::syn_received));
+      visit(describe(self, self.half_opens[i]));
     }
   }
   for (const auto& queue : self.time_wait_queues) {
     for (std::uint32_t i = queue.entries.front(); i != no_index;
          i = self.time_waits[i].links.next) {
-      visit(describe_compact(self, self.time_waits[i], state::time_wait));
+      visit(describe(self, self.time_waits[i]));
     }
   }
+}
+
+namespace {
+
+/// A place of a slab holds an entry if looking its key up leads back to it.
+bool leads_to(const core& host, const flow_key& key, detail::entry_ref place) noexcept {
+  return host.find(key) == place;
+}
+
+/// Visits up to `places` places of one slab; what is left of them, or nothing when it has more.
+template <class Slab, class IsUsed>
+std::uint32_t walk_slab(const core& host, const Slab& slab, std::uint32_t& index,
+                        std::uint32_t places, IsUsed&& is_used,
+                        const std::function<void(const tcp::snapshot&)>& visit) {
+  const std::uint32_t extent = slab.size() == 0 ? 0 : slab.extent();
+  for (; index < extent && places > 0; ++index, --places) {
+    if (is_used(slab[index])) visit(describe(host, slab[index]));
+  }
+  return index < extent ? 0 : places;
+}
+
+}  // namespace
+
+bool host::walk_connections(walk_position& from, std::uint32_t places,
+                            const std::function<void(const tcp::snapshot&)>& visit) const {
+  const core& self = *core_;
+  using detail::entry_kind;
+  using detail::entry_ref;
+  const auto in_use = [&](entry_kind kind) {
+    return [&self, &from, kind](const auto& entry) {
+      return leads_to(self, entry.key.expand(), entry_ref(kind, from.index));
+    };
+  };
+  while (from.part < 3) {
+    switch (from.part) {
+      case 0:
+        places = walk_slab(self, self.connections, from.index, places, is_shown, visit);
+        break;
+      case 1:
+        places = walk_slab(self, self.half_opens, from.index, places,
+                           in_use(entry_kind::half_open_v4), visit);
+        break;
+      default:
+        places = walk_slab(self, self.time_waits, from.index, places,
+                           in_use(entry_kind::time_wait_v4), visit);
+        break;
+    }
+    if (places == 0) return true;
+    ++from.part;
+    from.index = 0;
+  }
+  return false;
 }
 
 void host::for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const {

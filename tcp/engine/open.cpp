@@ -48,6 +48,7 @@ void enter_established(core& host, connection& c) {
   c.syn_due = false;
   stop_rtx_timer(c);
   start_congestion_control(c);
+  c.last_ack_ms = host.ms();
   report(host, c, events::connected | events::writable);
   if (c.tx.size() > 0 || c.fin_queued) want_transmit(host, c);
   if (c.fin_queued) set_state(host, c, state::fin_wait_1);

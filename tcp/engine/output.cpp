@@ -142,6 +142,18 @@ bool plan_ack(connection& c, plan& out) {
   return true;
 }
 
+/// Counts a segment, or as many as the link cuts it into.
+void count_sent(core& host, connection& c, std::uint32_t length) noexcept {
+  if (length == 0) {
+    ++c.traffic.segs_out;
+    return;
+  }
+  const std::uint32_t segments = (length + c.snd_mss - 1) / c.snd_mss;
+  c.traffic.segs_out += segments;
+  c.traffic.data_segs_out += segments;
+  c.last_sent_ms = host.ms();
+}
+
 void after_new_data(core& host, connection& c, const plan& sent) {
   const sequence end = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
   if (c.snd_.una == c.snd_.nxt) c.flow.silent_since_ms = host.ms();
@@ -165,6 +177,7 @@ void after_new_data(core& host, connection& c, const plan& sent) {
 void after_retransmission(core& host, connection& c, const plan& sent) {
   c.flow.rtx_nxt = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
   c.flow.timing = false;
+  c.traffic.bytes_retrans += sent.length;
   ++c.flow.total_retrans;
   ++host.count.retrans_segs;
   if (c.timer != rtx_timer::retransmit) arm_retransmit(host, c);
@@ -221,6 +234,7 @@ bool build_segment(core& host, connection& c) {
   emit_segment(host, c, out);
   next.length = out.length;
   next.flags = out.flags;
+  count_sent(host, c, next.length);
   switch (what) {
     case kind::syn:
       after_syn(host, c);

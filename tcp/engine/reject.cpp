@@ -44,6 +44,7 @@ void send_reset(core& host, const connection& c) {
 reply ack_reply(core& host, connection& c) {
   const std::uint32_t window = select_window(c);
   note_advertised(host, c, window);
+  ++c.traffic.segs_out;
   reply r;
   r.key = c.key;
   r.flags = flag::ack;

@@ -83,11 +83,13 @@ void take_in_order(core& host, connection& c, segment& seg) {
     return;
   }
   c.rcv_.nxt += length;
+  c.traffic.bytes_received += length;
   const bool had_hole = !c.out_of_order.empty();
   while (net::packet piece = c.out_of_order.pop(c.rcv_.nxt)) {
     const auto size = static_cast<std::uint32_t>(piece.size());
     if (!c.rx.append(host.pool, std::move(piece))) break;
     c.rcv_.nxt += size;
+    c.traffic.bytes_received += size;
   }
   if (had_hole) {
     // RFC 5681 §4.2: what fills a hole is acknowledged at once.

@@ -169,6 +169,11 @@ class host {
   outcome<listener_snapshot> listener(socket_id listener) const;
   /// Every connection, half-open and TIME-WAIT ones too. Walks them all: for people, not for code.
   void for_each_connection(const std::function<void(const tcp::snapshot&)>& visit) const;
+  /// The same in steps, so that millions need not be walked at once: looks at up to `places` places
+  /// (1 at least) from `from` on and moves it; false when the walk is over. What comes, goes or
+  /// changes its state between the steps may be missed or be seen twice.
+  bool walk_connections(walk_position& from, std::uint32_t places,
+                        const std::function<void(const tcp::snapshot&)>& visit) const;
   void for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const;
   const tcp::counters& counters() const noexcept;
   memory_table memory() const noexcept;

@@ -3,12 +3,57 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "runnel/tcp/engine/handle.hpp"
 #include "runnel/tcp/engine/state.hpp"
 #include "runnel/wire/address.hpp"
+#include "runnel/wire/time.hpp"
 
 namespace runnel::tcp {
+
+/// The timer that a connection waits for, as `ss -o` names it.
+enum class armed_timer : std::uint8_t {
+  none,
+  /// "on": what was sent is sent again then; for a half-open entry, its SYN-ACK.
+  retransmit,
+  /// "timewait": TIME-WAIT, or FIN-WAIT-2 of a closed connection, is over then.
+  time_wait,
+  /// "persist": a zero-window probe is sent then.
+  persist,
+};
+
+/// As `ss -o` prints it; empty for `none`.
+constexpr std::string_view ss_name(armed_timer of) noexcept {
+  switch (of) {
+    case armed_timer::retransmit:
+      return "on";
+    case armed_timer::time_wait:
+      return "timewait";
+    case armed_timer::persist:
+      return "persist";
+    case armed_timer::none:
+      break;
+  }
+  return "";
+}
+
+/// What a connection has moved so far. Bytes are payload: SYN and FIN do not count, as they do in
+/// Linux. A packet that the link cuts counts as the segments it becomes.
+struct traffic {
+  /// Acknowledged by the peer (tcpi_bytes_acked).
+  std::uint64_t bytes_acked = 0;
+  /// Received in order (tcpi_bytes_received).
+  std::uint64_t bytes_received = 0;
+  /// Sent again (tcpi_bytes_retrans).
+  std::uint64_t bytes_retrans = 0;
+  /// With and without payload (tcpi_segs_out, tcpi_segs_in, tcpi_data_segs_out,
+  /// tcpi_data_segs_in). A listener's child does not count its SYN-ACK, as in Linux.
+  std::uint32_t segs_out = 0;
+  std::uint32_t segs_in = 0;
+  std::uint32_t data_segs_out = 0;
+  std::uint32_t data_segs_in = 0;
+};
 
 /// One connection as it stands, with the meanings and units of Linux's TCP_INFO and of `ss`.
 struct snapshot {
@@ -45,6 +90,27 @@ struct snapshot {
   std::uint32_t total_retrans = 0;
   /// The owner has released it; the engine finishes it alone.
   bool orphan = false;
+  /// What it waits for and when that is due; not the delayed acknowledgement.
+  armed_timer timer = armed_timer::none;
+  time_point timer_due{};
+  /// Timeouts of that timer in a row (the last number of `ss -o`).
+  std::uint32_t timer_retries = 0;
+  tcp::traffic traffic;
+  /// Payload bytes sent, again sent ones too (tcpi_bytes_sent).
+  std::uint64_t bytes_sent = 0;
+  /// When payload last left (tcpi_last_data_sent) and last came (tcpi_last_data_recv);
+  /// `time_point::min()` when it never did.
+  time_point last_sent = time_point::min();
+  time_point last_received = time_point::min();
+  /// When an acknowledgement last came (tcpi_last_ack_recv); `time_point::min()` before the
+  /// connection is established.
+  time_point last_ack = time_point::min();
+};
+
+/// How far a walk over the connections has come. A new one stands at the beginning.
+struct walk_position {
+  std::uint32_t part = 0;
+  std::uint32_t index = 0;
 };
 
 /// What a listener has dropped since it was opened, by reason. Each is also in the host's
