@@ -93,13 +93,10 @@ bool check_reset(core& host, connection& c, const segment& seg) {
     end_connection(host, c, end_reason::refused, error::connection_refused);
     return false;
   }
-  const bool peer_was_done = c.state == state::close_wait;
-  // Both directions had ended, unless text of ours was still on its way.
-  const bool over = (c.state == state::closing || c.state == state::last_ack) && c.tx.empty();
-  end_connection(host, c, over ? end_reason::clean : end_reason::reset,
-                 over            ? error::none
-                 : peer_was_done ? error::broken_pipe
-                                 : error::connection_reset);
+  // Behind the peer's FIN too: an end is clean when our FIN was acknowledged, and in CLOSING and
+  // LAST-ACK it is not. As Linux says it, EPIPE is for those who may still write.
+  end_connection(host, c, end_reason::reset,
+                 c.state == state::close_wait ? error::broken_pipe : error::connection_reset);
   return false;
 }
 
