@@ -125,6 +125,9 @@ class host_pair {
   wire_faults faults;
   /// Called for each packet before it flies; false loses it.
   std::function<bool(const seen_packet&)> filter;
+  /// When set, called in place of the random faults: how much longer than the latency each copy of
+  /// the packet takes. No copy loses it.
+  std::function<std::vector<duration>(const seen_packet&)> copies;
   /// Called for each packet that arrives, before the host sees it.
   std::function<void(const seen_packet&)> delivered;
   std::vector<seen_packet> trace;
@@ -149,12 +152,16 @@ class host_pair {
       bytes_of_trace.append(reinterpret_cast<const char*>(copy.bytes().data()), copy.size());
     }
     if (filter && !filter(seen)) return;
+    if (copies) {
+      for (const duration detour : copies(seen)) fly(1 - from, pool_.copy_of(copy.bytes()), detour);
+      return;
+    }
     if (chance(faults.loss)) return;
     if (chance(faults.duplicate)) fly(1 - from, pool_.copy_of(copy.bytes()));
     fly(1 - from, std::move(copy));
   }
-  void fly(int to, net::packet content) {
-    duration delay = faults.latency;
+  void fly(int to, net::packet content, duration detour = {}) {
+    duration delay = faults.latency + detour;
     if (chance(faults.reorder)) delay += faults.latency * static_cast<int>(random_() % 4);
     flight f{now_ + delay, to, std::move(content)};
     const auto place =
