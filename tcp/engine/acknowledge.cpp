@@ -65,6 +65,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
   std::uint32_t acked = distance(c.snd_.una, seg.ack);
   measure(host, c, seg);
   c.snd_.una = seg.ack;
+  c.snd_.sml = later(c.snd_.sml, c.snd_.una);
   if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
   if (acked > 0) {
     c.traffic.bytes_acked += acked;
@@ -147,6 +148,7 @@ bool check_ack(core& host, connection& c, segment& seg) {
   update_window(host, c, seg);
   if (after(seg.ack, c.snd_.una)) {
     advance_una(host, c, seg);
+    if (c.ecn && seg.has(flag::ece)) on_congestion_echo(c);
     if (c.fin_acked()) return on_fin_acked(host, c);
   } else if (duplicate) {
     on_duplicate_ack(host, c);

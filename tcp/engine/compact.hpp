@@ -52,6 +52,8 @@ struct half_open_entry {
   std::uint8_t rcv_wscale : 4 = 0;
   bool window_scaled : 1 = false;
   bool timestamps : 1 = false;
+  bool sack_permitted : 1 = false;
+  bool ecn : 1 = false;
   /// The third segment came and found the accept queue full.
   bool acknowledged : 1 = false;
 

@@ -73,6 +73,27 @@ error host::set_nodelay(socket_id id, bool on) {
   return set_policy(id, own);
 }
 
+error host::set_cork(socket_id id, bool on) {
+  const connection* c = core_->get(id);
+  if (c == nullptr) return error::bad_handle;
+  connection_policy own = core_->policies[c->policy];
+  own.cork = on;
+  return set_policy(id, own);
+}
+
+error host::set_quickack(socket_id id, bool on) {
+  connection* c = core_->get(id);
+  if (c == nullptr) return error::bad_handle;
+  c->ack.interactive = !on;
+  if (!on) return error::none;
+  c->ack.quick = detail::quick_acks;
+  c->ack.ato_ms = detail::ato_min_ms;
+  if (!c->ack.delayed) return error::none;
+  c->ack.due = true;
+  want_transmit(*core_, *c);
+  return error::none;
+}
+
 const stack_policy& host::policy() const noexcept {
   return core_->policy;
 }

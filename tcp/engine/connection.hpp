@@ -11,6 +11,7 @@
 #include "runnel/tcp/engine/snapshot.hpp"
 #include "runnel/tcp/engine/state.hpp"
 #include "runnel/wire/address.hpp"
+#include "sack_report.hpp"
 #include "send_queue.hpp"
 #include "timer_wheel.hpp"
 
@@ -34,6 +35,8 @@ struct send_variables {
   sequence wl1;
   sequence wl2;
   sequence iss;
+  /// The end of the last segment shorter than the MSS (Minshall's variant of Nagle's rule).
+  sequence sml;
   /// In bytes, scaled already.
   std::uint32_t wnd = 0;
   /// The largest window the peer ever offered (RFC 9293 §3.8.6.2.1).
@@ -85,6 +88,8 @@ struct transmission {
   /// What is to be sent again: from `rtx_nxt` up to `rtx_end`.
   sequence rtx_nxt;
   sequence rtx_end;
+  /// SND.NXT when the window was last reduced for ECE: one reduction a window (RFC 3168 §6.1.2).
+  sequence cwr_until;
   /// The segment whose acknowledgement is timed, and when it left (Karn: never a retransmitted
   /// one).
   sequence timed_end;
@@ -119,6 +124,8 @@ struct acknowledging {
 struct deadlines {
   std::uint32_t rtx = 0;
   std::uint32_t delayed_ack = 0;
+  /// TCP_CORK holds a short segment back no longer.
+  std::uint32_t cork = 0;
   /// FIN-WAIT-2 of a closed connection.
   std::uint32_t life = 0;
 };
@@ -140,6 +147,8 @@ struct connection {
 
   bool timestamps = false;
   bool window_scaled = false;
+  /// Both sides have said SACK-permitted (RFC 2018 §2).
+  bool sack_permitted = false;
   std::uint8_t snd_wscale = 0;
   std::uint8_t rcv_wscale = 0;
   std::uint16_t snd_mss = 536;
@@ -164,6 +173,8 @@ struct connection {
   bool in_tx : 1 = false;
   bool in_dirty : 1 = false;
   bool probe_due : 1 = false;
+  /// TCP_CORK has held the short segment back for long enough.
+  bool uncork_due : 1 = false;
   /// The peer has answered since the last zero-window probe, or since text was last sent again into
   /// a window that it has taken back.
   bool heard : 1 = false;
@@ -173,6 +184,13 @@ struct connection {
   bool wants_drained : 1 = false;
   /// FIN has arrived and belongs at `fin_at`, maybe behind a hole.
   bool fin_seen : 1 = false;
+  /// Our SYN has asked for ECN, and both sides have agreed on it (RFC 3168 §6.1.1).
+  bool ecn_asked : 1 = false;
+  bool ecn : 1 = false;
+  /// A packet came with CE: every acknowledgement says ECE until the peer says CWR.
+  bool ece_due : 1 = false;
+  /// Our window was reduced: the next new text says CWR.
+  bool cwr_due : 1 = false;
   rtx_timer timer = rtx_timer::none;
 
   send_variables snd_;
@@ -186,6 +204,7 @@ struct connection {
   send_queue tx;
   receive_queue rx;
   reassembly_queue out_of_order;
+  sack_report sacks;
 
   acknowledging ack;
   transmission flow;

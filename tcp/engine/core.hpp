@@ -25,9 +25,18 @@ inline constexpr std::uint32_t rto_min_ms = 200;
 inline constexpr std::uint32_t rto_max_ms = 120'000;
 /// The default when a SYN has no MSS option (RFC 9293 §3.7.1).
 inline constexpr std::uint16_t default_mss = 536;
+/// The ECN bits of an IP header (RFC 3168 §5).
+inline constexpr std::uint8_t ecn_mask = 3;
+inline constexpr std::uint8_t ecn_capable = 2;
+inline constexpr std::uint8_t ecn_congestion = 3;
 /// The smallest MSS that is believed: Linux's TCP_MIN_SND_MSS. Below it every byte of payload would
 /// cost a packet.
 inline constexpr std::uint16_t min_mss = 48;
+/// Linux's TCP_ATO_MIN and TCP_DELACK_MAX: the bounds of an acknowledgement's delay.
+inline constexpr std::uint16_t ato_min_ms = 40;
+inline constexpr std::uint32_t ato_max_ms = 200;
+/// Linux's TCP_MAX_QUICKACKS.
+inline constexpr std::uint8_t quick_acks = 16;
 /// RFC 6928.
 inline constexpr std::uint32_t initial_window_segments = 10;
 /// Answers that may wait for the next `poll_transmit`; more are dropped and their senders retry.
@@ -42,6 +51,8 @@ struct segment {
   /// As written, not scaled.
   std::uint16_t window = 0;
   std::uint8_t flags = 0;
+  /// The ECN bits of its IP header.
+  std::uint8_t ecn = 0;
   std::uint32_t len = 0;
   const wire::tcp_options* options = nullptr;
   net::packet payload;
@@ -68,6 +79,7 @@ struct reply {
   /// Only with `has_window_scale`.
   std::uint8_t window_scale = 0;
   bool has_window_scale = false;
+  bool sack_permitted = false;
   bool has_timestamp = false;
   std::uint32_t tsval = 0;
   std::uint32_t tsecr = 0;
@@ -252,6 +264,8 @@ void take_fin(core& host, connection& c, const segment& seg);
 /// Options of a SYN or SYN-ACK into a connection.
 void negotiate(core& host, connection& c, const wire::tcp_options& options);
 void enter_established(core& host, connection& c);
+/// Whether this SYN asks for ECN and this host agrees.
+bool agrees_on_ecn(const core& host, const segment& syn) noexcept;
 /// The MSS that a SYN offers, where `max_segment` is the policy's.
 std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family family);
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
@@ -323,6 +337,8 @@ void restart_after_idle(const core& host, connection& c) noexcept;
 /// New data was acknowledged.
 void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept;
 void on_duplicate_ack(core& host, connection& c) noexcept;
+/// The peer says that a packet of ours met congestion (RFC 3168 §6.1.2).
+void on_congestion_echo(connection& c) noexcept;
 void on_retransmission_timeout(connection& c) noexcept;
 
 // ---- ports.cpp

@@ -14,12 +14,14 @@ constexpr std::uint16_t checksum_field_offset = 16;
 
 /// Writes both headers in front of `text_pieces` pieces that stand in `host.pieces` from 1 on.
 void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_header& tcp,
-                  std::size_t text_pieces, std::uint32_t text_bytes, std::uint16_t gso_size) {
+                  std::size_t text_pieces, std::uint32_t text_bytes, std::uint16_t gso_size,
+                  std::uint8_t ecn) {
   wire::ip_header ip;
   ip.source = host.local_address(key);
   ip.destination = key.remote;
   ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
   ip.ttl = ttl;
+  ip.tos = ecn;
   ip.dont_fragment = true;
   const std::size_t ip_bytes = wire::ip_header_bytes(key.remote.family());
   const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
@@ -52,6 +54,30 @@ void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_h
   ++host.count.out_segs;
 }
 
+/// What the segment says of text that is held ahead of a hole; none where it would make the packet
+/// longer than the link takes.
+void add_sacks(const core& host, const connection& c, std::uint32_t length,
+               wire::tcp_options& options) noexcept {
+  const std::size_t without =
+      wire::ip_header_bytes(c.key.remote.family()) + wire::tcp_header_bytes(options) + length + 4;
+  const std::size_t most = c.timestamps ? 3 : 4;
+  for (const wire::sack_block& each : c.sacks.blocks()) {
+    if (options.sack_count == most || without + 8U * (options.sack_count + 1U) > host.mtu) return;
+    options.add_sack(each);
+  }
+}
+
+/// The bits that say what we know of congestion (RFC 3168 §6.1).
+std::uint8_t ecn_flags(const core& host, const connection& c, const outgoing& out) noexcept {
+  if ((out.flags & flag::syn) == 0) {
+    return (c.ece_due ? flag::ece : 0) | (out.carries_ect && c.cwr_due ? flag::cwr : 0);
+  }
+  if (c.state == state::syn_received) return c.ecn ? flag::ece : 0;
+  // A SYN that went unanswered may have been lost for asking (RFC 3168 §6.1.1.1).
+  const bool first = c.flow.retransmits == 0;
+  return host.policy.ecn == ecn::request && first ? flag::ece | flag::cwr : 0;
+}
+
 }  // namespace
 
 void emit_segment(core& host, connection& c, outgoing& out) {
@@ -71,10 +97,15 @@ void emit_segment(core& host, connection& c, outgoing& out) {
   tcp.flags = out.flags;
   if ((out.flags & flag::ack) != 0) tcp.ack = c.rcv_.nxt.value();
   const bool syn = (out.flags & flag::syn) != 0;
+  const std::uint8_t congestion = ecn_flags(host, c, out);
+  tcp.flags |= congestion;
+  if (out.flags == flag::syn && congestion != 0) c.ecn_asked = true;
+  if ((congestion & flag::cwr) != 0 && !syn) c.cwr_due = false;
   tcp.window = static_cast<std::uint16_t>(
       std::min<std::uint32_t>(syn ? out.window : out.window >> c.rcv_wscale, 65535));
   if (syn) {
     const bool answers = c.state == state::syn_received;
+    tcp.options.sack_permitted = answers ? c.sack_permitted : host.policy.sack;
     tcp.options.mss =
         own_mss(host, setting(host, c, &connection_policy::max_segment), c.key.remote.family());
     if (answers ? c.window_scaled : host.policy.window_scaling) {
@@ -85,8 +116,9 @@ void emit_segment(core& host, connection& c, outgoing& out) {
   if (c.timestamps || offers_timestamps) {
     tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
   }
+  if (c.sack_permitted && !syn && !c.sacks.empty()) add_sacks(host, c, out.length, tcp.options);
   emit_headers(host, c.key, setting(host, c, &connection_policy::ttl), tcp, text_pieces, out.length,
-               c.snd_mss);
+               c.snd_mss, out.carries_ect ? ecn_capable : 0);
 }
 
 void build_reply(core& host, const reply& r) {
@@ -98,7 +130,8 @@ void build_reply(core& host, const reply& r) {
   if (r.mss != 0) tcp.options.mss = r.mss;
   if (r.has_window_scale) tcp.options.window_scale = r.window_scale;
   if (r.has_timestamp) tcp.options.timestamp = wire::tcp_timestamp{r.tsval, r.tsecr};
-  emit_headers(host, r.key, r.ttl, tcp, 0, 0, UINT16_MAX);
+  tcp.options.sack_permitted = r.sack_permitted;
+  emit_headers(host, r.key, r.ttl, tcp, 0, 0, UINT16_MAX, 0);
 }
 
 }  // namespace runnel::tcp::detail

@@ -11,6 +11,8 @@ struct outgoing {
   std::uint8_t flags = 0;
   /// Not scaled yet.
   std::uint32_t window = 0;
+  /// New text of a connection with ECN (RFC 3168 §6.1.5: nothing else is).
+  bool carries_ect = false;
 };
 
 /// Writes the headers into the scratch and points `host.transmit` at them and at the text. Shortens

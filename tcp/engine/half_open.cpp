@@ -53,7 +53,9 @@ connection* promote(core& host, std::uint32_t index, listener_entry& listener, c
   options.mss = entry.peer_mss();
   if (entry.timestamps) options.timestamp = wire::tcp_timestamp{entry.ts_recent, 0};
   if (entry.window_scaled) options.window_scale = entry.snd_wscale;
+  options.sack_permitted = entry.sack_permitted;
   negotiate(host, *c, options);
+  c->ecn = entry.ecn;
   c->snd_.wnd = std::uint32_t{seg.window} << c->snd_wscale;
   c->snd_.max_wnd = std::max<std::uint32_t>(c->snd_.wnd, entry.snd_wnd);
   c->snd_.wl1 = seg.seq;
@@ -145,6 +147,8 @@ void send_synack(core& host, const half_open_entry_v4& entry) {
     r.has_window_scale = true;
     r.window_scale = entry.rcv_wscale;
   }
+  r.sack_permitted = entry.sack_permitted;
+  if (entry.ecn) r.flags |= flag::ece;
   send_reply(host, r);
 }
 
@@ -178,6 +182,8 @@ bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg
     entry.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14) & 15;
     entry.rcv_wscale = window_scale_for(receive_buffer_of(host, listener)) & 15;
   }
+  entry.sack_permitted = host.policy.sack && options.sack_permitted;
+  entry.ecn = agrees_on_ecn(host, seg);
   entry.deadline_ms = host.after_ms(synack_timeout_ms(0));
   host.synack_queues[0].push_back(host.half_opens, index);
   host.table.insert(core::links{host}, entry_ref(entry_kind::half_open_v4, index),

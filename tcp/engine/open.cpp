@@ -34,12 +34,18 @@ void negotiate(core& host, connection& c, const wire::tcp_options& options) {
     // The option takes 12 bytes of each segment (RFC 6691 §3).
     c.snd_mss = static_cast<std::uint16_t>(c.snd_mss - 12);
   }
+  c.sack_permitted = host.policy.sack && options.sack_permitted;
   c.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
   if (c.window_scaled) {
     // RFC 7323 §2.3: more than 14 is taken as 14.
     c.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14);
     c.rcv_wscale = window_scale_for(c.receive_buffer);
   }
+}
+
+bool agrees_on_ecn(const core& host, const segment& syn) noexcept {
+  // A SYN that says it is ECN-capable itself was meddled with (RFC 3168 §6.1.1).
+  return host.policy.ecn != ecn::off && syn.has(flag::ece) && syn.has(flag::cwr) && syn.ecn == 0;
 }
 
 void enter_established(core& host, connection& c) {
@@ -96,11 +102,13 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
   take_peer_syn(host, c, seg);
   if (!has_ack) {
     // Simultaneous open (RFC 9293 §3.5, figure 8).
+    c.ecn = c.ecn_asked && agrees_on_ecn(host, seg);
     set_state(host, c, state::syn_received);
     c.syn_due = true;
     want_transmit(host, c);
     return;
   }
+  c.ecn = c.ecn_asked && seg.has(flag::ece) && !seg.has(flag::cwr);
   c.snd_.una = seg.ack;
   if (c.flow.timing) {
     c.flow.timing = false;

@@ -35,6 +35,8 @@ void note_advertised(core& host, connection& c, std::uint32_t window) noexcept {
 
 namespace {
 
+constexpr std::uint32_t cork_limit_ms = 200;
+
 /// What one segment is to carry.
 struct plan {
   sequence seq;
@@ -81,12 +83,21 @@ std::uint32_t largest_segment(const core& host, const connection& c) noexcept {
 bool may_send_short(const core& host, const connection& c, std::uint32_t length,
                     std::uint32_t unsent) noexcept {
   if (length == unsent) {
-    return c.fin_queued || c.snd_.una == c.snd_.nxt ||
-           setting(host, c, &connection_policy::nodelay);
+    if (c.fin_queued || c.uncork_due) return true;
+    if (setting(host, c, &connection_policy::cork)) return false;
+    // Minshall's variant, as in Linux: only another short segment holds this one back.
+    return !after(c.snd_.sml, c.snd_.una) || setting(host, c, &connection_policy::nodelay);
   }
   // The window cut it short: wait for more unless this is already half of all the peer ever offers,
   // or the time to wait is over.
   return c.probe_due || length >= c.snd_.max_wnd / 2;
+}
+
+/// What TCP_CORK holds back waits for 200 ms at most, as in Linux.
+void hold_corked(core& host, connection& c) noexcept {
+  if (c.when.cork != 0 || !setting(host, c, &connection_policy::cork)) return;
+  c.when.cork = host.after_ms(cork_limit_ms);
+  schedule(host, c);
 }
 
 bool plan_new(core& host, connection& c, plan& out) {
@@ -112,9 +123,9 @@ bool plan_new(core& host, connection& c, plan& out) {
     if (flight == 0) arm_persist(host, c);
     return false;
   }
-  if (length == unsent && length < c.snd_mss && length > 0 &&
-      !may_send_short(host, c, length, unsent)) {
-    return false;
+  if (length == unsent && length % c.snd_mss != 0 && !may_send_short(host, c, length, unsent)) {
+    length = length / c.snd_mss * c.snd_mss;
+    if (length == 0) return hold_corked(host, c), false;
   }
   out.length = length;
   if (length == unsent && length > 0) out.flags |= flag::psh;
@@ -159,7 +170,10 @@ void after_new_data(core& host, connection& c, const plan& sent) {
   if (c.snd_.una == c.snd_.nxt) c.flow.silent_since_ms = host.ms();
   c.snd_.nxt = end;
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
+  if (sent.length % c.snd_mss != 0) c.snd_.sml = end;
   c.probe_due = false;
+  c.uncork_due = false;
+  c.when.cork = 0;
   if (c.timer == rtx_timer::persist) c.flow.retransmits = 0;
   if (!c.flow.timing && c.flow.recovery == recovery_state::open) {
     c.flow.timing = true;
@@ -230,7 +244,8 @@ bool build_segment(core& host, connection& c) {
   } else {
     window = select_window(c);
   }
-  outgoing out{next.seq, next.length, next.flags, window};
+  const bool carries_ect = c.ecn && what == kind::fresh && next.length > 0;
+  outgoing out{next.seq, next.length, next.flags, window, carries_ect};
   emit_segment(host, c, out);
   next.length = out.length;
   next.flags = out.flags;

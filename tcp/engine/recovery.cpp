@@ -33,6 +33,8 @@ void start_congestion_control(connection& c) noexcept {
   c.flow.limited_at = c.snd_.nxt;
   c.flow.rtx_nxt = c.snd_.nxt;
   c.flow.rtx_end = c.snd_.nxt;
+  c.flow.cwr_until = c.snd_.una;
+  c.snd_.sml = c.snd_.una;
 }
 
 void restart_after_idle(const core& host, connection& c) noexcept {
@@ -99,6 +101,7 @@ void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept {
   // These points follow SND.UNA, or they would come round again after 2 GiB.
   flow.rtx_nxt = later(flow.rtx_nxt, c.snd_.una);
   flow.rtx_end = later(flow.rtx_end, c.snd_.una);
+  flow.cwr_until = later(flow.cwr_until, c.snd_.una);
   const bool recovered = at_or_after(c.snd_.una, flow.recover);
   // This one stays behind, for what is acknowledged must lie beyond it (RFC 6582 §3.2 step 2).
   flow.recover = later(flow.recover, c.snd_.una - 1);
@@ -147,6 +150,15 @@ void on_duplicate_ack(core& host, connection& c) noexcept {
   flow.rtx_end = c.snd_.una + c.snd_mss;
   flow.timing = false;
   want_transmit(host, c);
+}
+
+void on_congestion_echo(connection& c) noexcept {
+  transmission& flow = c.flow;
+  if (flow.recovery != recovery_state::open || before(c.snd_.una, flow.cwr_until)) return;
+  flow.ssthresh = half_of_flight(c);
+  flow.cwnd = std::min(flow.cwnd, flow.ssthresh);
+  flow.cwr_until = c.snd_.nxt;
+  c.cwr_due = true;
 }
 
 void on_retransmission_timeout(connection& c) noexcept {

@@ -8,12 +8,6 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-/// Linux's TCP_ATO_MIN and TCP_DELACK_MAX: the bounds of the delay.
-constexpr std::uint32_t ato_min_ms = 40;
-constexpr std::uint32_t ato_max_ms = 200;
-/// Linux's TCP_MAX_QUICKACKS.
-constexpr std::uint8_t quick_acks = 16;
-
 /// Linux's tcp_event_data_recv: the delay follows the pace of what arrives, and after a pause that
 /// makes the sender start slowly it is told soon.
 void note_arrival(core& host, connection& c) noexcept {
@@ -30,7 +24,7 @@ void note_arrival(core& host, connection& c) noexcept {
 
 /// The delay in force: however patient the estimate is, a path this short needs no more.
 std::uint32_t ack_delay_ms(const connection& c) noexcept {
-  const std::uint32_t useful = std::max(c.flow.srtt_us / 1000, ato_min_ms);
+  const std::uint32_t useful = std::max(c.flow.srtt_us / 1000, std::uint32_t{ato_min_ms});
   return std::min({std::uint32_t{c.ack.ato_ms}, useful, ato_max_ms});
 }
 
@@ -41,7 +35,8 @@ void owe_ack(core& host, connection& c, std::uint32_t length) {
       std::max<std::uint32_t>(c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
   note_arrival(host, c);
   const bool two_segments = distance(c.rcv_.wup, c.rcv_.nxt) > c.ack.rcv_mss;
-  if (two_segments || (c.ack.quick > 0 && !c.ack.interactive)) {
+  if (two_segments || (c.ack.quick > 0 && !c.ack.interactive) ||
+      setting(host, c, &connection_policy::quickack)) {
     c.ack.due = true;
     want_transmit(host, c);
     return;
@@ -64,6 +59,7 @@ bool make_room(core& host, connection& c) {
   if (c.held_bytes() < c.receive_buffer) return true;
   if (!c.out_of_order.empty()) {
     c.out_of_order.clear();
+    c.sacks.clear();
     ++host.count.ofo_drop;
   }
   return c.held_bytes() < c.receive_buffer;
@@ -92,12 +88,23 @@ void take_in_order(core& host, connection& c, segment& seg) {
     c.traffic.bytes_received += size;
   }
   if (had_hole) {
+    c.sacks.advance(c.rcv_.nxt);
     // RFC 5681 §4.2: what fills a hole is acknowledged at once.
     c.ack.due = true;
     want_transmit(host, c);
   }
   owe_ack(host, c, length);
   report(host, c, events::readable);
+}
+
+/// RFC 3168 §6.1.3: CE is echoed until the peer says that it has slowed down; the same segment may
+/// say so and have met congestion again.
+void take_congestion_marks(core& host, connection& c, const segment& seg) {
+  if (seg.has(flag::cwr)) c.ece_due = false;
+  if (seg.ecn != ecn_congestion || c.ece_due) return;
+  c.ece_due = true;
+  c.ack.due = true;
+  want_transmit(host, c);
 }
 
 }  // namespace
@@ -111,13 +118,16 @@ void take_text(core& host, connection& c, segment& seg) {
     seg.flags &= static_cast<std::uint8_t>(~flag::fin);
     return;
   }
+  if (c.ecn) take_congestion_marks(host, c, seg);
   if (seg.seq == c.rcv_.nxt) return take_in_order(host, c, seg);
   ++host.count.ofo_queue;
   owe_duplicate(host, c);
   if (!make_room(host, c) || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
                                  reassembly_queue::verdict::refused) {
     ++host.count.ofo_drop;
+    return;
   }
+  c.sacks.add(seg.seq, seg.seq + seg.len);
 }
 
 void take_fin(core& host, connection& c, const segment& seg) {
@@ -133,6 +143,7 @@ void take_fin(core& host, connection& c, const segment& seg) {
   }
   c.fin_received = true;
   c.out_of_order.clear();
+  c.sacks.clear();
   c.rcv_.nxt += 1;
   owe_ack(host, c, 0);
   report(host, c, events::readable);

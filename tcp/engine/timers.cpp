@@ -12,7 +12,7 @@ namespace {
 
 std::uint32_t earliest(const deadlines& when) noexcept {
   std::uint32_t result = 0;
-  for (const std::uint32_t at : {when.rtx, when.delayed_ack, when.life}) {
+  for (const std::uint32_t at : {when.rtx, when.delayed_ack, when.cork, when.life}) {
     if (at != 0 && (result == 0 || is_due(at, result))) result = at;
   }
   return result;
@@ -125,6 +125,10 @@ void on_connection_timer(core& host, connection& c) {
     return end_connection(host, c, end_reason::clean, error::none);
   }
   if (fires(c.when.delayed_ack) && c.ack.delayed) on_delayed_ack(host, c);
+  if (fires(c.when.cork)) {
+    c.uncork_due = true;
+    want_transmit(host, c);
+  }
   if (fires(c.when.rtx)) {
     if (c.timer == rtx_timer::persist) {
       on_persist_timeout(host, c);

@@ -42,6 +42,16 @@ void stream::set_nodelay(bool on) noexcept {
   if (s.open) s.stack->engine().set_nodelay(s.id, on);
 }
 
+void stream::set_cork(bool on) noexcept {
+  detail::socket& s = checked();
+  if (s.open) s.stack->engine().set_cork(s.id, on);
+}
+
+void stream::set_quickack(bool on) noexcept {
+  detail::socket& s = checked();
+  if (s.open) s.stack->engine().set_quickack(s.id, on);
+}
+
 tcp::snapshot stream::info() const noexcept {
   detail::socket& s = checked();
   return s.stack->engine().snapshot(s.id).value;

@@ -133,13 +133,14 @@ inline net::packet flatten(net::packet_pool& pool, const net::tx_packet& out) {
 /// A packet of the test's own, complete with checksums.
 inline net::packet make_packet(net::packet_pool& pool, const net::endpoint& from,
                                const net::endpoint& to, wire::tcp_header tcp,
-                               std::span<const std::byte> text = {}) {
+                               std::span<const std::byte> text = {}, std::uint8_t tos = 0) {
   tcp.source_port = from.port;
   tcp.destination_port = to.port;
   wire::ip_header ip;
   ip.source = from.address;
   ip.destination = to.address;
   ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
+  ip.tos = tos;
   const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
   ip.total_length = static_cast<std::uint32_t>(20 + tcp_bytes + text.size());
   net::packet out = pool.allocate(ip.total_length);

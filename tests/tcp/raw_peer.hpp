@@ -60,9 +60,10 @@ class raw_peer {
     numbers.length = static_cast<std::uint32_t>(plan.text.size());
     const std::uint32_t end = plan.tcp.seq + numbers.seq_len();
     if (plan.tcp.seq == peer_next) peer_next = end;
-    engine_.on_packet(make_packet(pool_, {peer_address(), plan.from_port.value_or(peer_port)},
-                                  {host_address(), host_port}, plan.tcp, bytes_of(plan.text)),
-                      now_);
+    engine_.on_packet(
+        make_packet(pool_, {peer_address(), plan.from_port.value_or(peer_port)},
+                    {host_address(), host_port}, plan.tcp, bytes_of(plan.text), plan.tos),
+        now_);
   }
 
   /// The next segment of the host is this one.
@@ -180,9 +181,10 @@ class raw_peer {
     plan.tcp.window = 65535;
     for (const field& f : fields) apply(plan, f, {peer_iss, host_iss});
     peer_next = peer_iss + 1;
-    engine_.on_packet(make_packet(pool_, {peer_address(), plan.from_port.value_or(peer_port)},
-                                  {host_address(), host_port}, plan.tcp, bytes_of(plan.text)),
-                      now_);
+    engine_.on_packet(
+        make_packet(pool_, {peer_address(), plan.from_port.value_or(peer_port)},
+                    {host_address(), host_port}, plan.tcp, bytes_of(plan.text), plan.tos),
+        now_);
     flush();
   }
 

@@ -26,6 +26,10 @@ struct field {
     echo,
     has_stamp,
     from_port,
+    sack_permitted,
+    sack,
+    no_sack,
+    ip_ecn,
   };
   kind what;
   std::uint32_t number = 0;
@@ -79,6 +83,21 @@ inline field from_port(std::uint16_t port) {
   return {field::kind::from_port, port};
 }
 
+inline field sack_permitted(bool wanted = true) {
+  return {field::kind::sack_permitted, wanted ? 1U : 0U};
+}
+/// One block more, or: the segment has this block.
+inline field sack(std::uint32_t left, std::uint32_t right) {
+  return {field::kind::sack, left, {}, right};
+}
+inline field no_sack() {
+  return {field::kind::no_sack};
+}
+/// The ECN bits of the IP header.
+inline field ip_ecn(std::uint32_t bits) {
+  return {field::kind::ip_ecn, bits};
+}
+
 /// What relative numbers count from.
 struct sequence_bases {
   std::uint32_t sender = 0;
@@ -90,6 +109,7 @@ struct segment_plan {
   wire::tcp_header tcp;
   std::string text;
   std::optional<std::uint16_t> from_port;
+  std::uint8_t tos = 0;
 };
 
 inline void apply(segment_plan& plan, const field& f, const sequence_bases& bases) {
@@ -111,7 +131,7 @@ inline void apply(segment_plan& plan, const field& f, const sequence_bases& base
       plan.text.assign(f.number, 'x');
       break;
     case field::kind::text:
-      plan.text.assign(f.letters);
+      plan.text = std::string(f.letters);
       break;
     case field::kind::mss:
       plan.tcp.options.mss = static_cast<std::uint16_t>(f.number);
@@ -127,6 +147,17 @@ inline void apply(segment_plan& plan, const field& f, const sequence_bases& base
       break;
     case field::kind::from_port:
       plan.from_port = static_cast<std::uint16_t>(f.number);
+      break;
+    case field::kind::sack_permitted:
+      plan.tcp.options.sack_permitted = f.number != 0;
+      break;
+    case field::kind::sack:
+      plan.tcp.options.add_sack({bases.receiver + f.number, bases.receiver + f.second});
+      break;
+    case field::kind::no_sack:
+      break;
+    case field::kind::ip_ecn:
+      plan.tos = static_cast<std::uint8_t>(f.number);
       break;
   }
 }
@@ -164,6 +195,16 @@ inline bool holds(const seen_packet& seen, const field& f, const sequence_bases&
       return options.timestamp.has_value() == (f.number != 0);
     case field::kind::from_port:
       return seen.tcp.source_port == f.number;
+    case field::kind::sack_permitted:
+      return options.sack_permitted == (f.number != 0);
+    case field::kind::sack: {
+      const wire::sack_block wanted{bases.receiver + f.number, bases.receiver + f.second};
+      return std::ranges::count(options.sacks(), wanted) == 1;
+    }
+    case field::kind::no_sack:
+      return options.sack_count == 0;
+    case field::kind::ip_ecn:
+      return (seen.ip.tos & 3) == f.number;
   }
   return false;
 }
@@ -176,14 +217,18 @@ inline std::string to_text(const seen_packet& seen, const sequence_bases& bases)
   if (const auto& at = seen.tcp.options.timestamp) {
     out << " stamp(" << at->value << ", " << at->echo << ")";
   }
+  for (const wire::sack_block& each : seen.tcp.options.sacks()) {
+    out << " sack(" << each.left - bases.receiver << ", " << each.right - bases.receiver << ")";
+  }
   if (seen.tcp.options.mss) out << " mss(" << *seen.tcp.options.mss << ")";
   return out.str();
 }
 
 inline std::string to_text(std::initializer_list<field> fields) {
   constexpr std::string_view names[] = {
-      "seq", "ack",   "flags", "window", "window_at_least", "len",      "text",
-      "mss", "scale", "stamp", "echo",   "has_stamp",       "from_port"};
+      "seq",  "ack",     "flags", "window", "window_at_least", "len",       "text",
+      "mss",  "scale",   "stamp", "echo",   "has_stamp",       "from_port", "sack_permitted",
+      "sack", "no_sack", "ip_ecn"};
   std::ostringstream out;
   for (const field& f : fields) {
     out << names[static_cast<std::size_t>(f.what)] << "(";
@@ -192,7 +237,7 @@ inline std::string to_text(std::initializer_list<field> fields) {
     } else {
       out << f.number;
     }
-    if (f.what == field::kind::stamp) out << ", " << f.second;
+    if (f.what == field::kind::stamp || f.what == field::kind::sack) out << ", " << f.second;
     out << ") ";
   }
   return out.str();

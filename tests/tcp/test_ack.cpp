@@ -219,6 +219,63 @@ TEST_CASE("tcp S110 ACK: two small writes and an answer stall for 40 ms, one wri
   }
 }
 
+TEST_CASE("tcp S110 ACK: with TCP_NODELAY the two small writes do not stall") {
+  connected_pair pair;
+  pair.establish();
+  pair.send(0, "hello");
+  pair.drive_for(5ms);
+  pair.receive(1);
+  pair.send(1, "hello");
+  pair.drive_for(5ms);
+  pair.receive(0);
+  CHECK(pair[0].set_nodelay(pair.socket(0), true) == error::none);
+  const time_point begin = pair.now();
+  pair.send(0, "4711");
+  pair.flush();
+  pair.send(0, "\r\n");
+  for (std::size_t got = 0; got < 6; got += pair.receive(1).size()) REQUIRE(pair.step());
+  CHECK(pair.now() - begin == 1ms);
+}
+
+TEST_CASE("tcp S109 TCP_QUICKACK: what is owed leaves now, and the next sixteen do not wait") {
+  raw_peer peer;
+  peer.establish();
+  for (int i = 0; i < 16; ++i) peer.send({text("x")});
+  peer.forget();
+  peer.send({text("y")});
+  peer.expect_nothing();
+  CHECK(peer.engine().set_quickack(peer.socket, true) == error::none);
+  peer.flush();
+  peer.expect({flags("A"), ack(18)});
+  for (std::uint32_t i = 0; i < 15; ++i) {
+    peer.send({text("z")});
+    peer.expect({flags("A"), ack(19 + i)});
+  }
+  peer.send({text("z")});
+  peer.expect_nothing();
+}
+
+TEST_CASE("tcp S109 TCP_QUICKACK: off, acknowledgements wait for an answer at once") {
+  raw_peer peer;
+  peer.establish();
+  CHECK(peer.engine().set_quickack(peer.socket, false) == error::none);
+  peer.send({text("x")});
+  peer.expect_nothing();
+  peer.run_for(41ms);
+  peer.expect({flags("A"), ack(2)});
+}
+
+TEST_CASE("tcp S109 quickack policy: every segment is acknowledged at once") {
+  raw_peer peer;
+  listener_policy policy;
+  policy.connection.quickack = true;
+  peer.establish(policy);
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    peer.send({text("x")});
+    peer.expect({flags("A"), ack(2 + i)});
+  }
+}
+
 TEST_CASE("tcp ACK: small writes of a stream with TCP_NODELAY do not stall") {
   connected_pair pair;
   connect_options options;
@@ -244,5 +301,5 @@ TEST_CASE("tcp ACK: text sent again after its ACK was lost brings it at once") {
   peer.send({seq(17), text("abcdef")});
   peer.run_for(40ms);
   peer.expect({flags("A"), ack(23)});
-  CHECK(peer.read() == std::string(16, 'x') + "abcdef");
+  CHECK(peer.read() == "xxxxxxxxxxxxxxxxabcdef");
 }

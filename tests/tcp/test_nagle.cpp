@@ -27,15 +27,85 @@ TEST_CASE("tcp S108 Nagle: while text is unacknowledged small writes are collect
   peer.expect({flags("PA"), seq(2), text("bcd")});
 }
 
-TEST_CASE("tcp S108 Nagle: full segments do not wait, the rest of them does") {
+TEST_CASE("tcp S108 Minshall: full segments hold no short one back, a short one does") {
   raw_peer peer;
   peer.establish();
-  const std::string bulk = numbered_text(3 * 1460 + 40);
-  peer.write(bulk);
+  peer.write(numbered_text(3 * 1460 + 40));
   for (std::uint32_t i = 0; i < 3; ++i) peer.expect({seq(1 + 1460 * i), length(1460)});
-  peer.expect_nothing();
-  peer.send({});
   peer.expect({flags("PA"), length(40)});
+  peer.write("a");
+  peer.expect_nothing();
+  // The full ones are acknowledged, the short one is not.
+  peer.send({ack(1 + 3 * 1460)});
+  peer.expect_nothing();
+  peer.send({ack(1 + 3 * 1460 + 40)});
+  peer.expect({flags("PA"), text("a")});
+}
+
+TEST_CASE("tcp S108 Minshall: the point of the last short segment does not come round again") {
+  // 2^31 bytes of full segments after a short one; then nothing may hold the next short one back.
+  raw_peer peer([](host_options& options) { options.connection.send_buffer = 1 << 20; });
+  peer.establish({}, {mss(32767 + 40), scale(8)});
+  peer.write("a");
+  const std::string bulk(8 * peer.look().snd_mss, 'x');
+  peer.forget();
+  std::uint64_t sent = 1;
+  while (sent < (std::uint64_t{1} << 31) + bulk.size()) {
+    peer.send({});
+    peer.write(bulk);
+    sent += bulk.size();
+    peer.forget();
+  }
+  peer.write("b");
+  peer.expect({text("b")});
+}
+
+TEST_CASE("tcp S108 TCP_CORK: short segments are held back until one is full") {
+  raw_peer peer;
+  listener_policy policy;
+  policy.connection.cork = true;
+  peer.establish(policy);
+  peer.write("head");
+  peer.expect_nothing();
+  peer.write(std::string(1456, 'b'));
+  peer.expect({length(1460)});
+  peer.write("tail");
+  peer.expect_nothing();
+  SUBCASE("taken back, it lets them go") {
+    CHECK(peer.engine().set_cork(peer.socket, false) == error::none);
+    peer.flush();
+    peer.expect({flags("PA"), text("tail")});
+  }
+  SUBCASE("FIN lets them go") {
+    peer.close();
+    peer.expect({flags("FPA"), text("tail")});
+  }
+  SUBCASE("an acknowledgement does not") {
+    peer.send({});
+    peer.expect_nothing();
+  }
+  SUBCASE("TCP_NODELAY does not, until the cork is out") {
+    peer.engine().set_nodelay(peer.socket, true);
+    peer.flush();
+    peer.expect_nothing();
+  }
+}
+
+TEST_CASE("tcp S108 TCP_CORK: nothing waits longer than 200 ms") {
+  raw_peer peer;
+  listener_policy policy;
+  policy.connection.cork = true;
+  peer.establish(policy);
+  for (int round = 0; round < 3; ++round) {
+    peer.mark();
+    peer.write("head");
+    peer.run_for(150ms);
+    peer.write("er");
+    peer.run_for(100ms);
+    CHECK(peer.times() == std::vector<std::int64_t>{200});
+    peer.send({});
+    peer.forget();
+  }
 }
 
 TEST_CASE("tcp S108 Nagle: what grows to a full segment leaves") {

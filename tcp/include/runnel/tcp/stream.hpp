@@ -63,6 +63,12 @@ class stream {
   /// Sends small segments at once instead of after the acknowledgement of earlier ones
   /// (TCP_NODELAY).
   void set_nodelay(bool on) noexcept;
+  /// Holds small segments back until there is a full one, until it is taken back, or for 200 ms
+  /// (TCP_CORK).
+  void set_cork(bool on) noexcept;
+  /// Acknowledges the next segments at once, what is owed now included; or lets acknowledgements
+  /// wait for an answer to ride on. What arrives later may change that again (TCP_QUICKACK).
+  void set_quickack(bool on) noexcept;
 
   /// Valid until `close`, `abort` or the end of the connection's life in the engine.
   net::endpoint local_endpoint() const noexcept;

@@ -150,6 +150,12 @@ class host {
   void release(socket_id connection, time_point now);
   /// Sends small segments at once from now on (TCP_NODELAY).
   error set_nodelay(socket_id connection, bool on);
+  /// Holds small segments back until there is a full one, until it is taken back, or for 200 ms
+  /// (TCP_CORK).
+  error set_cork(socket_id connection, bool on);
+  /// Acknowledges the next segments at once, what is owed now included; or lets acknowledgements
+  /// wait for an answer to ride on. What arrives later may change that again (TCP_QUICKACK).
+  error set_quickack(socket_id connection, bool on);
   /// Whether everything sent, and FIN where it was said, is acknowledged or the connection is over.
   /// When not, `events::drained` or `events::closed` will tell.
   bool drained(socket_id connection);
