@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <unordered_map>
@@ -383,6 +384,11 @@ template <class T>
 T setting(const core& host, const listener_entry& listener,
           std::optional<T> listener_policy::*field) noexcept {
   return listener.policy.*field ? *(listener.policy.*field) : *(host.listener_defaults.*field);
+}
+
+/// How many connections may wait for `accept`, but for the one more that Linux lets in.
+inline std::uint32_t backlog_of(const core& host, const listener_entry& listener) noexcept {
+  return std::min(setting(host, listener, &listener_policy::backlog), host.policy.somaxconn);
 }
 
 /// `a` is due at `now`, both modulo 2^32.

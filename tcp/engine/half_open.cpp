@@ -221,7 +221,7 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
     if (seg.seq == entry.irs + 1) entry.ts_recent = seg.options->timestamp->value;
   }
   // Linux lets one more in than the backlog says.
-  if (listener->waiting_count > std::min(listener->policy.backlog, host.policy.somaxconn)) {
+  if (listener->waiting_count > backlog_of(host, *listener)) {
     ++host.count.listen_overflows;
     ++host.count.listen_drops;
     ++listener->drops.accept_queue_full_acks;
@@ -245,7 +245,7 @@ namespace {
 unsigned retries_now(const core& host, const listener_entry& listener) noexcept {
   unsigned retries = setting(host, listener, &listener_policy::synack_retries);
   const std::uint64_t count = listener.half_open_count;
-  const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
+  const std::uint32_t backlog = backlog_of(host, listener);
   if (count * 2 <= std::max(8U, backlog)) return retries;
   for (std::uint64_t young = std::uint64_t{listener.young_count} * 2; retries > 2 && count >= young;
        young *= 2) {

@@ -115,7 +115,7 @@ listener_snapshot describe(const core& host, const listener_entry& entry) {
   listener_snapshot out;
   out.local = entry.local;
   out.accept_queue = entry.waiting_count;
-  out.backlog = std::min(entry.policy.backlog, host.policy.somaxconn);
+  out.backlog = backlog_of(host, entry);
   out.accept_queue_peak = entry.waiting_peak;
   out.syn_queue = entry.half_open_count;
   out.syn_queue_peak = entry.half_open_peak;

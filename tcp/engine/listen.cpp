@@ -17,7 +17,7 @@ bool in_reserve(const core& host, const listener_entry& listener) noexcept {
 
 void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, segment& seg,
                      const sequence* reopened_iss) {
-  const std::uint32_t backlog = std::min(listener.policy.backlog, host.policy.somaxconn);
+  const std::uint32_t backlog = backlog_of(host, listener);
   if (listener.waiting_count > backlog) {
     ++host.count.listen_overflows;
     ++host.count.listen_drops;

@@ -69,6 +69,7 @@ connection_policy default_connection_policy() {
 
 listener_policy default_listener_policy() {
   return {
+      .backlog = 4096,
       .synack_retries = 5,
       .syncookies = syncookies::on_overflow,
       .overflow = accept_overflow::drop,

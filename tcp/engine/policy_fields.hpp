@@ -19,8 +19,8 @@ inline constexpr auto connection_fields = [] {
 /// Every field of a listener's policy that has a default to be taken from.
 inline constexpr auto listener_fields = [] {
   using p = listener_policy;
-  return std::tuple(&p::synack_retries, &p::syncookies, &p::overflow, &p::cookie_overflow,
-                    &p::legacy_sizing, &p::defer_accept, &p::fastopen_queue);
+  return std::tuple(&p::backlog, &p::synack_retries, &p::syncookies, &p::overflow,
+                    &p::cookie_overflow, &p::legacy_sizing, &p::defer_accept, &p::fastopen_queue);
 }();
 
 /// Takes from `defaults` whatever `own` leaves unset.

@@ -39,7 +39,7 @@ struct host_options {
   /// The addresses it answers for; 1 to 65,535.
   std::vector<net::address> addresses{};
   stack_policy policy{};
-  /// What every listener starts from; its backlog is not looked at.
+  /// What every listener starts from; its `connection` is not looked at, the next field is.
   listener_policy listener{};
   /// What every connection starts from.
   connection_policy connection{};

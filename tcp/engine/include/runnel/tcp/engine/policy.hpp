@@ -141,9 +141,9 @@ struct connection_policy {
 
 /// What holds for one listener. What is left unset is taken from the host's defaults, live.
 struct listener_policy {
-  /// Finished handshakes that may wait for `accept`; one more is let in, as Linux does (listen(2)).
-  /// Bounded by `stack_policy::somaxconn`.
-  std::uint32_t backlog = 4096;
+  /// Finished handshakes that may wait for `accept`; one more is let in, as Linux does (listen(2)):
+  /// 4096. Bounded by `stack_policy::somaxconn`.
+  std::optional<std::uint32_t> backlog{};
   /// SYN-ACK retransmissions before a half-open entry is dropped (TCP_SYNCNT of the listener,
   /// net.ipv4.tcp_synack_retries): 5. While the SYN queue is over half full with entries that were
   /// retried already, old entries get fewer, down to 2, as in Linux.
