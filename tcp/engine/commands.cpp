@@ -64,8 +64,10 @@ void close_gracefully(core& host, connection& c) {
 void abort_connection(core& host, connection& c) {
   c.closed_by_owner = true;
   if (c.state == state::closed) return;
-  // RFC 9293 §3.10.5: SYN-SENT has nobody to reset.
-  if (c.state != state::syn_sent) send_reset(host, c);
+  // RFC 9293 §3.10.5: SYN-SENT has nobody to reset, and where both have said FIN it is over without
+  // RST; as in Linux, only once ours has left.
+  const bool both_said = (c.state == state::closing || c.state == state::last_ack) && c.fin_sent;
+  if (c.state != state::syn_sent && !both_said) send_reset(host, c);
   end_connection(host, c, end_reason::aborted, error::connection_aborted);
 }
 

@@ -119,21 +119,11 @@ void send_half_open_ack(core& host, const half_open_entry_v4& entry) {
   send_reply(host, r);
 }
 
-/// A segment with SYN for an entry that exists.
-void on_repeated_syn(core& host, std::uint32_t index, const listener_entry& listener,
-                     const segment& seg) {
-  half_open_entry_v4& entry = host.half_opens[index];
-  if (seg.seq == entry.irs) {
-    if (seg.options->timestamp && entry.timestamps) entry.ts_recent = seg.options->timestamp->value;
-    send_synack(host, entry);
-    return;
-  }
-  if (!matches_sequence(host, entry, listener, seg)) {
-    return send_half_open_ack(host, entry);
-  }
-  ++host.count.attempt_fails;
-  send_reset_for(host, seg);
-  drop_half_open(host, index);
+/// RST inside the window but not exact (RFC 5961 §3.2).
+void challenge(core& host, const half_open_entry_v4& entry) {
+  if (!host.take(host.challenge_rate, host.policy.challenge_ack_limit)) return;
+  ++host.count.challenge_ack;
+  send_half_open_ack(host, entry);
 }
 
 }  // namespace
@@ -202,17 +192,25 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
     drop_half_open(host, index);
     return on_unknown_segment(host, seg, nullptr);
   }
+  const bool inside = matches_sequence(host, entry, *listener, seg);
   if (seg.has(flag::rst)) {
-    if (seg.seq != entry.irs + 1) return;
+    if (seg.seq != entry.irs + 1) return inside ? challenge(host, entry) : void();
     ++host.count.attempt_fails;
     return drop_half_open(host, index);
   }
-  if (seg.has(flag::syn)) return on_repeated_syn(host, index, *listener, seg);
-  if (!seg.has(flag::ack)) return;
-  if (seg.ack != entry.iss + 1) return send_reset_for(host, seg);
-  if (!matches_sequence(host, entry, *listener, seg)) {
-    return send_half_open_ack(host, entry);
+  if (seg.has(flag::syn) && !seg.has(flag::ack) && seg.seq == entry.irs) {
+    if (seg.options->timestamp && entry.timestamps) entry.ts_recent = seg.options->timestamp->value;
+    return send_synack(host, entry);
   }
+  if (seg.has(flag::ack) && seg.ack != entry.iss + 1) return send_reset_for(host, seg);
+  if (!inside) return send_half_open_ack(host, entry);
+  if (seg.has(flag::syn)) {
+    // Somebody else asks from there, or an old duplicate did: neither can be told from the other.
+    ++host.count.attempt_fails;
+    send_reset_for(host, seg);
+    return drop_half_open(host, index);
+  }
+  if (!seg.has(flag::ack)) return;
   if (entry.timestamps && seg.options->timestamp) {
     if (static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0) {
       ++host.count.paws_estab;

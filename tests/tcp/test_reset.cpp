@@ -273,6 +273,17 @@ TEST_CASE("tcp LAST-ACK: RST before our text arrived is no clean end") {
   CHECK(peer.write_error() == error::connection_reset);
 }
 
+TEST_CASE("tcp abort: RST in LAST-ACK while FIN is held back") {
+  raw_peer peer;
+  bring_to(peer, state::close_wait);
+  peer.send({window(0)});
+  peer.write("held back");
+  peer.shutdown();
+  peer.close(close_mode::abort);
+  peer.expect({flags("RA"), seq(1), ack(2)});
+  CHECK(peer.look().unacked_bytes == 9);
+}
+
 TEST_CASE("tcp EstabResets: every end of an open connection without FIN counts") {
   raw_peer peer;
   peer.establish();
