@@ -55,6 +55,9 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.unsent_bytes = c.synchronized() ? c.unsent() : c.tx.size();
   out.out_of_order_bytes = c.out_of_order.size();
   out.held_bytes = c.held_bytes() + c.tx.held_bytes();
+  out.send_held_bytes = c.tx.held_bytes();
+  out.receive_buffer = c.receive_buffer;
+  out.send_buffer = c.send_buffer;
   out.snd_mss = c.snd_mss;
   out.rcv_mss = c.ack.rcv_mss;
   out.snd_wscale = c.snd_wscale;
@@ -70,6 +73,7 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.retransmits = c.flow.retransmits;
   out.total_retrans = c.flow.total_retrans;
   out.orphan = c.orphan;
+  out.keepalive = setting(host, c, &connection_policy::keepalive);
   describe_timer(host, c, out);
   describe_traffic(host, c, out);
   return out;

@@ -69,8 +69,13 @@ struct snapshot {
   std::uint32_t unsent_bytes = 0;
   /// Bytes that arrived ahead of a hole.
   std::uint32_t out_of_order_bytes = 0;
-  /// Memory that the queues hold, bookkeeping included (`ss -m`).
+  /// Memory that the queues hold, bookkeeping included, and that of it what waits to be
+  /// acknowledged (`ss -m`).
   std::uint32_t held_bytes = 0;
+  std::uint32_t send_held_bytes = 0;
+  /// SO_RCVBUF and SO_SNDBUF, which bound them.
+  std::uint32_t receive_buffer = 0;
+  std::uint32_t send_buffer = 0;
   std::uint16_t snd_mss = 0;
   std::uint16_t rcv_mss = 0;
   std::uint8_t snd_wscale = 0;
@@ -90,6 +95,8 @@ struct snapshot {
   std::uint32_t total_retrans = 0;
   /// The owner has released it; the engine finishes it alone.
   bool orphan = false;
+  /// The policy says that an idle peer is to be probed (SO_KEEPALIVE).
+  bool keepalive = false;
   /// What it waits for and when that is due; not the delayed acknowledgement.
   armed_timer timer = armed_timer::none;
   time_point timer_due{};
@@ -127,9 +134,20 @@ struct listener_drops {
   /// No memory for an entry or a connection.
   std::uint64_t no_memory = 0;
 
-  constexpr std::uint64_t total() const noexcept {
-    return accept_queue_full_syns + accept_queue_full_acks + syn_queue_full + syn_backlog_reserve +
-           no_memory;
+  /// Calls `visit(std::string_view name, std::uint64_t count)` for each reason, in this order.
+  template <class Visitor>
+  constexpr void for_each(Visitor&& visit) const {
+    visit(std::string_view("accept_queue_full_syns"), accept_queue_full_syns);
+    visit(std::string_view("accept_queue_full_acks"), accept_queue_full_acks);
+    visit(std::string_view("syn_queue_full"), syn_queue_full);
+    visit(std::string_view("syn_backlog_reserve"), syn_backlog_reserve);
+    visit(std::string_view("no_memory"), no_memory);
+  }
+  /// All of them.
+  constexpr std::uint64_t total() const {
+    std::uint64_t sum = 0;
+    for_each([&](std::string_view, std::uint64_t count) { sum += count; });
+    return sum;
   }
   friend bool operator==(const listener_drops&, const listener_drops&) = default;
 };
