@@ -70,7 +70,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
   if (acked > 0) {
     c.traffic.bytes_acked += acked;
     c.tx.consume(acked);
-    if (c.wants_room && c.tx.held_bytes() < c.send_buffer) {
+    if (c.wants_room && c.tx.held_bytes() < send_limit(host, c)) {
       c.wants_room = false;
       report(host, c, events::writable);
     }

@@ -77,7 +77,7 @@ void maybe_update_window(core& host, connection& c) {
   if (!c.synchronized() || c.fin_received) return;
   const sequence edge = c.rcv_.wup + c.rcv_.wnd;
   const std::uint32_t offered = after(edge, c.rcv_.nxt) ? distance(c.rcv_.nxt, edge) : 0;
-  const std::uint32_t now = select_window(c);
+  const std::uint32_t now = select_window(host, c);
   if (now == 0 || now < 2 * offered) return;
   c.ack.due = true;
   want_transmit(host, c);
@@ -95,7 +95,8 @@ outcome<std::size_t> host::send(socket_id id, std::span<const std::byte> bytes, 
   if (c->state == state::syn_sent || c->state == state::syn_received) {
     return {0, error::not_connected};
   }
-  const std::size_t taken = c->tx.append(self.pool, bytes, c->send_buffer);
+  if (under_pressure(self)) relieve_pressure(self, *c);
+  const std::size_t taken = c->tx.append(self.pool, bytes, send_limit(self, *c));
   // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
   if (taken == 0 && !bytes.empty() && c->tx.empty()) return {0, error::no_buffer_space};
   if (taken < bytes.size()) c->wants_room = true;
@@ -109,7 +110,7 @@ outcome<std::size_t> host::receive(socket_id id, std::span<std::byte> into, time
   self.set_time(now);
   connection* c = self.get(id);
   if (c == nullptr) return {0, error::bad_handle};
-  if (const std::size_t taken = c->rx.read(into); taken > 0) {
+  if (const std::size_t taken = c->rx.read(self.pool, into); taken > 0) {
     maybe_update_window(self, *c);
     return {taken, error::none};
   }

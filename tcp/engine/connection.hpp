@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "index_list.hpp"
+#include "reassembly_queue.hpp"
 #include "receive_queue.hpp"
 #include "runnel/tcp/engine/error.hpp"
 #include "runnel/tcp/engine/handle.hpp"

@@ -48,7 +48,7 @@ core::core(host_options options)
       gso_max_bytes(std::min(options.gso_max_bytes, super_segment_limit)),
       checksum_offload_tx(options.checksum_offload_tx),
       checksum_offload_rx(options.checksum_offload_rx),
-      pool(options.policy.memory_limit) {
+      pool(options.policy.memory_limit, siphash(keys.lookup).add(0).finish()) {
   require(check(policy));
   require(check(listener_defaults));
   require(check(connection_defaults));
@@ -75,8 +75,8 @@ core::core(host_options options)
 core::~core() {
   for (std::uint32_t i = 0; i < connections.extent(); ++i) {
     connections[i].tx.clear();
-    connections[i].rx.clear();
-    connections[i].out_of_order.clear();
+    connections[i].rx.clear(pool);
+    connections[i].out_of_order.clear(pool);
   }
 }
 

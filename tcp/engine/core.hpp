@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "buffer_pool.hpp"
 #include "compact.hpp"
 #include "connection.hpp"
 #include "flow_table.hpp"
@@ -148,7 +149,7 @@ struct core {
   }
 
   // ---- objects
-  net::packet_pool pool;
+  buffer_pool pool;
   connection_slab connections;
   half_open_slab half_opens;
   time_wait_slab time_waits;
@@ -164,6 +165,12 @@ struct core {
   /// Half-open entries by number of SYN-ACKs sent: each queue has one time-out.
   std::array<index_list<half_open_slab, &half_open_entry_v4::links>, 8> synack_queues;
   std::array<time_wait_queue, 16> time_wait_queues;
+
+  // ---- memory
+  /// As `under_pressure` last saw it.
+  bool memory_pressure = false;
+  /// The connection that is looked at next when memory is short.
+  std::uint32_t relief_hand = 0;
 
   // ---- what is to be done
   index_list<connection_slab, &connection::tx_links> tx_list;
@@ -311,7 +318,7 @@ void expire_half_opens(core& host);
 bool build_segment(core& host, connection& c);
 void build_reply(core& host, const reply& r);
 /// The window to offer now; never takes back what was offered.
-std::uint32_t select_window(const connection& c) noexcept;
+std::uint32_t select_window(core& host, const connection& c) noexcept;
 /// Remembers that a segment says RCV.NXT and this window.
 void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 
@@ -341,6 +348,43 @@ void on_duplicate_ack(core& host, connection& c) noexcept;
 /// The peer says that a packet of ours met congestion (RFC 3168 §6.1.2).
 void on_congestion_echo(connection& c) noexcept;
 void on_retransmission_timeout(connection& c) noexcept;
+
+// ---- memory.cpp
+// ----------------------------------------------------------------------------------
+
+/// Drops what waits ahead of a hole, and the reports of it (RFC 2018 §8 lets a receiver do so).
+void forget_out_of_order(core& host, connection& c) noexcept;
+/// Looks anew whether there is pressure, and counts when it begins.
+bool update_pressure(core& host) noexcept;
+/// Whether the queues hold so much of `memory_limit` that everyone is kept short.
+inline bool under_pressure(core& host) noexcept {
+  const bool calm = !host.memory_pressure && host.pool.used_bytes() <= host.pool.pressure_bytes();
+  return !calm && update_pressure(host);
+}
+/// Whether next to nothing is left.
+bool out_of_memory(const core& host) noexcept;
+/// What one connection may hold under pressure, both directions together.
+std::uint32_t share_under_pressure(const core& host) noexcept;
+/// What it may hold now; UINT32_MAX without pressure.
+inline std::uint32_t memory_share(core& host) noexcept {
+  return under_pressure(host) ? share_under_pressure(host) : UINT32_MAX;
+}
+/// Takes memory back from a few connections in turn, but not from `current`; O(1) for each call,
+/// and a byte is moved at most once.
+void relieve_pressure(core& host, const connection& current);
+/// Whether what was received holds less than the connection's buffer; makes it so where that is
+/// possible.
+bool make_room(core& host, connection& c);
+/// Whether the connection may have so many more bytes received under pressure; makes it so where
+/// that is possible.
+bool may_hold_under_pressure(core& host, connection& c, std::uint32_t bytes);
+inline bool may_hold_more(core& host, connection& c, std::uint32_t bytes) {
+  return !under_pressure(host) || may_hold_under_pressure(host, c, bytes);
+}
+/// What its unacknowledged bytes may hold now.
+inline std::uint32_t send_limit(core& host, const connection& c) noexcept {
+  return std::min(c.send_buffer, memory_share(host));
+}
 
 // ---- ports.cpp
 // -----------------------------------------------------------------------------------

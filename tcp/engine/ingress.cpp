@@ -54,6 +54,16 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
 
 void on_ip_packet(core& host, net::packet packet) {
   ++host.count.ip_in_receives;
+  if (packet && packet->references != 1) {
+    // Somebody else looks at it, a duplicate on its way perhaps, and what follows moves its edges.
+    net::packet mine = host.pool.copy_of(packet.bytes());
+    if (mine) mine->offload = packet->offload;
+    packet = std::move(mine);
+  }
+  if (!packet) {
+    ++host.count.ip_in_discards;
+    return;
+  }
   const auto ip = wire::parse_ip(packet.bytes());
   if (!ip) {
     ++host.count.ip_in_hdr_errors;

@@ -134,7 +134,7 @@ events host::readiness(socket_id id) const noexcept {
   if (over || !c->rx.empty() || c->fin_received || c->pending_error != error::none) {
     out |= events::readable;
   }
-  const bool room = c->synchronized() && c->tx.held_bytes() < c->send_buffer;
+  const bool room = c->synchronized() && c->tx.held_bytes() < send_limit(*core_, *c);
   if (over || c->fin_queued || room) out |= events::writable;
   if (c->synchronized()) out |= events::connected;
   if (over) out |= events::closed;

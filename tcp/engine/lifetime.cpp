@@ -48,7 +48,7 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   detach_connection(host, c);
   c.lost_bytes = c.tx.size();
   c.tx.clear();
-  c.out_of_order.clear();
+  c.out_of_order.clear(host.pool);
   set_state(host, c, state::closed);
   c.ended = reason;
   c.pending_error = told;
@@ -70,8 +70,8 @@ void note_quiet(core& host, connection& c) noexcept {
 void free_connection(core& host, connection& c) noexcept {
   if (c.in_dirty) host.dirty_list.remove(host.connections, c.index);
   c.tx.clear();
-  c.rx.clear();
-  c.out_of_order.clear();
+  c.rx.clear(host.pool);
+  c.out_of_order.clear(host.pool);
   c.in_dirty = false;
   c.owned = false;
   if (c.counted_ended) --host.ended_count;

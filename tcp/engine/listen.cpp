@@ -18,6 +18,11 @@ bool in_reserve(const core& host, const listener_entry& listener) noexcept {
 void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, segment& seg,
                      const sequence* reopened_iss) {
   const std::uint32_t backlog = backlog_of(host, listener);
+  if (out_of_memory(host)) {
+    ++host.count.listen_drops;
+    ++listener.drops.no_memory;
+    return;
+  }
   if (listener.waiting_count > backlog) {
     ++host.count.listen_overflows;
     ++host.count.listen_drops;

@@ -8,11 +8,15 @@
 
 namespace runnel::tcp::detail {
 
-std::uint32_t select_window(const connection& c) noexcept {
+std::uint32_t select_window(core& host, const connection& c) noexcept {
   const std::uint32_t held = c.held_bytes();
-  const std::uint32_t limit = c.receive_buffer;
+  const std::uint32_t limit = std::min(c.receive_buffer, memory_share(host));
   // Half of the room: the other half is what the packets' bookkeeping may take.
   std::uint32_t window = held >= limit ? 0 : (limit - held) / 2;
+  // Linux's rule: when memory is short, only who reads everything is offered much.
+  if (host.memory_pressure && window < c.receive_buffer / 4) {
+    window = std::min<std::uint32_t>(window, 4U * c.rcv_mss_offered);
+  }
   const std::uint32_t largest = std::uint32_t{65535} << c.rcv_wscale;
   window = std::min(window, largest) >> c.rcv_wscale << c.rcv_wscale;
   const sequence edge = c.rcv_.wup + c.rcv_.wnd;
@@ -242,7 +246,7 @@ bool build_segment(core& host, connection& c) {
   if (what == kind::syn) {
     window = std::min<std::uint32_t>(c.receive_buffer / 2, 65535);
   } else {
-    window = select_window(c);
+    window = select_window(host, c);
   }
   const bool carries_ect = c.ecn && what == kind::fresh && next.length > 0;
   outgoing out{next.seq, next.length, next.flags, window, carries_ect};

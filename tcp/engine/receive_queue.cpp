@@ -10,16 +10,20 @@ namespace {
 /// What small segments are packed into.
 constexpr std::uint32_t full_block_bytes = 16384;
 
-sequence seq_of(const net::packet_buffer& piece) noexcept {
-  return sequence(static_cast<std::uint32_t>(piece.tag));
-}
-sequence end_of(const net::packet_buffer& piece) noexcept {
-  return seq_of(piece) + piece.size();
+std::span<const std::byte> bytes_of(const net::packet_buffer& block) noexcept {
+  return {block.storage() + block.begin, block.size()};
 }
 
-/// A block of the packet's own that holds just its live bytes.
-net::packet tight_copy(net::packet_pool& pool, const net::packet& payload) noexcept {
-  return pool.copy_of(payload.bytes());
+/// The block for what comes next when so much waits already: many small segments come, and little
+/// memory stays empty.
+constexpr std::uint32_t next_block_bytes(std::uint32_t waiting) noexcept {
+  if (waiting >= 4 * full_block_bytes) return full_block_bytes;
+  return waiting >= 2048 ? 2048 : 512;
+}
+
+/// Not worth moving: at least three quarters of it are bytes.
+bool is_packed(const net::packet_buffer& block) noexcept {
+  return std::uint64_t{block.size()} * 4 >= std::uint64_t{block.truesize()} * 3;
 }
 
 }  // namespace
@@ -31,164 +35,98 @@ void receive_queue::push(net::packet_buffer* block) noexcept {
   tail_ = block;
 }
 
-bool receive_queue::copy_in(net::packet_pool& pool, std::span<const std::byte> bytes) noexcept {
-  // Only a block that nobody else sees may grow.
-  if (tail_ != nullptr && tail_->references == 1 && tail_->capacity - tail_->end >= bytes.size()) {
-    std::memcpy(tail_->storage() + tail_->end, bytes.data(), bytes.size());
-    tail_->end += static_cast<std::uint32_t>(bytes.size());
-  } else {
-    // As large as what waits already: many small segments come, and little memory stays empty.
-    net::packet block =
-        pool.allocate(std::max<std::size_t>(bytes.size(), std::min(size_, full_block_bytes)));
-    if (!block) return false;
-    std::memcpy(block.room().data(), bytes.data(), bytes.size());
-    block.resize(bytes.size());
-    push(block.detach());
+net::packet_buffer* receive_queue::pop() noexcept {
+  net::packet_buffer* gone = head_;
+  head_ = gone->next;
+  if (head_ == nullptr) tail_ = nullptr;
+  held_ -= gone->truesize();
+  return gone;
+}
+
+std::uint32_t receive_queue::copy_in(buffer_pool& pool, std::span<const std::byte> bytes) noexcept {
+  std::uint32_t copied = 0;
+  while (copied < bytes.size()) {
+    const auto left = static_cast<std::uint32_t>(bytes.size()) - copied;
+    // Only a block that nobody else sees may grow.
+    const bool grows =
+        tail_ != nullptr && tail_->references == 1 && tail_->capacity - tail_->end >= left;
+    if (!grows) {
+      net::packet block = pool.allocate_some(std::max(left, next_block_bytes(size_)));
+      if (!block) break;
+      block.resize(0);
+      pool.keep(*block.get());
+      push(block.detach());
+    }
+    const std::uint32_t part = std::min(left, tail_->capacity - tail_->end);
+    std::memcpy(tail_->storage() + tail_->end, bytes.data() + copied, part);
+    tail_->end += part;
+    copied += part;
+    size_ += part;
   }
-  size_ += static_cast<std::uint32_t>(bytes.size());
-  return true;
+  return copied;
 }
 
-bool receive_queue::append(net::packet_pool& pool, net::packet payload) noexcept {
-  if (payload.size() <= copy_threshold_bytes) return copy_in(pool, payload.bytes());
-  size_ += static_cast<std::uint32_t>(payload.size());
+std::uint32_t receive_queue::append(buffer_pool& pool, net::packet payload) noexcept {
+  if (payload.size() <= copy_threshold_bytes || !pool.worth_keeping(*payload.get())) {
+    return copy_in(pool, payload.bytes());
+  }
+  const auto taken = static_cast<std::uint32_t>(payload.size());
+  size_ += taken;
+  pool.keep(*payload.get());
   push(payload.detach());
-  return true;
+  return taken;
 }
 
-std::size_t receive_queue::read(std::span<std::byte> into) noexcept {
+std::size_t receive_queue::read(buffer_pool& pool, std::span<std::byte> into) noexcept {
   std::size_t taken = 0;
   while (taken < into.size() && head_ != nullptr) {
     const std::size_t part = std::min<std::size_t>(head_->size(), into.size() - taken);
     std::memcpy(into.data() + taken, head_->storage() + head_->begin, part);
     head_->begin += static_cast<std::uint32_t>(part);
     taken += part;
-    if (head_->size() == 0) {
-      net::packet_buffer* gone = head_;
-      head_ = gone->next;
-      if (head_ == nullptr) tail_ = nullptr;
-      held_ -= gone->truesize();
-      net::packet::adopt(gone);
-    }
+    if (head_->size() == 0) pool.drop(pop());
   }
   size_ -= static_cast<std::uint32_t>(taken);
   return taken;
 }
 
-bool receive_queue::collapse(net::packet_pool& pool) noexcept {
+bool receive_queue::collapse(buffer_pool& pool) noexcept {
   if (held_ - size_ <= full_block_bytes) return false;
   receive_queue packed;
   const std::uint32_t before = held_;
+  bool has_memory = true;
   while (head_ != nullptr) {
-    const bool fits = packed.tail_ != nullptr && packed.tail_->references == 1 &&
-                      packed.tail_->capacity - packed.tail_->end >= head_->size();
-    if (!fits) {
-      const std::uint32_t left = size_ - packed.size_;
-      net::packet block = pool.allocate(std::max(head_->size(), std::min(left, full_block_bytes)));
-      if (!block) break;
-      block.resize(0);
-      packed.push(block.detach());
+    const std::uint32_t left = size_ - packed.size_;
+    net::packet_buffer* block = pop();
+    if (has_memory && !is_packed(*block)) {
+      const std::uint32_t room =
+          packed.tail_ == nullptr ? 0 : packed.tail_->capacity - packed.tail_->end;
+      if (room < block->size()) {
+        net::packet fresh =
+            pool.allocate(std::max(block->size(), std::min(left, full_block_bytes)));
+        has_memory = static_cast<bool>(fresh);
+        if (has_memory) {
+          fresh.resize(0);
+          packed.push(fresh.detach());
+        }
+      }
+      if (has_memory) {
+        packed.copy_in(pool, bytes_of(*block));
+        pool.drop(block);
+        continue;
+      }
     }
-    packed.copy_in(pool, {head_->storage() + head_->begin, head_->size()});
-    net::packet_buffer* gone = head_;
-    head_ = gone->next;
-    net::packet::adopt(gone);
-  }
-  // Without memory the rest stays as it was, behind what was packed.
-  for (; head_ != nullptr;) {
-    net::packet_buffer* rest = head_;
-    head_ = rest->next;
-    packed.size_ += rest->size();
-    packed.push(rest);
+    // Packed already, or without memory: it stays as it is, behind what was packed.
+    packed.size_ += block->size();
+    packed.push(block);
   }
   *this = packed;
   return held_ < before;
 }
 
-void receive_queue::clear() noexcept {
-  while (head_ != nullptr) {
-    net::packet_buffer* gone = head_;
-    head_ = gone->next;
-    net::packet::adopt(gone);
-  }
+void receive_queue::clear(buffer_pool& pool) noexcept {
+  while (head_ != nullptr) pool.drop(pop());
   *this = receive_queue();
-}
-
-reassembly_queue::verdict reassembly_queue::insert(net::packet_pool& pool, sequence seq,
-                                                   net::packet payload) noexcept {
-  // Segments mostly arrive in order behind one hole, so the place is mostly the end.
-  net::packet_buffer* previous = nullptr;
-  if (tail_ != nullptr && !before(seq, seq_of(*tail_))) {
-    previous = tail_;
-  } else {
-    for (net::packet_buffer* at = head_; at != nullptr && !before(seq, seq_of(*at));
-         at = at->next) {
-      previous = at;
-    }
-  }
-  if (previous != nullptr && after(end_of(*previous), seq)) {
-    const std::uint32_t known = distance(seq, end_of(*previous));
-    if (known >= payload.size()) return verdict::duplicate;
-    payload->begin += known;
-    seq += known;
-  }
-  net::packet_buffer* following = previous == nullptr ? head_ : previous->next;
-  const sequence end = seq + static_cast<std::uint32_t>(payload.size());
-  // Whole pieces that the new one covers are replaced by it.
-  while (following != nullptr && at_or_before(end_of(*following), end)) {
-    net::packet_buffer* gone = following;
-    following = gone->next;
-    size_ -= gone->size();
-    held_ -= gone->truesize();
-    --pieces_;
-    (previous == nullptr ? head_ : previous->next) = following;
-    if (tail_ == gone) tail_ = previous;
-    net::packet::adopt(gone);
-  }
-  if (following != nullptr && before(seq_of(*following), end)) {
-    payload->end -= distance(seq_of(*following), end);
-    if (payload.size() == 0) return verdict::duplicate;
-  }
-  if (pieces_ >= piece_limit) return verdict::refused;
-  if (payload.size() <= copy_threshold_bytes) {
-    payload = tight_copy(pool, payload);
-    if (!payload) return verdict::refused;
-  }
-  net::packet_buffer* piece = payload.detach();
-  piece->tag = seq.value();
-  piece->next = following;
-  (previous == nullptr ? head_ : previous->next) = piece;
-  if (following == nullptr) tail_ = piece;
-  ++pieces_;
-  size_ += piece->size();
-  held_ += piece->truesize();
-  return verdict::stored;
-}
-
-net::packet reassembly_queue::pop(sequence next) noexcept {
-  while (head_ != nullptr && !after(seq_of(*head_), next)) {
-    net::packet_buffer* piece = head_;
-    head_ = piece->next;
-    if (head_ == nullptr) tail_ = nullptr;
-    --pieces_;
-    size_ -= piece->size();
-    held_ -= piece->truesize();
-    net::packet result = net::packet::adopt(piece);
-    const std::uint32_t old = distance(seq_of(*piece), next);
-    if (old >= piece->size()) continue;
-    piece->begin += old;
-    return result;
-  }
-  return {};
-}
-
-void reassembly_queue::clear() noexcept {
-  while (head_ != nullptr) {
-    net::packet_buffer* gone = head_;
-    head_ = gone->next;
-    net::packet::adopt(gone);
-  }
-  *this = reassembly_queue();
 }
 
 }  // namespace runnel::tcp::detail

@@ -42,7 +42,7 @@ void send_reset(core& host, const connection& c) {
 }
 
 reply ack_reply(core& host, connection& c) {
-  const std::uint32_t window = select_window(c);
+  const std::uint32_t window = select_window(host, c);
   note_advertised(host, c, window);
   ++c.traffic.segs_out;
   reply r;

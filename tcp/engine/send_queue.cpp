@@ -5,14 +5,16 @@
 
 namespace runnel::tcp::detail {
 
-std::size_t send_queue::append(net::packet_pool& pool, std::span<const std::byte> bytes,
+std::size_t send_queue::append(buffer_pool& pool, std::span<const std::byte> bytes,
                                std::uint32_t limit) noexcept {
   std::size_t taken = 0;
   while (taken < bytes.size()) {
     const std::uint32_t room = tail_ == nullptr ? 0 : tail_->capacity - tail_->end;
     if (room == 0) {
       if (held_ >= limit) break;
-      net::packet block = pool.allocate(std::min<std::size_t>(bytes.size() - taken, 65536));
+      // A small limit means small blocks, or the last one would go far beyond it.
+      const std::size_t wanted = std::clamp<std::size_t>(limit - held_, 2048, 65536);
+      net::packet block = pool.allocate_some(std::min(bytes.size() - taken, wanted));
       if (!block) break;
       block.resize(0);
       net::packet_buffer* fresh = block.detach();

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "runnel/wire/packet.hpp"
+#include "buffer_pool.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -21,7 +21,7 @@ class send_queue {
 
   /// Copies as much of `bytes` as fits while `held_bytes` stays within `limit`; at least one block
   /// is always allowed, so that a tiny limit does not stop the stream.
-  std::size_t append(net::packet_pool& pool, std::span<const std::byte> bytes,
+  std::size_t append(buffer_pool& pool, std::span<const std::byte> bytes,
                      std::uint32_t limit) noexcept;
   /// Drops the first `count` bytes.
   void consume(std::uint32_t count) noexcept;

@@ -52,49 +52,40 @@ void owe_duplicate(core& host, connection& c) {
   want_transmit(host, c);
 }
 
-/// Whether the queues hold less than they may; makes it so where that is possible.
-bool make_room(core& host, connection& c) {
-  if (c.held_bytes() < c.receive_buffer) return true;
-  if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
-  if (c.held_bytes() < c.receive_buffer) return true;
-  if (!c.out_of_order.empty()) {
-    c.out_of_order.clear();
-    c.sacks.clear();
-    ++host.count.ofo_drop;
-  }
-  return c.held_bytes() < c.receive_buffer;
+/// There is no memory for the text. The number before it is acknowledged and the rest is not, with
+/// a window of zero as Linux's: the peer probes until there is room instead of sending in vain.
+void refuse_text(core& host, connection& c, segment& seg) {
+  ++host.count.rcv_q_drop;
+  ++host.count.rcv_pruned;
+  seg.len = 0;
+  seg.flags &= static_cast<std::uint8_t>(~flag::fin);
+  note_advertised(host, c, 0);
+  c.ack.due = true;
+  want_transmit(host, c);
 }
 
 void take_in_order(core& host, connection& c, segment& seg) {
   const std::uint32_t length = seg.len;
   // The window has promised room for it, and what the promise holds once it is packed is bounded.
   make_room(host, c);
-  if (!c.rx.append(host.pool, std::move(seg.payload))) {
-    ++host.count.rcv_q_drop;
-    // The number before it is acknowledged and the rest is not: the peer sends it again.
-    seg.len = 0;
-    seg.flags &= static_cast<std::uint8_t>(~flag::fin);
-    c.ack.due = true;
-    want_transmit(host, c);
-    return;
-  }
-  c.rcv_.nxt += length;
-  c.traffic.bytes_received += length;
+  if (!may_hold_more(host, c, length)) return refuse_text(host, c, seg);
+  const std::uint32_t taken = c.rx.append(host.pool, std::move(seg.payload));
+  c.rcv_.nxt += taken;
+  c.traffic.bytes_received += taken;
+  if (taken > 0) report(host, c, events::readable);
+  if (taken < length) return refuse_text(host, c, seg);
   const bool had_hole = !c.out_of_order.empty();
-  while (net::packet piece = c.out_of_order.pop(c.rcv_.nxt)) {
-    const auto size = static_cast<std::uint32_t>(piece.size());
-    if (!c.rx.append(host.pool, std::move(piece))) break;
-    c.rcv_.nxt += size;
-    c.traffic.bytes_received += size;
-  }
   if (had_hole) {
+    const std::uint32_t joined = c.out_of_order.take(host.pool, c.rcv_.nxt, c.rx);
+    c.rcv_.nxt += joined;
+    c.traffic.bytes_received += joined;
     c.sacks.advance(c.rcv_.nxt);
+    if (c.out_of_order.empty()) c.sacks.clear();
     // RFC 5681 §4.2: what fills a hole is acknowledged at once.
     c.ack.due = true;
     want_transmit(host, c);
   }
   owe_ack(host, c, length);
-  report(host, c, events::readable);
 }
 
 /// RFC 3168 §6.1.3: CE is echoed until the peer says that it has slowed down; the same segment may
@@ -122,8 +113,12 @@ void take_text(core& host, connection& c, segment& seg) {
   if (seg.seq == c.rcv_.nxt) return take_in_order(host, c, seg);
   ++host.count.ofo_queue;
   owe_duplicate(host, c);
-  if (!make_room(host, c) || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
-                                 reassembly_queue::verdict::refused) {
+  // Under pressure what waits ahead of a hole is a debt too many: it will come again.
+  const bool pressure = under_pressure(host);
+  if (pressure) relieve_pressure(host, c);
+  const bool room = make_room(host, c) && !pressure;
+  if (!room || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
+                   reassembly_queue::verdict::refused) {
     ++host.count.ofo_drop;
     return;
   }
@@ -142,8 +137,7 @@ void take_fin(core& host, connection& c, const segment& seg) {
     return;
   }
   c.fin_received = true;
-  c.out_of_order.clear();
-  c.sacks.clear();
+  forget_out_of_order(host, c);
   c.rcv_.nxt += 1;
   owe_ack(host, c, 0);
   report(host, c, events::readable);

@@ -108,8 +108,8 @@ void enter_time_wait(core& host, connection& c) {
   time_wait_entry_v4& entry = host.time_waits[index];
   entry = time_wait_entry_v4();
   entry.key = key_v4::from(c.key);
-  entry.key.room16 =
-      static_cast<std::uint16_t>(std::min<std::uint32_t>(select_window(c) >> c.rcv_wscale, 65535));
+  entry.key.room16 = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(select_window(host, c) >> c.rcv_wscale, 65535));
   entry.snd_nxt = c.snd_.nxt;
   entry.rcv_nxt = c.rcv_.nxt;
   entry.ts_recent = c.ts_recent;

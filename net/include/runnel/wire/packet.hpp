@@ -150,6 +150,17 @@ class packet_pool {
   std::size_t used_bytes() const noexcept { return used_bytes_; }
   /// What was taken from the system.
   std::size_t held_bytes() const noexcept { return held_bytes_; }
+  /// What may be taken from it.
+  std::size_t limit_bytes() const noexcept { return limit_bytes_; }
+  /// More than half of what the pool may ever have is in use: who can copy should, rather than
+  /// keep.
+  bool scarce() const noexcept { return used_bytes_ > limit_bytes_ / 2; }
+  /// What a packet of `allocate(bytes)` costs while a block of its size is to be had.
+  static constexpr std::size_t truesize_for(std::size_t bytes) noexcept {
+    const std::size_t size_class = class_of(bytes);
+    return (size_class < block_bytes.size() ? block_bytes[size_class] : bytes) +
+           sizeof(packet_buffer);
+  }
 
  private:
   friend class packet;

@@ -59,6 +59,10 @@
   X(ofo_queue, "TcpExtTCPOFOQueue")                               \
   X(ofo_drop, "TcpExtTCPOFODrop")                                 \
   X(rcv_q_drop, "TcpExtTCPRcvQDrop")                              \
+  X(memory_pressures, "TcpExtTCPMemoryPressures")                 \
+  X(prune_called, "TcpExtPruneCalled")                            \
+  X(rcv_pruned, "TcpExtRcvPruned")                                \
+  X(ofo_pruned, "TcpExtOfoPruned")                                \
   X(rcv_collapsed, "TcpExtTCPRcvCollapsed")                       \
   X(zero_window_adv, "TcpExtTCPToZeroWindowAdv")                  \
   X(zero_window_drop, "TcpExtTCPZeroWindowDrop")                  \

@@ -226,8 +226,9 @@ struct stack_policy {
   /// Local ports for `connect` without one: first and last (net.ipv4.ip_local_port_range).
   std::uint16_t local_port_first = 32768;
   std::uint16_t local_port_last = 60999;
-  /// Memory that all queued bytes of the host may hold (net.ipv4.tcp_mem). Fixed when the host is
-  /// made.
+  /// Memory that all queued bytes of the host may hold, the packets of the link that they were left
+  /// in included (net.ipv4.tcp_mem, whose last value it is: pressure begins at two thirds of it).
+  /// Fixed when the host is made.
   std::size_t memory_limit = std::size_t{1} << 30;
 
   friend bool operator==(const stack_policy&, const stack_policy&) = default;

@@ -179,7 +179,8 @@ struct memory_table {
   std::size_t time_wait_bytes = 0;
   /// Taken from the system for all of them and for their index.
   std::size_t held_bytes = 0;
-  /// Bytes of packets and queues.
+  /// What the queues hold, bookkeeping included: blocks of the host's own, and the packets of links
+  /// that unread bytes were left in. Never more than `stack_policy::memory_limit`.
   std::size_t buffer_bytes = 0;
 };
 
