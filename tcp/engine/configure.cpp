@@ -1,5 +1,6 @@
 #include "core.hpp"
-#include "policy_fields.hpp"
+#include "policy_table_connection.hpp"
+#include "policy_table_listener.hpp"
 
 // Policies: set and read at run time. Whoever uses a value asks for it when it is needed, so that a
 // change holds at once.
@@ -112,7 +113,7 @@ outcome<connection_policy> host::connection_settings(socket_id id) const {
   connection_policy own = core_->policies[c->policy];
   own.receive_buffer = c->receive_buffer;
   own.send_buffer = c->send_buffer;
-  detail::complete(own, core_->connection_defaults, detail::connection_fields);
+  detail::complete(own, core_->connection_defaults, detail::connection_table);
   return {own, error::none};
 }
 
@@ -120,8 +121,8 @@ outcome<listener_policy> host::listener_settings(socket_id id) const {
   const listener_entry* entry = core_->get_listener(id);
   if (entry == nullptr) return {{}, error::bad_handle};
   listener_policy own = entry->policy;
-  detail::complete(own, core_->listener_defaults, detail::listener_fields);
-  detail::complete(own.connection, core_->connection_defaults, detail::connection_fields);
+  detail::complete(own, core_->listener_defaults, detail::listener_table);
+  detail::complete(own.connection, core_->connection_defaults, detail::connection_table);
   return {own, error::none};
 }
 

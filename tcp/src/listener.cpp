@@ -72,6 +72,27 @@ void listener::set_backlog(std::uint32_t backlog) noexcept {
   if (state_ != nullptr) state_->stack->engine().set_backlog(state_->id, backlog);
 }
 
+result<void> listener::set_policy(const listener_policy& own) {
+  const bool open = state_ != nullptr && state_->open;
+  return detail::to_result(open ? state_->stack->engine().set_listener_policy(state_->id, own)
+                                : error::bad_handle);
+}
+
+listener_policy listener::policy() const {
+  if (state_ == nullptr || !state_->open) return {};
+  return state_->stack->engine().listener_settings(state_->id).value;
+}
+
+std::string listener::set(std::string_view name, std::string_view value) {
+  if (state_ == nullptr || !state_->open) return "the listener is closed";
+  return state_->stack->engine().set_listener(state_->id, name, value);
+}
+
+std::optional<std::string> listener::get(std::string_view name) const {
+  if (state_ == nullptr || !state_->open) return {};
+  return state_->stack->engine().get_listener(state_->id, name);
+}
+
 listener_snapshot listener::info() const noexcept {
   return state_ == nullptr ? listener_snapshot()
                            : state_->stack->engine().listener(state_->id).value;

@@ -30,7 +30,7 @@ void fill_random(std::array<std::uint64_t, 2>& key) {
 
 host_keys make_keys(loop& owner) {
   host_keys keys;
-  for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple}) {
+  for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple, &keys.cookie, &keys.fastopen}) {
     if (owner.simulated()) {
       *key = {owner.random()(), owner.random()()};
     } else {
@@ -48,6 +48,8 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
   out.listener = options.listener;
   out.connection = options.connection;
   out.keys = options.keys ? *options.keys : make_keys(owner);
+  out.keys.cookie = options.shared_keys.cookie_key.value_or(out.keys.cookie);
+  out.keys.fastopen = options.shared_keys.fastopen_key.value_or(out.keys.fastopen);
   out.mtu = info.mtu;
   out.checksum_offload_tx = info.checksum_offload_tx;
   out.checksum_offload_rx = info.checksum_offload_rx;
@@ -56,6 +58,13 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
 }
 
 }  // namespace
+
+void stack_options::use(const policy_set& all) {
+  policy = all.stack;
+  listener = all.listener;
+  connection = all.connection;
+  shared_keys = all.keys;
+}
 
 stack::stack(loop& owner, net::link& link, stack_options options)
     : core_(new detail::stack_core(owner, link, engine_options(owner, link, std::move(options)))) {}
@@ -88,6 +97,22 @@ task<result<void>> stack::idle() {
   const auto waited = co_await core_->idle().wait();
   if (waited && core_->link_error()) co_return core_->link_error();
   co_return waited;
+}
+
+result<void> stack::set_policy(const policy_set& all) {
+  return detail::to_result(core_->engine().set_policies(all));
+}
+
+policy_set stack::policy() const {
+  return core_->engine().policies();
+}
+
+std::string stack::set(std::string_view name, std::string_view value) {
+  return core_->engine().set(name, value);
+}
+
+std::optional<std::string> stack::get(std::string_view name) const {
+  return core_->engine().get(name);
 }
 
 std::error_code stack::link_error() const noexcept {

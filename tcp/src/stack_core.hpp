@@ -9,11 +9,18 @@
 #include "runnel/event.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/link.hpp"
+#include "runnel/result.hpp"
 #include "runnel/tcp/detail/awaiters.hpp"
 #include "runnel/tcp/detail/socket.hpp"
 #include "runnel/tcp/engine/host.hpp"
+#include "runnel/tcp/error_code.hpp"
 
 namespace runnel::tcp::detail {
+
+inline result<void> to_result(error of) noexcept {
+  if (of == error::none) return {};
+  return to_error_code(of);
+}
 
 /// What stands behind a `listener`.
 struct listener_state : runnel::detail::list_hook {

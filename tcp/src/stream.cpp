@@ -52,6 +52,26 @@ void stream::set_quickack(bool on) noexcept {
   if (s.open) s.stack->engine().set_quickack(s.id, on);
 }
 
+result<void> stream::set_policy(const connection_policy& own) {
+  detail::socket& s = checked();
+  return detail::to_result(s.open ? s.stack->engine().set_policy(s.id, own) : error::bad_handle);
+}
+
+connection_policy stream::policy() const {
+  detail::socket& s = checked();
+  return s.open ? s.stack->engine().connection_settings(s.id).value : connection_policy();
+}
+
+std::string stream::set(std::string_view name, std::string_view value) {
+  detail::socket& s = checked();
+  return s.open ? s.stack->engine().set(s.id, name, value) : "the stream is closed";
+}
+
+std::optional<std::string> stream::get(std::string_view name) const {
+  detail::socket& s = checked();
+  return s.open ? s.stack->engine().get(s.id, name) : std::nullopt;
+}
+
 tcp::snapshot stream::info() const noexcept {
   detail::socket& s = checked();
   return s.stack->engine().snapshot(s.id).value;

@@ -3,6 +3,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "runnel/loop.hpp"
@@ -29,6 +31,11 @@ struct stack_options {
   connection_policy connection{};
   /// The secrets. By default they come from getrandom(2), and on a simulated loop from its seed.
   std::optional<host_keys> keys{};
+  /// Those of them that several machines share, where they are given.
+  policy_keys shared_keys{};
+
+  /// Takes all policies and keys from a set, such as `load_policy` gives.
+  void use(const policy_set& all);
 };
 
 /// Our TCP on one link, driven by one loop: the engine's `host` with awaitable operations. It is a
@@ -61,6 +68,19 @@ class stack {
   /// been acknowledged, and the last packet has been given to the link. The link's error when it is
   /// gone. Costs a frame.
   task<result<void>> idle();
+
+  /// Replaces what the whole stack has, and what its listeners and connections use where they set
+  /// nothing; it holds at once, also for those that exist. `memory_limit` and the keys stay.
+  /// `std::errc::invalid_argument`: `check(all)` says which field.
+  result<void> set_policy(const policy_set& all);
+  /// What is in force; keys are never shown.
+  policy_set policy() const;
+  /// Sets one value of it while the stack runs, by its name or by Linux's, as sysctl(8) does:
+  /// `set("net.ipv4.tcp_syn_retries", "3")`; see `tcp::set`. Empty when it is done; else one
+  /// sentence that says why not.
+  [[nodiscard]] std::string set(std::string_view name, std::string_view value);
+  /// What is in force, as text; nothing when there is no such name.
+  std::optional<std::string> get(std::string_view name) const;
 
   /// Why the link is gone; no error while it is not.
   std::error_code link_error() const noexcept;

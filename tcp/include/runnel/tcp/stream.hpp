@@ -1,13 +1,17 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "runnel/net/stream.hpp"
 #include "runnel/result.hpp"
 #include "runnel/tcp/close.hpp"
 #include "runnel/tcp/detail/awaiters.hpp"
+#include "runnel/tcp/engine/policy.hpp"
 #include "runnel/tcp/engine/snapshot.hpp"
 #include "runnel/wire/address.hpp"
 
@@ -69,6 +73,19 @@ class stream {
   /// Acknowledges the next segments at once, what is owed now included; or lets acknowledgements
   /// wait for an answer to ride on. What arrives later may change that again (TCP_QUICKACK).
   void set_quickack(bool on) noexcept;
+
+  /// Replaces what the connection itself has set; it holds at once, but its buffers keep their
+  /// size. `std::errc::invalid_argument`: `check(own)` says which field;
+  /// `std::errc::bad_file_descriptor` once it is closed.
+  result<void> set_policy(const connection_policy& own);
+  /// What is in force: its own where set, else the stack's; every field is set until it is closed.
+  connection_policy policy() const;
+  /// Sets one value by its name or by Linux's name of a socket option, as setsockopt(2) does:
+  /// `set("TCP_KEEPIDLE", "30")`; see `tcp::set`. Empty when it is done; else one sentence that
+  /// says why not.
+  [[nodiscard]] std::string set(std::string_view name, std::string_view value);
+  /// What is in force, as text; nothing when there is no such name or it is closed.
+  std::optional<std::string> get(std::string_view name) const;
 
   /// Valid until `close`, `abort` or the end of the connection's life in the engine.
   net::endpoint local_endpoint() const noexcept;

@@ -5,13 +5,17 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "runnel/tcp/engine/counters.hpp"
 #include "runnel/tcp/engine/error.hpp"
 #include "runnel/tcp/engine/handle.hpp"
 #include "runnel/tcp/engine/policy.hpp"
+#include "runnel/tcp/engine/policy_set.hpp"
 #include "runnel/tcp/engine/snapshot.hpp"
 #include "runnel/wire/address.hpp"
 #include "runnel/wire/packet.hpp"
@@ -32,6 +36,10 @@ struct host_keys {
   std::array<std::uint64_t, 2> isn{};
   /// Timestamp offsets (RFC 7323 §7.1) and local ports (RFC 6056).
   std::array<std::uint64_t, 2> tuple{};
+  /// SYN cookies. Machines with the same one accept the cookies of each other.
+  std::array<std::uint64_t, 2> cookie{};
+  /// Fast Open cookies (net.ipv4.tcp_fastopen_key; RFC 7413); the same.
+  std::array<std::uint64_t, 2> fastopen{};
 };
 
 /// What a host is made of.
@@ -130,6 +138,14 @@ class host {
   /// those that exist. A field left unset goes back to its built-in value.
   error set_listener_defaults(const listener_policy& policy);
   error set_connection_defaults(const connection_policy& policy);
+  /// The three together, or nothing of it. Its keys are not looked at.
+  error set_policies(const policy_set& policy);
+  /// Sets one value of them by its name, which may be a sysctl of Linux's: see `tcp::set`. Empty
+  /// when it is done; else one sentence that says why not.
+  [[nodiscard]] std::string set(std::string_view name, std::string_view value);
+  /// The same for what a listener sets itself, by name or by Linux's name of a socket option.
+  [[nodiscard]] std::string set_listener(socket_id listener, std::string_view name,
+                                         std::string_view value);
 
   // ---- commands: connections ----------------------------------------------------------------
 
@@ -162,6 +178,10 @@ class host {
   /// Replaces what the connection itself has set; it holds at once. The buffers keep their size.
   /// `error::invalid_argument`: `check(policy)` says which field.
   error set_policy(socket_id connection, const connection_policy& policy);
+  /// Sets one value that the connection itself has, by name or by Linux's name of a socket option;
+  /// see `tcp::set`. What is fixed when a connection is made, as its buffers are, is refused.
+  [[nodiscard]] std::string set(socket_id connection, std::string_view name,
+                                std::string_view value);
   /// Changes what later events of this socket carry.
   error set_token(socket_id socket, std::uint64_t token);
 
@@ -193,6 +213,12 @@ class host {
   /// What is in force for this connection: its own where set, else the default; every field is set.
   outcome<connection_policy> connection_settings(socket_id connection) const;
   outcome<listener_policy> listener_settings(socket_id listener) const;
+  /// `policy`, `listener_defaults` and `connection_defaults`; no keys.
+  policy_set policies() const;
+  /// What is in force, as text: see `tcp::get`. Nothing when there is no such name or socket.
+  std::optional<std::string> get(std::string_view name) const;
+  std::optional<std::string> get_listener(socket_id listener, std::string_view name) const;
+  std::optional<std::string> get(socket_id connection, std::string_view name) const;
   std::span<const net::address> addresses() const noexcept;
 
  private:

@@ -1,0 +1,89 @@
+#include "core.hpp"
+#include "runnel/tcp/engine/policy_text.hpp"
+
+// Policies of a running host by name. A value that could not hold any more is refused, so that
+// nothing that was set is ignored.
+
+namespace runnel::tcp {
+
+namespace {
+
+constexpr const char* no_listener = "there is no such listener any more";
+constexpr const char* no_connection = "there is no such connection any more";
+
+std::string fixed_for(const policy_field& field, const char* moment) {
+  return std::string(field.name) + " is fixed when " + moment + " is made";
+}
+
+/// What is left to say after the values themselves were found good.
+std::string outcome_text(error of) {
+  return of == error::none ? std::string() : "out of memory for one more policy";
+}
+
+}  // namespace
+
+policy_set host::policies() const {
+  policy_set out;
+  out.stack = core_->policy;
+  out.listener = core_->listener_defaults;
+  out.listener.connection = {};
+  out.connection = core_->connection_defaults;
+  return out;
+}
+
+error host::set_policies(const policy_set& policy) {
+  if (!check(policy).empty()) return error::invalid_argument;
+  set_policy(policy.stack);
+  set_listener_defaults(policy.listener);
+  set_connection_defaults(policy.connection);
+  return error::none;
+}
+
+std::string host::set(std::string_view name, std::string_view value) {
+  policy_set all = policies();
+  std::string complaint = tcp::set(all, name, value);
+  if (!complaint.empty()) return complaint;
+  const policy_field& field = *find_policy_field(name);
+  if (field.change == policy_change::new_host) return fixed_for(field, "the host");
+  complaint = check(all);
+  if (complaint.empty()) set_policies(all);
+  return complaint;
+}
+
+std::string host::set_listener(socket_id listener, std::string_view name, std::string_view value) {
+  const detail::listener_entry* entry = core_->get_listener(listener);
+  if (entry == nullptr) return no_listener;
+  listener_policy own = entry->policy;
+  std::string complaint = tcp::set(own, name, value);
+  if (!complaint.empty()) return complaint;
+  return outcome_text(set_listener_policy(listener, own));
+}
+
+std::string host::set(socket_id connection, std::string_view name, std::string_view value) {
+  const detail::connection* c = core_->get(connection);
+  if (c == nullptr) return no_connection;
+  connection_policy own = core_->policies[c->policy];
+  std::string complaint = tcp::set(own, name, value);
+  if (!complaint.empty()) return complaint;
+  const policy_field& field = *find_policy_field(name);
+  if (field.change != policy_change::at_once) return fixed_for(field, "the connection");
+  return outcome_text(set_policy(connection, own));
+}
+
+std::optional<std::string> host::get(std::string_view name) const {
+  const policy_field* field = find_policy_field(name);
+  if (field != nullptr && field->secret()) return "(set)";
+  return tcp::get(policies(), name);
+}
+
+std::optional<std::string> host::get_listener(socket_id listener, std::string_view name) const {
+  const outcome<listener_policy> in_force = listener_settings(listener);
+  return in_force ? tcp::get(in_force.value, name) : std::nullopt;
+}
+
+std::optional<std::string> host::get(socket_id connection, std::string_view name) const {
+  const outcome<connection_policy> in_force = connection_settings(connection);
+  return in_force ? tcp::get(in_force.value, name) : std::nullopt;
+}
+
+}  // namespace runnel::tcp

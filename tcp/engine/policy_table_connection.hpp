@@ -1,0 +1,172 @@
+#pragma once
+
+#include "policy_table.hpp"
+
+namespace runnel::tcp::detail {
+
+inline constexpr std::array close_words = {
+    policy_word{"graceful", 0},  policy_word{"linger", 1},     policy_word{"abort", 2},
+    policy_word{"lingering", 3}, policy_word{"peer_first", 4},
+};
+
+/// What the fields of `connection_policy` are, in their order.
+inline constexpr std::array connection_table = {
+    row<&connection_policy::receive_buffer>({
+        .name = "receive_buffer",
+        .kind = policy_kind::bytes,
+        .change = policy_change::new_connections,
+        .lowest = 2304,
+        .highest = 1 << 30,
+        .sysctl = {.text = "net.ipv4.tcp_rmem", .form = linux_form::three_numbers},
+        .option = {.text = "SO_RCVBUF", .form = linux_form::doubled},
+        .meaning = "room for received bytes, as memory held; the largest window is half of it",
+    }),
+    row<&connection_policy::send_buffer>({
+        .name = "send_buffer",
+        .kind = policy_kind::bytes,
+        .change = policy_change::new_connections,
+        .lowest = 4608,
+        .highest = 1 << 30,
+        .sysctl = {.text = "net.ipv4.tcp_wmem", .form = linux_form::three_numbers},
+        .option = {.text = "SO_SNDBUF", .form = linux_form::doubled},
+        .meaning = "room for bytes not yet acknowledged, as memory held",
+    }),
+    row<&connection_policy::nodelay>({
+        .name = "nodelay",
+        .option = {.text = "TCP_NODELAY"},
+        .meaning = "send small segments without waiting for the acknowledgement of earlier ones",
+    }),
+    row<&connection_policy::cork>({
+        .name = "cork",
+        .option = {.text = "TCP_CORK"},
+        .meaning = "hold small segments back until there is a full one, FIN, or 200 ms have passed",
+    }),
+    row<&connection_policy::quickack>({
+        .name = "quickack",
+        .option = {.text = "RTAX_QUICKACK"},
+        .meaning = "acknowledge every segment at once",
+    }),
+    row<&connection_policy::max_segment>({
+        .name = "max_segment",
+        .kind = policy_kind::bytes,
+        .change = policy_change::new_connections,
+        .lowest = 88,
+        .highest = 32767,
+        .zero = true,
+        .option = {.text = "TCP_MAXSEG"},
+        .meaning = "the longest segment to send or to ask for; 0 takes it from the link's MTU",
+    }),
+    row<&connection_policy::ttl>({
+        .name = "ttl",
+        .lowest = 1,
+        .highest = 255,
+        .sysctl = {.text = "net.ipv4.ip_default_ttl"},
+        .option = {.text = "IP_TTL"},
+        .meaning = "hop limit of what is sent",
+    }),
+    row<&connection_policy::syn_retries>({
+        .name = "syn_retries",
+        .lowest = 1,
+        .highest = 127,
+        .sysctl = {.text = "net.ipv4.tcp_syn_retries"},
+        .option = {.text = "TCP_SYNCNT"},
+        .meaning = "SYN retransmissions with doubling waits",
+    }),
+    row<&connection_policy::retries2>({
+        .name = "retries2",
+        .lowest = 1,
+        .highest = 60,
+        .sysctl = {.text = "net.ipv4.tcp_retries2"},
+        .meaning = "unanswered retransmissions until a connection is given up; 15 are 924.6 s",
+    }),
+    row<&connection_policy::orphan_retries>({
+        .name = "orphan_retries",
+        .lowest = 1,
+        .highest = 60,
+        .sysctl = {.text = "net.ipv4.tcp_orphan_retries", .form = linux_form::zero_is_eight},
+        .meaning = "the same for a connection that its owner has closed",
+    }),
+    row<&connection_policy::keepalive>({
+        .name = "keepalive",
+        .option = {.text = "SO_KEEPALIVE"},
+        .meaning = "probe an idle peer",
+    }),
+    row<&connection_policy::keepalive_time>({
+        .name = "keepalive_time",
+        .lowest = 1,
+        .highest = 32767 * seconds,
+        .sysctl = {.text = "net.ipv4.tcp_keepalive_time", .unit = seconds},
+        .option = {.text = "TCP_KEEPIDLE", .unit = seconds},
+        .meaning = "how long a connection is idle before the first probe",
+    }),
+    row<&connection_policy::keepalive_interval>({
+        .name = "keepalive_interval",
+        .lowest = 1,
+        .highest = 32767 * seconds,
+        .sysctl = {.text = "net.ipv4.tcp_keepalive_intvl", .unit = seconds},
+        .option = {.text = "TCP_KEEPINTVL", .unit = seconds},
+        .meaning = "the time between probes",
+    }),
+    row<&connection_policy::keepalive_probes>({
+        .name = "keepalive_probes",
+        .lowest = 1,
+        .highest = 127,
+        .sysctl = {.text = "net.ipv4.tcp_keepalive_probes"},
+        .option = {.text = "TCP_KEEPCNT"},
+        .meaning = "unanswered probes until the connection is given up",
+    }),
+    row<&connection_policy::user_timeout>({
+        .name = "user_timeout",
+        .lowest = 0,
+        .highest = day_ms,
+        .option = {.text = "TCP_USER_TIMEOUT"},
+        .meaning = "how long sent bytes or probes may stay unanswered; 0 leaves it to the retries",
+    }),
+    row<&connection_policy::fin_timeout>({
+        .name = "fin_timeout",
+        .lowest = 1,
+        .highest = day_ms,
+        .sysctl = {.text = "net.ipv4.tcp_fin_timeout", .unit = seconds},
+        .option = {.text = "TCP_LINGER2",
+                   .unit = seconds,
+                   .form = linux_form::zero_is_unset,
+                   .highest = 120},
+        .meaning = "how long a closed connection waits in FIN-WAIT-2 for the peer's FIN",
+    }),
+    row<&connection_policy::time_wait>({
+        .name = "time_wait",
+        .lowest = 0,
+        .highest = day_ms,
+        .meaning = "TIME-WAIT, twice the maximum segment lifetime; Linux compiles in 60 s",
+    }),
+    row<&connection_policy::close>({
+        .name = "close",
+        .option = {.text = "SO_LINGER", .form = linux_form::linger},
+        .words = close_words,
+        .meaning = "how closing and dropping a connection end it",
+    }),
+    row<&connection_policy::close_time>({
+        .name = "close_time",
+        .lowest = 0,
+        .highest = day_ms,
+        .option = {.text = "SO_LINGER", .unit = seconds, .form = linux_form::linger},
+        .meaning = "the time of the ways to close that have one",
+    }),
+    row<&connection_policy::orphan_window_timeout>({
+        .name = "orphan_window_timeout",
+        .lowest = 0,
+        .highest = day_ms,
+        .meaning = "how long a window of zero may hold up a closed connection; 0 is Linux's 361 s",
+    }),
+    row<&connection_policy::fastopen_connect>({
+        .name = "fastopen_connect",
+        .change = policy_change::new_connections,
+        .option = {.text = "TCP_FASTOPEN_CONNECT"},
+        .meaning = "send what is written first together with the SYN",
+    }),
+};
+
+static_assert(connection_table.size() == count_fields<connection_policy>(),
+              "every field of connection_policy needs a row here");
+
+}  // namespace runnel::tcp::detail
