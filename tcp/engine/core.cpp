@@ -84,7 +84,10 @@ void core::set_time(time_point at) noexcept {
   if (started && at <= now) return;
   now = at;
   now_ms = static_cast<std::uint64_t>(at.time_since_epoch() / std::chrono::milliseconds(1));
-  if (!started) wheel.start(now_ms);
+  if (!started) {
+    wheel.start(now_ms);
+    started_ms = now_ms;
+  }
   started = true;
 }
 
@@ -109,6 +112,10 @@ std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
 
 std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
   return static_cast<std::uint32_t>(hash_flow(keys.tuple, key).finish());
+}
+
+std::uint64_t core::place_secret(const flow_key& place) const noexcept {
+  return hash_flow(keys.tuple, place).finish();
 }
 
 tcp::sequence core::initial_sequence(const flow_key& key) const noexcept {
@@ -169,6 +176,16 @@ entry_ref core::find(const flow_key& key, std::uint64_t hash) const noexcept {
     }
   }
   return {};
+}
+
+void core::enter(entry_ref entry, const flow_key& key) noexcept {
+  table.insert(links{*this}, entry, flow_hash(key));
+  note_port_taken(*this, key);
+}
+
+void core::leave(entry_ref entry, const flow_key& key) noexcept {
+  table.remove(links{*this}, entry, flow_hash(key));
+  note_port_free(*this, key);
 }
 
 int core::local_index(const net::address& address) const noexcept {

@@ -10,8 +10,10 @@
 #include "compact.hpp"
 #include "connection.hpp"
 #include "flow_table.hpp"
+#include "host_timestamps.hpp"
 #include "listener_table.hpp"
 #include "policy_store.hpp"
+#include "port_map.hpp"
 #include "ring.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/wire/ip.hpp"
@@ -140,10 +142,16 @@ struct core {
   std::uint64_t now_ms = 0;
   /// A time has been given; it may be zero.
   bool started = false;
+  std::uint64_t started_ms = 0;
   void set_time(time_point at) noexcept;
   std::uint32_t ms() const noexcept { return static_cast<std::uint32_t>(now_ms); }
   /// The moment `delay_ms` from now on the tick grid, never early and never 0.
   std::uint32_t after_ms(std::uint32_t delay_ms) const noexcept;
+  /// What is left of the quiet time after the start (RFC 9293 §3.4.3); 0 when it is over.
+  std::uint32_t quiet_left_ms() const noexcept {
+    const auto end = started_ms + static_cast<std::uint64_t>(policy.quiet_time.count());
+    return end > now_ms ? static_cast<std::uint32_t>(end - now_ms) : 0;
+  }
   std::uint64_t now_us() const noexcept {
     return static_cast<std::uint64_t>(now.time_since_epoch().count()) / 1000;
   }
@@ -165,6 +173,8 @@ struct core {
   /// Half-open entries by number of SYN-ACKs sent: each queue has one time-out.
   std::array<index_list<half_open_slab, &half_open_entry_v4::links>, 8> synack_queues;
   std::array<time_wait_queue, 16> time_wait_queues;
+  /// Only with `stack_policy::tw_recycle`.
+  host_timestamps newest_timestamps;
 
   // ---- memory
   /// As `under_pressure` last saw it.
@@ -195,7 +205,10 @@ struct core {
   std::size_t ended_count = 0;
   /// Orphans in FIN-WAIT-2: nothing of theirs is left to deliver.
   std::size_t quiet_count = 0;
-  std::uint32_t port_counter = 0;
+  /// RFC 6056 algorithm 4: each place uses one of them.
+  std::array<std::uint32_t, 256> port_counters{};
+  /// The places that are short of local ports.
+  std::unordered_map<flow_key, port_map, place_hash> port_maps;
 
   // ---- the packet on its way out
   alignas(8) std::array<std::byte, 128> scratch;
@@ -207,6 +220,8 @@ struct core {
   // ---- keyed hashes
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
   std::uint32_t timestamp_offset(const flow_key& key) const noexcept;
+  /// For the choice of ports; `place` has port 0.
+  std::uint64_t place_secret(const flow_key& place) const noexcept;
   tcp::sequence initial_sequence(const flow_key& key) const noexcept;
 
   // ---- the flow table
@@ -218,6 +233,9 @@ struct core {
   flow_key key_of(entry_ref entry) const noexcept;
   entry_ref find(const flow_key& key, std::uint64_t hash) const noexcept;
   entry_ref find(const flow_key& key) const noexcept { return find(key, flow_hash(key)); }
+  /// Takes an entry in, or out.
+  void enter(entry_ref entry, const flow_key& key) noexcept;
+  void leave(entry_ref entry, const flow_key& key) noexcept;
 
   const net::address& local_address(const flow_key& key) const noexcept {
     return addresses[key.local_index];
@@ -300,6 +318,20 @@ void send_reply(core& host, const reply& r);
 void enter_time_wait(core& host, connection& c);
 void free_time_wait(core& host, std::uint32_t index) noexcept;
 void expire_time_waits(core& host);
+/// How long ago it was entered, or last started anew.
+std::uint32_t time_wait_age_ms(const core& host, const time_wait_entry_v4& entry) noexcept;
+/// Whether timestamps would tell a new connection's segments from the old one's (RFC 6191).
+bool may_recycle(const core& host, const time_wait_entry_v4& entry) noexcept;
+/// Drops the entry for a connection of ours; the ISN that this one must have.
+sequence recycle(core& host, std::uint32_t index) noexcept;
+
+// ---- host_timestamps.cpp: what tw_recycle goes by
+// ------------------------------------------------
+
+/// The peer's newest timestamp when a connection to it enters TIME-WAIT.
+void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t tsval);
+/// Whether the policy has this SYN dropped, because its address has sent a newer timestamp lately.
+bool refused_by_host_timestamp(core& host, const segment& syn);
 
 // ---- half_open.cpp
 // -------------------------------------------------------------------------------
@@ -389,8 +421,20 @@ inline std::uint32_t send_limit(core& host, const connection& c) noexcept {
 // ---- ports.cpp
 // -----------------------------------------------------------------------------------
 
-/// A free local port for the flow; 0 when none is left.
-std::uint16_t choose_port(core& host, flow_key key) noexcept;
+/// A local port, and the TIME-WAIT entry that has it now if any.
+struct port_choice {
+  std::uint16_t port = 0;
+  std::uint32_t time_wait = no_index;
+};
+/// A local port for the flow: a free one, or else one out of TIME-WAIT where the policy allows it;
+/// port 0 when none is left. However full the range is, it takes few look-ups.
+port_choice choose_port(core& host, const flow_key& key) noexcept;
+/// The flow has its port by name: the map of its place is to learn of it before it is needed.
+void note_port_named(core& host, const flow_key& key) noexcept;
+/// The flow has come, has entered TIME-WAIT, has gone.
+void note_port_taken(core& host, const flow_key& key) noexcept;
+void note_port_waiting(core& host, const flow_key& key) noexcept;
+void note_port_free(core& host, const flow_key& key) noexcept;
 /// The listener that serves the flow, one of its own address before one of all; O(1).
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept;
 /// Where a listener on `address`, which is the host's or none, stands in `listener_places`.

@@ -81,8 +81,7 @@ connection* promote(core& host, std::uint32_t index, listener_entry& listener, c
 
 void drop_half_open(core& host, std::uint32_t index) noexcept {
   half_open_entry_v4& entry = host.half_opens[index];
-  host.table.remove(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
-                    host.flow_hash(entry.key.expand()));
+  host.leave(entry_ref(entry_kind::half_open_v4, index), entry.key.expand());
   free_half_open(host, index);
 }
 

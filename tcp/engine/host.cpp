@@ -4,16 +4,13 @@
 
 #include "core.hpp"
 
-// The public face: what arrives, what to do next, listeners and opening. Commands on open
-// connections are in commands.cpp, questions in inspect.cpp.
+// The public face: what arrives, what to do next, listeners. Opening is in connect.cpp, commands on
+// open connections are in commands.cpp, questions in inspect.cpp.
 
 namespace runnel::tcp {
 
 using detail::connection;
 using detail::core;
-using detail::entry_kind;
-using detail::entry_ref;
-using detail::flow_key;
 using detail::listener_entry;
 using detail::no_index;
 
@@ -206,55 +203,6 @@ error host::close_listener(socket_id listener, time_point now) {
   }
   entry->waiting_count = 0;
   return error::none;
-}
-
-outcome<socket_id> host::connect(net::endpoint remote, const connect_options& options,
-                                 std::uint64_t token, time_point now) {
-  core& self = *core_;
-  self.set_time(now);
-  if (!check(options.policy).empty() || remote.port == 0 || remote.address.is_any() ||
-      remote.address.is_multicast() || remote.address.is_limited_broadcast()) {
-    return {{}, error::invalid_argument};
-  }
-  flow_key key{remote.address, remote.port, options.local.port, 0};
-  const net::address& from = options.local.address;
-  if (from.family() == net::family::unspecified || from.is_any()) {
-    const auto mine =
-        std::find_if(self.addresses.begin(), self.addresses.end(),
-                     [&](const auto& a) { return a.family() == remote.address.family(); });
-    if (mine == self.addresses.end()) return {{}, error::family_not_supported};
-    key.local_index = static_cast<std::uint16_t>(mine - self.addresses.begin());
-  } else {
-    const int index = self.local_index(from);
-    if (index < 0) return {{}, error::address_not_available};
-    if (from.family() != remote.address.family()) return {{}, error::family_not_supported};
-    key.local_index = static_cast<std::uint16_t>(index);
-  }
-  if (key.local_port == 0) {
-    key.local_port = choose_port(self, key);
-    if (key.local_port == 0) return {{}, error::address_not_available};
-  } else if (self.find(key)) {
-    return {{}, error::address_in_use};
-  }
-  connection* c = make_connection(self, key, self.policies.share(options.policy));
-  if (c == nullptr) return {{}, error::no_buffer_space};
-  c->owned = true;
-  c->token = token;
-  c->in_table = true;
-  self.table.insert(core::links{self}, entry_ref(entry_kind::connection, c->index),
-                    self.flow_hash(key));
-  c->snd_.iss = self.initial_sequence(key);
-  c->snd_.una = c->snd_.iss;
-  c->snd_.nxt = c->snd_.iss;
-  c->timestamps = self.policy.timestamps;
-  set_state(self, *c, state::syn_sent);
-  c->syn_due = true;
-  c->timer = detail::rtx_timer::retransmit;
-  c->when.rtx = self.after_ms(detail::rto_initial_ms);
-  schedule(self, *c);
-  want_transmit(self, *c);
-  ++self.count.active_opens;
-  return {{c->index, c->generation}, error::none};
 }
 
 }  // namespace runnel::tcp

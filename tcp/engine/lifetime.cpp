@@ -33,8 +33,7 @@ void set_state(core& host, connection& c, state to) noexcept {
 void detach_connection(core& host, connection& c) noexcept {
   if (c.in_table) {
     c.in_table = false;
-    host.table.remove(core::links{host}, entry_ref(entry_kind::connection, c.index),
-                      host.flow_hash(c.key));
+    host.leave(entry_ref(entry_kind::connection, c.index), c.key);
   }
   host.wheel.cancel(host.connections, c.index);
   c.when = {};

@@ -75,6 +75,11 @@ void on_unknown_segment(core& host, segment& seg, const sequence* reopened_iss) 
   if (listener == nullptr || seg.has(flag::ack)) return send_reset_for(host, seg);
   // FIN and SYN together are no request (Linux drops them too).
   if (!seg.has(flag::syn) || seg.has(flag::fin)) return;
+  if (host.quiet_left_ms() > 0) {
+    ++host.count.quiet_time_drops;
+    return;
+  }
+  if (refused_by_host_timestamp(host, seg)) return;
   on_listener_syn(host, index, *listener, seg, reopened_iss);
 }
 

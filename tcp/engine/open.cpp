@@ -89,6 +89,10 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
     return;
   }
   if (!seg.has(flag::syn)) return;
+  if (host.quiet_left_ms() > 0) {
+    ++host.count.quiet_time_drops;
+    return;
+  }
   if (has_ack && c.timestamps && seg.options->timestamp) {
     const std::uint32_t echo = seg.options->timestamp->echo;
     // An echo that we never sent belongs to an older connection (RFC 7323 §3.2). Some middleboxes

@@ -1,20 +1,289 @@
+#include <algorithm>
+
 #include "core.hpp"
-#include "siphash.hpp"
+
+// Local ports: RFC 6056 algorithm 4. Where the search starts depends on the place, a secret, and a
+// counter that few places share, so that the ports towards one place tell nothing about those
+// towards another. A place that is short of ports gets a map of them, and then neither finding the
+// last free one nor knowing that there is none takes a walk.
 
 namespace runnel::tcp::detail {
 
-std::uint16_t choose_port(core& host, flow_key key) noexcept {
-  const std::uint32_t first = host.policy.local_port_first;
-  const std::uint32_t count = host.policy.local_port_last - first + 1U;
-  // RFC 6056 algorithm 3: where the search starts depends on the destination and a secret, so that
-  // the ports towards one peer tell nothing about those towards another.
-  key.local_port = 0;
-  const std::uint32_t offset = host.timestamp_offset(key);
-  for (std::uint32_t tried = 0; tried < count; ++tried) {
-    key.local_port = static_cast<std::uint16_t>(first + (offset + host.port_counter++) % count);
-    if (!host.find(key)) return key.local_port;
+namespace {
+
+/// A range this short is looked through; it gets no map.
+constexpr std::uint32_t short_range = 64;
+/// So many ports that are tried at random and all taken make a place one that is short of them.
+constexpr std::uint32_t blind_tries = 8;
+/// How many ports each `connect` adds to the map: it knows all of them before they are used up.
+constexpr std::uint32_t survey_step = 32;
+/// How many TIME-WAIT entries are looked at for one that is old enough.
+constexpr std::uint32_t reuse_tries = 32;
+
+/// SplitMix64's mixing step: scatters numbers that differ little.
+std::uint64_t scatter(std::uint64_t number) noexcept {
+  number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9U;
+  number = (number ^ number >> 27) * 0x94d049bb133111ebU;
+  return number ^ number >> 31;
+}
+
+std::uint32_t range_first(const core& host) noexcept {
+  return host.policy.local_port_first;
+}
+std::uint32_t range_size(const core& host) noexcept {
+  return host.policy.local_port_last - range_first(host) + 1U;
+}
+
+/// One search for a port.
+struct port_search {
+  port_search(core& of, const flow_key& towards)
+      : host(of), key(towards), first(range_first(of)), count(range_size(of)) {
+    key.local_port = 0;
+    secret = of.place_secret(key);
+    counter = &of.port_counters[secret % of.port_counters.size()];
   }
-  return 0;
+
+  /// The port where the counter stands, from 0.
+  std::uint32_t start() const noexcept {
+    return static_cast<std::uint32_t>(((secret >> 32) + *counter) % count);
+  }
+  entry_ref look_up(std::uint32_t number) noexcept {
+    ++host.count.local_port_probes;
+    key.local_port = static_cast<std::uint16_t>(first + number);
+    return host.find(key);
+  }
+  port_choice take(std::uint32_t number, std::uint32_t time_wait = no_index) noexcept {
+    // The next search goes on behind this one.
+    *counter += (number + count - start()) % count + 1;
+    return {static_cast<std::uint16_t>(first + number), time_wait};
+  }
+  flow_key place() const noexcept {
+    flow_key out = key;
+    out.local_port = 0;
+    return out;
+  }
+
+  core& host;
+  flow_key key;
+  std::uint32_t first;
+  std::uint32_t count;
+  std::uint64_t secret = 0;
+  std::uint32_t* counter = nullptr;
+};
+
+/// Whether the entry gives its port to a new connection now, without a wish for this very port.
+bool reusable(const core& host, const flow_key& key, entry_ref entry) noexcept {
+  if (entry.kind() != entry_kind::time_wait_v4) return false;
+  const time_wait_entry_v4& waiting = host.time_waits[entry.index()];
+  if (!may_recycle(host, waiting)) return false;
+  if (host.policy.tw_reuse == tw_reuse::loopback && !key.remote.is_loopback() &&
+      !host.local_address(key).is_loopback()) {
+    return false;
+  }
+  return time_wait_age_ms(host, waiting) >= host.policy.tw_reuse_delay.count();
+}
+
+/// A free port of a short range, or else the one that has been in TIME-WAIT longest.
+port_choice search_all(port_search& search) noexcept {
+  std::uint32_t oldest = no_index;
+  std::uint32_t oldest_number = 0;
+  const std::uint32_t start = search.start();
+  for (std::uint32_t tried = 0; tried < search.count; ++tried) {
+    const std::uint32_t number = (start + tried) % search.count;
+    const entry_ref entry = search.look_up(number);
+    if (!entry) return search.take(number);
+    if (search.host.policy.tw_reuse == tw_reuse::off || !reusable(search.host, search.key, entry)) {
+      continue;
+    }
+    const time_wait_slab& all = search.host.time_waits;
+    if (oldest == no_index || is_due(all[entry.index()].deadline_ms, all[oldest].deadline_ms)) {
+      oldest = entry.index();
+      oldest_number = number;
+    }
+  }
+  return oldest == no_index ? port_choice() : search.take(oldest_number, oldest);
+}
+
+/// What a search without a map has seen.
+struct blind_result {
+  /// A free port, from 0; `no_index` when none was met.
+  std::uint32_t free = no_index;
+  /// All of the scattered tries met ports that are taken.
+  bool crowded = true;
+};
+
+/// Looks at the port where the counter stands, if `wanted`, and at scattered ones up to the first
+/// free one: ports are taken side by side, so the counter alone would not see the range fill up.
+blind_result search_blindly(port_search& search, bool wanted) noexcept {
+  blind_result out;
+  if (wanted && !search.look_up(search.start())) out.free = search.start();
+  for (std::uint32_t tried = 0; tried < blind_tries; ++tried) {
+    const auto number = static_cast<std::uint32_t>(
+        scatter(search.secret + *search.counter * std::uint64_t{blind_tries} + tried) %
+        search.count);
+    if (search.look_up(number)) continue;
+    if (out.free == no_index) out.free = number;
+    out.crowded = false;
+    break;
+  }
+  return out;
+}
+
+port_map* find_map(core& host, const flow_key& place) noexcept {
+  if (host.port_maps.empty()) return nullptr;
+  const auto found = host.port_maps.find(place);
+  return found == host.port_maps.end() ? nullptr : &found->second;
+}
+
+/// An empty map for the place; null without memory.
+port_map* make_map(port_search& search) noexcept {
+  auto& maps = search.host.port_maps;
+  // A map stands for the many connections that made it necessary. More maps than these allow are
+  // left over from a time when there were more.
+  const std::size_t enough = 8 + 8 * search.host.table.size() / search.count;
+  try {
+    if (maps.size() >= enough) maps.erase(maps.begin());
+    return &maps.try_emplace(search.place(), search.first, search.count).first->second;
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+/// Adds up to `ports` ports to what the map knows.
+void survey(port_search& search, port_map& map, std::uint32_t ports) noexcept {
+  const std::uint32_t end = std::min(map.count, map.known + ports);
+  for (; map.known < end; ++map.known) {
+    const entry_ref entry = search.look_up(map.known);
+    if (!entry) {
+      map.free.insert(map.known);
+      continue;
+    }
+    ++map.used;
+    if (entry.kind() == entry_kind::time_wait_v4) map.waiting.insert(map.known);
+  }
+}
+
+/// One in TIME-WAIT that is old enough.
+std::uint32_t search_waiting(port_search& search, port_map& map, std::uint32_t& entry) noexcept {
+  if (search.host.policy.tw_reuse == tw_reuse::off) return no_index;
+  for (std::uint32_t tried = 0; tried < reuse_tries; ++tried) {
+    const std::uint32_t number = map.waiting.next(map.hand);
+    if (number == port_set::none) break;
+    map.hand = (number + 1) % map.count;
+    const entry_ref found = search.look_up(number);
+    if (found && reusable(search.host, search.key, found)) {
+      entry = found.index();
+      return number;
+    }
+  }
+  return no_index;
+}
+
+/// A free one; the one where the counter stands, if that is free, for the sake of the order.
+std::uint32_t search_free(port_search& search, port_map& map) noexcept {
+  const std::uint32_t start = search.start();
+  if (start >= map.known && !search.look_up(start)) return start;
+  for (;;) {
+    const std::uint32_t number = map.free.next(start);
+    if (number == port_set::none) {
+      if (map.known == map.count) return no_index;
+      survey(search, map, survey_step);
+      continue;
+    }
+    if (!search.look_up(number)) return number;
+    // What arrives for a listener takes ports without telling the map.
+    map.free.erase(number);
+    ++map.used;
+  }
+}
+
+port_choice search_map(port_search& search, port_map& map) noexcept {
+  survey(search, map, survey_step);
+  std::uint32_t entry = no_index;
+  std::uint32_t number = search_free(search, map);
+  if (number == no_index) number = search_waiting(search, map, entry);
+  if (number == no_index) return {};
+  map.hand = (number + 1) % map.count;
+  return search.take(number, entry);
+}
+
+/// The place's map, or null.
+port_map* current_map(port_search& search) noexcept {
+  port_map* const map = find_map(search.host, search.place());
+  if (map == nullptr || (map->first == search.first && map->count == search.count)) return map;
+  // The range was changed.
+  search.host.port_maps.clear();
+  return nullptr;
+}
+
+}  // namespace
+
+port_choice choose_port(core& host, const flow_key& key) noexcept {
+  port_search search(host, key);
+  if (search.count <= short_range) return search_all(search);
+  if (port_map* map = current_map(search)) return search_map(search, *map);
+  const blind_result seen = search_blindly(search, true);
+  if (seen.crowded) {
+    if (port_map* map = make_map(search)) return search_map(search, *map);
+  }
+  return seen.free != no_index ? search.take(seen.free) : search_all(search);
+}
+
+void note_port_named(core& host, const flow_key& key) noexcept {
+  port_search search(host, key);
+  if (search.count <= short_range || key.local_port < search.first ||
+      key.local_port - search.first >= search.count) {
+    return;
+  }
+  port_map* map = current_map(search);
+  if (map == nullptr && search_blindly(search, false).crowded) map = make_map(search);
+  // Moves the scattered tries on.
+  if (map == nullptr) {
+    ++*search.counter;
+  } else {
+    survey(search, *map, survey_step);
+  }
+}
+
+namespace {
+
+/// The map that knows this port, and the port's number in it.
+port_map* map_that_knows(core& host, flow_key key, std::uint32_t& number) noexcept {
+  if (host.port_maps.empty()) return nullptr;
+  const std::uint32_t port = std::exchange(key.local_port, std::uint16_t{0});
+  port_map* const map = find_map(host, key);
+  if (map == nullptr || port < map->first || port - map->first >= map->known) return nullptr;
+  number = port - map->first;
+  return map;
+}
+
+}  // namespace
+
+void note_port_taken(core& host, const flow_key& key) noexcept {
+  std::uint32_t number = 0;
+  port_map* const map = map_that_knows(host, key, number);
+  if (map == nullptr || !map->free.contains(number)) return;
+  map->free.erase(number);
+  ++map->used;
+}
+
+void note_port_waiting(core& host, const flow_key& key) noexcept {
+  std::uint32_t number = 0;
+  if (port_map* map = map_that_knows(host, key, number)) map->waiting.insert(number);
+}
+
+void note_port_free(core& host, const flow_key& key) noexcept {
+  std::uint32_t number = 0;
+  port_map* const map = map_that_knows(host, key, number);
+  if (map == nullptr || map->free.contains(number)) return;
+  map->free.insert(number);
+  map->waiting.erase(number);
+  --map->used;
+  if (map->known == map->count && map->used < map->count / 4) {
+    flow_key place = key;
+    place.local_port = 0;
+    host.port_maps.erase(place);
+  }
 }
 
 }  // namespace runnel::tcp::detail

@@ -12,6 +12,13 @@ namespace {
 /// without scaling, as Linux does it.
 constexpr std::uint32_t reopen_distance = 65'535 + 2;
 
+sequence iss_beyond(const time_wait_entry_v4& entry) noexcept {
+  return entry.snd_nxt + reopen_distance;
+}
+
+/// Linux counts what is to last this long or less apart from the rest.
+constexpr std::uint32_t short_wait_ms = 4'000;
+
 /// The queue of this duration; an empty one is taken for a duration that has none. When all are in
 /// use, the next longer one serves, for a TIME-WAIT must not be cut short; when none is longer, the
 /// longest becomes so.
@@ -76,9 +83,35 @@ void send_time_wait_ack(core& host, time_wait_entry_v4& entry, const segment& se
 }
 
 void drop_time_wait(core& host, std::uint32_t index) noexcept {
-  host.table.remove(core::links{host}, entry_ref(entry_kind::time_wait_v4, index),
-                    host.flow_hash(host.time_waits[index].key.expand()));
+  host.leave(entry_ref(entry_kind::time_wait_v4, index), host.time_waits[index].key.expand());
   free_time_wait(host, index);
+}
+
+/// The entry whose time is over first, looked for at the head of each queue; `no_index` for none.
+std::uint32_t oldest_time_wait(core& host) noexcept {
+  std::uint32_t oldest = no_index;
+  for (const time_wait_queue& queue : host.time_wait_queues) {
+    const std::uint32_t first = queue.entries.front();
+    if (first == no_index) continue;
+    const std::uint32_t deadline_ms = host.time_waits[first].deadline_ms;
+    if (oldest == no_index || is_due(deadline_ms, host.time_waits[oldest].deadline_ms)) {
+      oldest = first;
+    }
+  }
+  return oldest;
+}
+
+/// Whether there may be one more entry, after making room as the policy says. Two go for one while
+/// there are more than a limit that was lowered.
+bool make_room(core& host) noexcept {
+  const std::size_t limit = host.policy.max_tw_buckets;
+  if (host.time_waits.size() < limit) return true;
+  if (host.policy.tw_overflow == tw_overflow::refuse || limit == 0) return false;
+  for (int i = 0; i < 2 && host.time_waits.size() >= limit; ++i) {
+    drop_time_wait(host, oldest_time_wait(host));
+    ++host.count.time_wait_evicted;
+  }
+  return true;
 }
 
 /// A new SYN may take the place of the old connection when nothing of the old one can be mistaken
@@ -98,8 +131,9 @@ bool paws_rejects(const time_wait_entry_v4& entry, const segment& seg) noexcept 
 
 void enter_time_wait(core& host, connection& c) {
   if (c.ack.due || c.ack.delayed || c.ack.duplicates > 0) send_reply(host, ack_reply(host, c));
+  if (c.timestamps) remember_host_timestamp(host, c.key.remote, c.ts_recent);
   const auto duration_ms = setting_ms(host, c, &connection_policy::time_wait);
-  const bool room = host.time_waits.size() < host.policy.max_tw_buckets && duration_ms > 0;
+  const bool room = duration_ms > 0 && make_room(host);
   const std::uint32_t index = room ? host.time_waits.allocate() : no_index;
   if (index == no_index) {
     if (duration_ms > 0) ++host.count.time_wait_overflow;
@@ -121,7 +155,8 @@ void enter_time_wait(core& host, connection& c) {
   host.table.replace(core::links{host}, entry_ref(entry_kind::connection, c.index),
                      entry_ref(entry_kind::time_wait_v4, index), host.flow_hash(c.key));
   c.in_table = false;
-  ++host.count.time_waited;
+  note_port_waiting(host, c.key);
+  ++(duration_ms <= short_wait_ms ? host.count.tw_killed : host.count.time_waited);
   end_connection(host, c, end_reason::clean, error::none);
 }
 
@@ -134,7 +169,7 @@ void free_time_wait(core& host, std::uint32_t index) noexcept {
 void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
   time_wait_entry_v4& entry = host.time_waits[index];
   if (paws_rejects(entry, seg)) {
-    ++host.count.paws_estab;
+    ++host.count.paws_time_wait;
     restart_timer(host, index);
     return send_time_wait_ack(host, entry, seg);
   }
@@ -144,7 +179,7 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
     return;
   }
   if (seg.has(flag::syn) && !seg.has(flag::ack) && may_reopen(entry, seg)) {
-    const sequence iss = entry.snd_nxt + reopen_distance;
+    const sequence iss = iss_beyond(entry);
     std::uint32_t listener = no_index;
     if (find_listener(host, seg.key, listener) != nullptr) {
       drop_time_wait(host, index);
@@ -160,6 +195,22 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
   // to a connection that is new, so it does not keep the old one.
   if (seg.has(flag::ack)) restart_timer(host, index);
   if (!nothing_new) send_time_wait_ack(host, entry, seg);
+}
+
+std::uint32_t time_wait_age_ms(const core& host, const time_wait_entry_v4& entry) noexcept {
+  const std::uint32_t lasts_ms = host.time_wait_queues[entry.queue].duration_ms;
+  return host.ms() - (entry.deadline_ms - lasts_ms);
+}
+
+bool may_recycle(const core& host, const time_wait_entry_v4& entry) noexcept {
+  return entry.timestamps && host.policy.timestamps;
+}
+
+sequence recycle(core& host, std::uint32_t index) noexcept {
+  const sequence iss = iss_beyond(host.time_waits[index]);
+  drop_time_wait(host, index);
+  ++host.count.tw_recycled;
+  return iss;
 }
 
 void expire_time_waits(core& host) {

@@ -36,6 +36,12 @@ std::uint32_t syn_timeout_ms(const core& host, unsigned tries) noexcept {
 }
 
 void on_syn_timeout(core& host, connection& c) {
+  if (!c.syn_due && c.snd_.nxt == c.snd_.iss) {
+    // It was held back for the quiet time.
+    c.when.rtx = host.after_ms(rto_initial_ms);
+    c.syn_due = true;
+    return want_transmit(host, c);
+  }
   const unsigned limit =
       setting(host, c, &connection_policy::syn_retries) + host.policy.syn_linear_timeouts;
   if (c.flow.retransmits >= limit) {

@@ -82,6 +82,7 @@ TEST_CASE("tcp S88 ports: TIME-WAIT keeps its port for its destination until it 
   connected_pair pair(1, {}, [](int, host_options& options) {
     options.policy.local_port_first = 5000;
     options.policy.local_port_last = 5000;
+    options.policy.timestamps = false;
   });
   pair.establish();
   pair.close(0);
@@ -90,6 +91,7 @@ TEST_CASE("tcp S88 ports: TIME-WAIT keeps its port for its destination until it 
   CHECK(pair[0].memory().time_wait == 1);
   const net::endpoint server{pair.address(1), 80};
   CHECK(pair[0].connect(server, {}, 1, pair.now()).error == error::address_not_available);
+  CHECK(pair[0].counters().local_ports_exhausted == 1);
   connect_options fixed;
   fixed.local.port = 5000;
   CHECK(pair[0].connect(server, fixed, 1, pair.now()).error == error::address_in_use);

@@ -229,7 +229,7 @@ TEST_CASE("tcp S84 TIME-WAIT: SYN with an older timestamp draws ACK, whatever it
     peer.send({seq(number), flags("S"), mss(1460), stamp(999)});
     peer.expect({flags("A"), seq(2), ack(2), echo(1000)});
   }
-  CHECK(peer.count().paws_estab == 2);
+  CHECK(peer.count().paws_time_wait == 2);
   CHECK(peer.current() == state::time_wait);
 }
 

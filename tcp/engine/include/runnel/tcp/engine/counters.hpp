@@ -36,9 +36,11 @@
   X(tw_recycled, "TcpExtTWRecycled")                              \
   X(tw_killed, "TcpExtTWKilled")                                  \
   X(time_wait_overflow, "TcpExtTCPTimeWaitOverflow")              \
+  X(paws_passive, "TcpExtPAWSPassive")                            \
   X(paws_active, "TcpExtPAWSActive")                              \
   X(paws_estab, "TcpExtPAWSEstab")                                \
   X(paws_old_ack, "TcpExtPAWSOldAck")                             \
+  X(paws_time_wait, "TcpExtPAWSTimewait")                         \
   X(delayed_acks, "TcpExtDelayedACKs")                            \
   X(timeouts, "TcpExtTCPTimeouts")                                \
   X(syn_retrans, "TcpExtTCPSynRetrans")                           \
@@ -68,6 +70,10 @@
   X(zero_window_drop, "TcpExtTCPZeroWindowDrop")                  \
   X(win_probe, "TcpExtTCPWinProbe")                               \
   X(time_wait_reopened, "RunnelTimeWaitReopened")                 \
+  X(time_wait_evicted, "RunnelTimeWaitEvicted")                   \
+  X(quiet_time_drops, "RunnelQuietTimeDrops")                     \
+  X(local_ports_exhausted, "RunnelLocalPortsExhausted")           \
+  X(local_port_probes, "RunnelLocalPortProbes")                   \
   X(reject_limited, "RunnelRejectLimited")                        \
   X(ip_in_receives, "IpInReceives")                               \
   X(ip_in_hdr_errors, "IpInHdrErrors")                            \

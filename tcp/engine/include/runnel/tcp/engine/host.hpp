@@ -66,8 +66,10 @@ struct host_options {
 
 /// What `connect` may be told besides where to.
 struct connect_options {
-  /// Local address and port; without an address the host chooses one of the family, with port 0 it
-  /// chooses a free port (RFC 6056).
+  /// Local address and port. Without an address it is the host's first one of the family. With port
+  /// 0 the host chooses a port that is free for this destination (RFC 6056 algorithm 4; in a few
+  /// steps however many are taken), or one out of TIME-WAIT as `tw_reuse` says. A named port may be
+  /// in TIME-WAIT if its timestamps protect the new connection, as in Linux.
   net::endpoint local{};
   connection_policy policy{};
 };
@@ -149,7 +151,9 @@ class host {
 
   // ---- commands: connections ----------------------------------------------------------------
 
-  /// Sends SYN. `events::connected` or `events::closed` follows.
+  /// Sends SYN, during the host's quiet time not before its end.
+  /// `error::address_not_available`: no local port is left towards this destination, which
+  /// RunnelLocalPortsExhausted counts. `events::connected` or `events::closed` follows.
   outcome<socket_id> connect(net::endpoint remote, const connect_options& options,
                              std::uint64_t token, time_point now);
   /// Copies bytes into the send queue, as many as there is room for. `error::would_block` when

@@ -201,14 +201,16 @@ struct stack_policy {
   /// Whether `connect` may reuse a port out of TIME-WAIT (net.ipv4.tcp_tw_reuse). It needs
   /// timestamps.
   tcp::tw_reuse tw_reuse = tcp::tw_reuse::loopback;
-  /// How old an entry must be for that (net.ipv4.tcp_tw_reuse_delay).
+  /// How old an entry must be for that (net.ipv4.tcp_tw_reuse_delay). A repeated FIN, which starts
+  /// TIME-WAIT anew, starts this anew too; in Linux it does not.
   std::chrono::milliseconds tw_reuse_delay{1000};
   /// UNSAFE: drop a SYN whose timestamp is older than the newest that its address has sent from
   /// TIME-WAIT (net.ipv4.tcp_tw_recycle, which Linux 4.12 removed). It refuses clients that share
   /// an address behind a translator.
   bool tw_recycle = false;
-  /// How long after its start the host sends no SYN and answers none, so that segments of an
-  /// earlier life die first (RFC 9293 §3.4.3); Linux has none.
+  /// How long after the first time it is given the host sends no SYN and answers none, so that
+  /// segments of an earlier life die first (RFC 9293 §3.4.3): `connect` holds its SYN back until
+  /// then, and a SYN that arrives is dropped in silence and counted. Linux has none.
   std::chrono::milliseconds quiet_time{0};
   /// Connections without an owner that are not in TIME-WAIT (net.ipv4.tcp_max_orphans); one more is
   /// reset and counted.

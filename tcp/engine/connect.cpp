@@ -1,0 +1,99 @@
+#include <algorithm>
+
+#include "core.hpp"
+
+// Active open (RFC 9293 §3.10.1): the local end, the port that may come out of TIME-WAIT, and SYN.
+
+namespace runnel::tcp {
+
+using detail::connection;
+using detail::core;
+using detail::entry_kind;
+using detail::entry_ref;
+using detail::flow_key;
+using detail::no_index;
+using detail::port_choice;
+
+namespace {
+
+/// The place of the local address in the host's table.
+outcome<std::uint16_t> choose_source(const core& self, const net::address& remote,
+                                     const net::address& wanted) {
+  if (wanted.family() == net::family::unspecified || wanted.is_any()) {
+    const auto mine = std::find_if(self.addresses.begin(), self.addresses.end(),
+                                   [&](const auto& a) { return a.family() == remote.family(); });
+    if (mine == self.addresses.end()) return {0, error::family_not_supported};
+    return {static_cast<std::uint16_t>(mine - self.addresses.begin()), error::none};
+  }
+  const int index = self.local_index(wanted);
+  if (index < 0) return {0, error::address_not_available};
+  if (wanted.family() != remote.family()) return {0, error::family_not_supported};
+  return {static_cast<std::uint16_t>(index), error::none};
+}
+
+/// The local port, and the TIME-WAIT entry that it is taken from.
+outcome<port_choice> choose_local_port(core& self, const flow_key& key) {
+  if (key.local_port == 0) {
+    const port_choice chosen = choose_port(self, key);
+    if (chosen.port != 0) return {chosen, error::none};
+    ++self.count.local_ports_exhausted;
+    return {{}, error::address_not_available};
+  }
+  port_choice named{key.local_port, no_index};
+  if (const entry_ref taken = self.find(key)) {
+    // As in Linux, who names the port does not wait for the delay.
+    if (taken.kind() != entry_kind::time_wait_v4 ||
+        !may_recycle(self, self.time_waits[taken.index()])) {
+      return {{}, error::address_in_use};
+    }
+    named.time_wait = taken.index();
+  }
+  note_port_named(self, key);
+  return {named, error::none};
+}
+
+/// SYN, now or when the quiet time is over.
+void send_syn(core& self, connection& c) {
+  set_state(self, c, state::syn_sent);
+  c.timer = detail::rtx_timer::retransmit;
+  const std::uint32_t quiet_ms = self.quiet_left_ms();
+  c.when.rtx = self.after_ms(quiet_ms > 0 ? quiet_ms : detail::rto_initial_ms);
+  schedule(self, c);
+  if (quiet_ms > 0) return;
+  c.syn_due = true;
+  want_transmit(self, c);
+}
+
+}  // namespace
+
+outcome<socket_id> host::connect(net::endpoint remote, const connect_options& options,
+                                 std::uint64_t token, time_point now) {
+  core& self = *core_;
+  self.set_time(now);
+  if (!check(options.policy).empty() || remote.port == 0 || remote.address.is_any() ||
+      remote.address.is_multicast() || remote.address.is_limited_broadcast()) {
+    return {{}, error::invalid_argument};
+  }
+  const auto source = choose_source(self, remote.address, options.local.address);
+  if (!source) return {{}, source.error};
+  flow_key key{remote.address, remote.port, options.local.port, source.value};
+  const auto local = choose_local_port(self, key);
+  if (!local) return {{}, local.error};
+  key.local_port = local.value.port;
+  connection* c = make_connection(self, key, self.policies.share(options.policy));
+  if (c == nullptr) return {{}, error::no_buffer_space};
+  c->owned = true;
+  c->token = token;
+  c->in_table = true;
+  c->snd_.iss = self.initial_sequence(key);
+  if (local.value.time_wait != no_index) c->snd_.iss = recycle(self, local.value.time_wait);
+  self.enter(entry_ref(entry_kind::connection, c->index), key);
+  c->snd_.una = c->snd_.iss;
+  c->snd_.nxt = c->snd_.iss;
+  c->timestamps = self.policy.timestamps;
+  ++self.count.active_opens;
+  send_syn(self, *c);
+  return {{c->index, c->generation}, error::none};
+}
+
+}  // namespace runnel::tcp

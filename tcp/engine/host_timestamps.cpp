@@ -1,0 +1,45 @@
+#include "host_timestamps.hpp"
+
+#include "core.hpp"
+
+// net.ipv4.tcp_tw_recycle as Linux had it up to 4.12: PAWS by host instead of by connection. It
+// takes all that an address sends for one clock's, which a translator makes wrong.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// Linux's TCP_PAWS_MSL and TCP_PAWS_WINDOW.
+constexpr std::uint32_t believed_for_ms = 60'000;
+constexpr std::int32_t tolerance = 1;
+
+std::uint64_t hash_of(const core& host, const net::address& address) noexcept {
+  return host.flow_hash({address, 0, 0, 0});
+}
+
+}  // namespace
+
+void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t tsval) {
+  if (!host.policy.tw_recycle) return;
+  auto* const known = host.newest_timestamps.make(peer, hash_of(host, peer), host.ms());
+  if (known == nullptr) return;
+  const bool fresh = known->tsval == 0 && known->at_ms == 0;
+  const bool stale = host.ms() - known->at_ms > believed_for_ms;
+  if (!fresh && !stale && static_cast<std::int32_t>(tsval - known->tsval) < 0) return;
+  known->tsval = tsval;
+  known->at_ms = host.ms();
+}
+
+bool refused_by_host_timestamp(core& host, const segment& syn) {
+  if (!host.policy.tw_recycle || !syn.options->timestamp) return false;
+  const net::address& peer = syn.key.remote;
+  const auto* const known = host.newest_timestamps.find(peer, hash_of(host, peer));
+  if (known == nullptr || host.ms() - known->at_ms >= believed_for_ms) return false;
+  if (static_cast<std::int32_t>(known->tsval - syn.options->timestamp->value) <= tolerance) {
+    return false;
+  }
+  ++host.count.paws_passive;
+  return true;
+}
+
+}  // namespace runnel::tcp::detail

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "connection.hpp"
+
+namespace runnel::tcp::detail {
+
+/// Numbers below a bound, one bit each, and one more for each 64 of them, so that the next member
+/// is found without walking: at most 16 words are looked at for 65,536 numbers.
+class port_set {
+ public:
+  explicit port_set(std::uint32_t bound)
+      : words_((bound + 63) / 64), used_words_((words_.size() + 63) / 64) {}
+
+  static constexpr std::uint32_t none = UINT32_MAX;
+
+  bool contains(std::uint32_t number) const noexcept {
+    return (words_[number / 64] >> (number % 64) & 1) != 0;
+  }
+  void insert(std::uint32_t number) noexcept {
+    words_[number / 64] |= std::uint64_t{1} << (number % 64);
+    used_words_[number / 4096] |= std::uint64_t{1} << (number / 64 % 64);
+  }
+  void erase(std::uint32_t number) noexcept {
+    words_[number / 64] &= ~(std::uint64_t{1} << (number % 64));
+    if (words_[number / 64] == 0) {
+      used_words_[number / 4096] &= ~(std::uint64_t{1} << (number / 64 % 64));
+    }
+  }
+  /// The first member at or after `from`, or else the first of all; `none` in an empty set.
+  std::uint32_t next(std::uint32_t from) const noexcept {
+    const std::uint32_t found = at_or_after(from);
+    return found != none ? found : at_or_after(0);
+  }
+
+ private:
+  std::uint32_t at_or_after(std::uint32_t from) const noexcept {
+    const std::uint64_t here = words_[from / 64] >> (from % 64);
+    if (here != 0) return from + static_cast<std::uint32_t>(std::countr_zero(here));
+    const std::size_t word = from / 64 + 1;
+    for (std::size_t i = word / 64; i < used_words_.size(); ++i) {
+      std::uint64_t bits = used_words_[i];
+      if (i == word / 64) bits &= ~std::uint64_t{0} << (word % 64);
+      if (bits == 0) continue;
+      const std::size_t full = i * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+      return static_cast<std::uint32_t>(full * 64 +
+                                        static_cast<std::size_t>(std::countr_zero(words_[full])));
+    }
+    return none;
+  }
+
+  std::vector<std::uint64_t> words_;
+  std::vector<std::uint64_t> used_words_;
+};
+
+/// Where connections go: the remote endpoint and the local address, with port 0.
+struct place_hash {
+  std::size_t operator()(const flow_key& place) const noexcept {
+    return std::hash<net::address>()(place.remote) * 31 +
+           (std::size_t{place.remote_port} << 16 | place.local_index);
+  }
+};
+
+/// The local ports towards one place that is short of them. It learns of them a few at a time, in
+/// order; of those that it knows it is told every change.
+struct port_map {
+  port_map(std::uint32_t first_port, std::uint32_t ports)
+      : first(first_port), count(ports), free(ports), waiting(ports) {}
+
+  std::uint32_t first;
+  std::uint32_t count;
+  /// Ports below this one are known; the numbers here count from `first`.
+  std::uint32_t known = 0;
+  /// Of the known ones.
+  std::uint32_t used = 0;
+  port_set free;
+  /// Those in TIME-WAIT.
+  port_set waiting;
+  /// Where the search for one that may be used again goes on, so that it meets the oldest first:
+  /// ports are taken in order and mostly come to TIME-WAIT in that order.
+  std::uint32_t hand = 0;
+};
+
+}  // namespace runnel::tcp::detail
