@@ -44,7 +44,7 @@ TEST_CASE("tcp S108 Minshall: full segments hold no short one back, a short one 
 
 TEST_CASE("tcp S108 Minshall: the point of the last short segment does not come round again") {
   // 2^31 bytes of full segments after a short one; then nothing may hold the next short one back.
-  raw_peer peer([](host_options& options) { options.connection.send_buffer = 1 << 20; });
+  raw_peer peer([](host_options& options) { options.mtu = 65535; });
   peer.establish({}, {mss(32767 + 40), scale(8)});
   peer.write("a");
   const std::string bulk(8 * peer.look().snd_mss, 'x');
