@@ -235,6 +235,15 @@ void host::for_each_listener(const std::function<void(const listener_snapshot&)>
   }
 }
 
+bool host::walk_listeners(walk_position& from, std::uint32_t places,
+                          const std::function<void(const listener_snapshot&)>& visit) const {
+  const auto& listeners = core_->listeners;
+  for (; from.index < listeners.size() && places > 0; ++from.index, --places) {
+    if (listeners[from.index].open) visit(describe(*core_, listeners[from.index]));
+  }
+  return from.index < listeners.size();
+}
+
 const tcp::counters& host::counters() const noexcept {
   return core_->count;
 }

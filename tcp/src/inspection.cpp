@@ -28,6 +28,8 @@ struct inspection::impl {
   detail::row_format format;
   bool started = false;
   bool json_first = true;
+  bool listeners_left = true;
+  walk_position listener_at;
   walk_position at;
   detail::summary sums;
   std::optional<diagnosis> doctor;
@@ -66,11 +68,14 @@ bool inspection::impl::next_sockets(std::string& out, time_point now) {
     } else if (!request.no_header) {
       detail::append_header(out, format);
     }
-    engine->for_each_listener([&](const listener_snapshot& row) { add_row(out, row); });
-    return true;
   }
   constexpr std::uint32_t step = 32;
   for (std::uint32_t seen = 0; seen < places_per_part && out.size() < part_bytes; seen += step) {
+    if (listeners_left) {
+      listeners_left = engine->walk_listeners(
+          listener_at, step, [&](const listener_snapshot& row) { add_row(out, row); });
+      continue;
+    }
     const bool more =
         engine->walk_connections(at, step, [&](const snapshot& row) { add_row(out, row, now); });
     if (more) continue;

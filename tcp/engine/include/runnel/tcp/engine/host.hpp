@@ -205,6 +205,9 @@ class host {
   bool walk_connections(walk_position& from, std::uint32_t places,
                         const std::function<void(const tcp::snapshot&)>& visit) const;
   void for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const;
+  /// As `walk_connections`; only the position's index is used.
+  bool walk_listeners(walk_position& from, std::uint32_t places,
+                      const std::function<void(const listener_snapshot&)>& visit) const;
   const tcp::counters& counters() const noexcept;
   memory_table memory() const noexcept;
   /// Connections that have an owner or something left to deliver: not half-open ones, not those
