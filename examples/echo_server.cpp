@@ -10,6 +10,7 @@
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
 #include "runnel/timeout.hpp"
+#include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
 
 using namespace runnel;
@@ -74,11 +75,14 @@ int main(int argc, char** argv) {
   CLI::App app{"Sends back whatever it is sent, over its own TCP on a TUN device.", "echo_server"};
   example::link_flags flags;
   std::uint16_t port = 7;
+  example::inspect_flags inspect;
   flags.add_to(app);
+  inspect.add_to(app);
   app.add_option("--port", port, "Port to listen on")->capture_default_str();
   return example::run(app, argc, argv, [&] {
     loop owner;
     example::tun_stack network(owner, flags);
-    return owner.run(run_server(owner, network, port));
+    return owner.run(
+        example::inspected(owner, network.stack(), inspect, run_server(owner, network, port)));
   });
 }

@@ -14,6 +14,7 @@
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
 #include "runnel/timeout.hpp"
+#include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
 
 using namespace runnel;
@@ -23,6 +24,7 @@ namespace {
 
 struct settings {
   example::link_flags link;
+  example::inspect_flags inspect;
   std::uint16_t port = 80;
   std::string root;
   std::uint32_t backlog = 4096;
@@ -132,6 +134,7 @@ http::server_options options_from(const settings& flags) {
 
 void add_flags(CLI::App& app, settings& flags) {
   flags.link.add_to(app);
+  flags.inspect.add_to(app);
   const auto positive = CLI::PositiveNumber;
   app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
   app.add_option("--root", flags.root, "Folder to serve; without it there is only /hello");
@@ -169,6 +172,7 @@ int main(int argc, char** argv) {
     loop owner;
     example::tun_stack network(owner, flags.link);
     site_server server(owner, site(flags.root), options_from(flags));
-    return owner.run(run_server(owner, network, server, flags));
+    return owner.run(example::inspected(owner, network.stack(), flags.inspect,
+                                        run_server(owner, network, server, flags)));
   });
 }

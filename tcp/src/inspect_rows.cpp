@@ -15,9 +15,9 @@ constexpr std::size_t queue_width = 6;
 constexpr std::size_t address_width = 15;
 constexpr std::size_t port_width = 5;
 
-/// What stands between a row and what follows it.
+/// What stands between a row and what follows it, each with a space before it.
 void append_break(std::string& out, const row_format& format) {
-  out += format.one_line ? " " : "\n\t ";
+  if (!format.one_line) out += "\n\t";
 }
 
 std::string host_text(const net::address& address) {
@@ -117,7 +117,7 @@ void append_traffic(std::string& out, const snapshot& row, time_point now) {
 
 void append_memory(std::string& out, const snapshot& row) {
   if (!has_core(row)) return;
-  out += "skmem:(r" + std::to_string(row.held_bytes - row.send_held_bytes) + ",rb" +
+  out += " skmem:(r" + std::to_string(row.held_bytes - row.send_held_bytes) + ",rb" +
          std::to_string(row.receive_buffer) + ",t0,tb" + std::to_string(row.send_buffer) + ",f0,w" +
          std::to_string(row.send_held_bytes) + ",o0,bl0,d0)";
 }

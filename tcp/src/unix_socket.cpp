@@ -1,5 +1,6 @@
 #include "unix_socket.hpp"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -44,6 +45,15 @@ int bind_to(const descriptor& socket, const sockaddr_un& address) noexcept {
   return ::bind(socket.get(), generic, sizeof(address)) == 0 ? 0 : errno;
 }
 
+/// Whether the process that listens at the other end has ended: the kernel's clean-up of its ring
+/// may keep its socket for some moments more.
+bool listens_from_the_grave(const descriptor& connected) noexcept {
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(connected.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.pid > 0 && ::kill(peer.pid, 0) != 0 && errno == ESRCH;
+}
+
 /// Takes away what a dead process has left at the path; a sentence when it is something else.
 inspect_error clear_way(const std::string& path, const sockaddr_un& address) {
   struct stat there = {};
@@ -58,7 +68,8 @@ inspect_error clear_way(const std::string& path, const sockaddr_un& address) {
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   const bool connected = ::connect(probe.get(), generic, sizeof(address)) == 0;
   const int error = connected ? 0 : errno;
-  if (connected || error == EAGAIN || error == EINPROGRESS) {
+  const bool dead = connected && listens_from_the_grave(probe);
+  if (!dead && (connected || error == EAGAIN || error == EINPROGRESS)) {
     return refuse(EADDRINUSE, "A running program answers on the inspection socket " + path +
                                   ": give another path, or end that program");
   }
