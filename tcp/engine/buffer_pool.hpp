@@ -20,12 +20,14 @@ class buffer_pool {
   /// As `packet_pool` says, within the limit.
   [[nodiscard]] net::packet allocate(std::size_t bytes) noexcept {
     net::packet block = own_.allocate(bytes);
-    if (used_bytes() > limit_) [[unlikely]] block = {};
+    if (used_bytes() > limit_) [[unlikely]]
+      block = {};
     return block;
   }
   [[nodiscard]] net::packet copy_of(std::span<const std::byte> content) noexcept {
     net::packet copy = own_.copy_of(content);
-    if (used_bytes() > limit_) [[unlikely]] copy = {};
+    if (used_bytes() > limit_) [[unlikely]]
+      copy = {};
     return copy;
   }
   /// The largest block up to the one that `bytes` ask for: where only small blocks are left, many

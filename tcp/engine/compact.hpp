@@ -42,11 +42,14 @@ struct half_open_entry {
   std::uint32_t ts_recent = 0;
   std::uint32_t deadline_ms = 0;
   list_links links;
+  /// Its place among the parked ones of its listener.
+  list_links park_links;
   std::uint32_t listener = no_index;
-  std::uint32_t listener_generation = 0;
-  /// When the SYN-ACK left first, for the first round-trip sample.
-  std::uint32_t sent_ms = 0;
+  /// Of the SYN, unscaled; once parked, of the latest acknowledgement, to be scaled.
   std::uint16_t snd_wnd = 0;
+  /// When it last answered a repeated or unacceptable segment, in 8 ms units.
+  std::uint16_t answered = 0;
+  /// Time-outs of its SYN-ACK.
   std::uint8_t retries = 0;
   std::uint8_t snd_wscale : 4 = 0;
   std::uint8_t rcv_wscale : 4 = 0;
@@ -54,8 +57,12 @@ struct half_open_entry {
   bool timestamps : 1 = false;
   bool sack_permitted : 1 = false;
   bool ecn : 1 = false;
-  /// The third segment came and found the accept queue full.
+  /// The third segment came, but the accept queue was full, or text is waited for.
   bool acknowledged : 1 = false;
+  /// It is finished and waits for room in the accept queue.
+  bool parked : 1 = false;
+  /// SYN-ACK has left more than once, or not from here: no round trip can be measured (Karn).
+  bool untimed : 1 = false;
 
   std::uint16_t peer_mss() const noexcept { return key.room16; }
 };

@@ -17,12 +17,15 @@ error host::set_policy(const stack_policy& policy) {
   const std::size_t memory_limit = core_->policy.memory_limit;
   core_->policy = policy;
   core_->policy.memory_limit = memory_limit;
+  // A larger bound is room in every accept queue.
+  for (listener_entry& listener : core_->listeners) admit_parked(*core_, listener);
   return error::none;
 }
 
 error host::set_listener_defaults(const listener_policy& policy) {
   if (!check(policy).empty()) return error::invalid_argument;
   core_->listener_defaults = completed(policy);
+  for (listener_entry& listener : core_->listeners) admit_parked(*core_, listener);
   return error::none;
 }
 
@@ -42,6 +45,7 @@ error host::set_listener_policy(socket_id listener, const listener_policy& polic
   self.policies.release(entry->child_policy);
   entry->child_policy = child_policy;
   entry->policy = policy;
+  admit_parked(self, *entry);
   return error::none;
 }
 
@@ -49,6 +53,7 @@ error host::set_backlog(socket_id listener, std::uint32_t backlog) {
   listener_entry* entry = core_->get_listener(listener);
   if (entry == nullptr) return error::bad_handle;
   entry->policy.backlog = backlog;
+  admit_parked(*core_, *entry);
   return error::none;
 }
 

@@ -11,6 +11,7 @@
 #include "connection.hpp"
 #include "flow_table.hpp"
 #include "host_timestamps.hpp"
+#include "listener_entry.hpp"
 #include "listener_table.hpp"
 #include "policy_store.hpp"
 #include "port_map.hpp"
@@ -89,27 +90,8 @@ struct reply {
   std::uint32_t tsecr = 0;
 };
 
-struct listener_entry {
-  bool open = false;
-  /// With an unspecified address or 0.0.0.0 / :: it takes every address of the host.
-  net::endpoint local;
-  listener_policy policy;
-  /// `policy.connection` in `core::policies`, for its children.
-  std::uint32_t child_policy = 0;
-  std::uint32_t generation = 0;
-  std::uint64_t token = 0;
-  index_list<connection_slab, &connection::accept_links> waiting;
-  std::uint32_t waiting_count = 0;
-  std::uint32_t waiting_peak = 0;
-  std::uint32_t half_open_count = 0;
-  std::uint32_t half_open_peak = 0;
-  /// Those whose SYN-ACK has not been sent again.
-  std::uint32_t young_count = 0;
-  bool dirty = false;
-  /// Connections that it has made.
-  std::uint64_t accepted = 0;
-  listener_drops drops;
-};
+/// Beyond the last queue the time-outs of SYN-ACK are all `rto_max_ms`.
+inline constexpr std::size_t synack_queue_count = 8;
 
 /// TIME-WAIT entries of one duration, oldest first.
 struct time_wait_queue {
@@ -170,8 +152,9 @@ struct core {
 
   // ---- timers
   timer_wheel<connection_slab, &connection::node> wheel;
-  /// Half-open entries by number of SYN-ACKs sent: each queue has one time-out.
-  std::array<index_list<half_open_slab, &half_open_entry_v4::links>, 8> synack_queues;
+  /// Half-open entries by number of time-outs: each queue has one duration.
+  std::array<index_list<half_open_slab, &half_open_entry_v4::links>, synack_queue_count>
+      synack_queues;
   std::array<time_wait_queue, 16> time_wait_queues;
   /// Only with `stack_policy::tw_recycle`.
   host_timestamps newest_timestamps;
@@ -333,15 +316,50 @@ void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t
 /// Whether the policy has this SYN dropped, because its address has sent a newer timestamp lately.
 bool refused_by_host_timestamp(core& host, const segment& syn);
 
-// ---- half_open.cpp
-// -------------------------------------------------------------------------------
+// ---- listen.cpp, half_open.cpp, synack_timers.cpp, accept_queue.cpp: on the way to a connection
+// -----------------------------------------------------------------------------------------------
 
-/// Makes an entry for the SYN and answers it; false without memory.
-bool make_half_open(core& host, std::uint32_t listener_index, const segment& seg,
-                    tcp::sequence iss);
-void send_synack(core& host, const half_open_entry_v4& entry);
+/// Which of `core::synack_queues` holds the entry.
+inline std::size_t synack_queue_of(const half_open_entry_v4& entry) noexcept {
+  return std::min<std::size_t>(entry.retries, synack_queue_count - 1);
+}
+/// How many half-open entries the listener takes before it asks for cookies or drops.
+std::uint64_t syn_queue_limit(const core& host, const listener_entry& listener) noexcept;
+/// What the listener's SYN asks for, with our first number: an entry that is nowhere yet.
+half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const segment& seg,
+                              tcp::sequence iss);
+/// Puts the request in the SYN queue and the table; `no_index` without memory.
+std::uint32_t insert_half_open(core& host, const half_open_entry_v4& request);
+/// The SYN-ACK of a request, which need not be in the SYN queue.
+void send_synack(core& host, const half_open_entry_v4& request);
+/// Takes the entry out of the SYN queue; whether its place in the table goes too is the caller's.
 void free_half_open(core& host, std::uint32_t index) noexcept;
+/// Takes it out of both.
+void drop_half_open(core& host, std::uint32_t index) noexcept;
+/// Its listener; null when that was closed.
+listener_entry* listener_of(core& host, const half_open_entry_v4& request) noexcept;
+/// What this listener's children will have as their receive buffer.
+std::uint32_t receive_buffer_of(const core& host, const listener_entry& listener) noexcept;
+/// The window that a SYN-ACK offers; unscaled, so at most 65,535.
+std::uint16_t first_window(std::uint32_t receive_buffer) noexcept;
+/// The time-out of the SYN-ACK that was sent again `retries` times.
+std::uint32_t synack_timeout_ms(unsigned retries) noexcept;
+/// Gives the entry the time-out of its `retries` from now on.
+void restart_synack_timer(core& host, std::uint32_t index) noexcept;
 void expire_half_opens(core& host);
+/// TCP_DEFER_ACCEPT: up to how many SYN-ACK time-outs a third segment without text is ignored.
+unsigned deferral(const core& host, const listener_entry& listener) noexcept;
+
+/// The third segment of a half-open entry, found good.
+void finish_handshake(core& host, std::uint32_t index, segment& seg);
+/// The same for a request without an entry, which a cookie has brought back: a connection, or what
+/// `cookie_overflow` says. Parked ones are bounded by the size of the SYN queue; beyond it, or
+/// without memory, the answer is RST.
+void finish_cookie(core& host, const half_open_entry_v4& request, segment& seg);
+/// Lets parked entries in, first in first out, as long as there is room.
+void admit_parked(core& host, listener_entry& listener);
+/// A parked entry has waited too long, or its listener closes: RST.
+void reset_parked(core& host, std::uint32_t index);
 
 // ---- output.cpp, emit.cpp
 // ------------------------------------------------------------------------
@@ -477,6 +495,10 @@ T setting(const core& host, const listener_entry& listener,
 /// How many connections may wait for `accept`, but for the one more that Linux lets in.
 inline std::uint32_t backlog_of(const core& host, const listener_entry& listener) noexcept {
   return std::min(setting(host, listener, &listener_policy::backlog), host.policy.somaxconn);
+}
+/// Linux lets one more in than the backlog says.
+inline bool accept_queue_full(const core& host, const listener_entry& listener) noexcept {
+  return listener.waiting_count > backlog_of(host, listener);
 }
 
 /// `a` is due at `now`, both modulo 2^32.

@@ -118,7 +118,9 @@ listener_snapshot describe(const core& host, const listener_entry& entry) {
   out.backlog = backlog_of(host, entry);
   out.accept_queue_peak = entry.waiting_peak;
   out.syn_queue = entry.half_open_count;
+  out.syn_queue_limit = syn_queue_limit(host, entry);
   out.syn_queue_peak = entry.half_open_peak;
+  out.parked = entry.parked_count;
   out.accepted = entry.accepted;
   out.drops = entry.drops;
   return out;

@@ -1,13 +1,17 @@
 #include <algorithm>
+#include <bit>
 
 #include "core.hpp"
 
 // Where a segment goes, and segments for no connection: RFC 9293 §3.10.7.1 (CLOSED) and §3.10.7.2
-// (LISTEN).
+// (LISTEN). The limits are those of Linux's tcp_conn_request, in its order.
 
 namespace runnel::tcp::detail {
 
 namespace {
+
+/// What a listener does with a SYN.
+enum class syn_verdict : std::uint8_t { admit, cookie, drop };
 
 /// What is left of max_syn_backlog is kept for when it is needed: the last quarter, as in Linux
 /// with cookies off.
@@ -15,39 +19,74 @@ bool in_reserve(const core& host, const listener_entry& listener) noexcept {
   return listener.half_open_count > host.policy.max_syn_backlog - host.policy.max_syn_backlog / 4;
 }
 
-void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, segment& seg,
-                     const sequence* reopened_iss) {
-  const std::uint32_t backlog = backlog_of(host, listener);
+/// Whether the accept queue keeps new requests out too. Linux up to 4.9 let them in as long as at
+/// most one of those at hand was fresh.
+bool keeps_syns_out(const core& host, const listener_entry& listener) noexcept {
+  if (!accept_queue_full(host, listener)) return false;
+  return !setting(host, listener, &listener_policy::legacy_sizing) || listener.young_count > 1;
+}
+
+/// `reopens`: the SYN takes the place of a TIME-WAIT entry. Its sender has shown that it is there,
+/// and costs no more than it did, so that the SYN queue's limits are not for it.
+syn_verdict judge_syn(core& host, listener_entry& listener, bool reopens) noexcept {
   if (out_of_memory(host)) {
-    ++host.count.listen_drops;
     ++listener.drops.no_memory;
-    return;
+    return syn_verdict::drop;
   }
-  if (listener.waiting_count > backlog) {
-    ++host.count.listen_overflows;
-    ++host.count.listen_drops;
-    ++listener.drops.accept_queue_full_syns;
-    return;
-  }
-  if (listener.half_open_count > backlog) {
+  const syncookies cookies = setting(host, listener, &listener_policy::syncookies);
+  const bool full = listener.half_open_count >= syn_queue_limit(host, listener);
+  const bool wants_cookie = !reopens && (full || cookies == syncookies::always);
+  if (wants_cookie && cookies == syncookies::off) {
     ++host.count.req_q_full_drop;
-    ++host.count.listen_drops;
     ++listener.drops.syn_queue_full;
-    return;
+    return syn_verdict::drop;
   }
-  if (in_reserve(host, listener)) {
-    ++host.count.listen_drops;
+  if (wants_cookie) ++host.count.req_q_full_do_cookies;
+  if (keeps_syns_out(host, listener)) {
+    ++host.count.listen_overflows;
+    ++listener.drops.accept_queue_full_syns;
+    return syn_verdict::drop;
+  }
+  if (wants_cookie) return syn_verdict::cookie;
+  if (!reopens && cookies == syncookies::off && in_reserve(host, listener)) {
     ++listener.drops.syn_backlog_reserve;
-    return;
+    return syn_verdict::drop;
+  }
+  return syn_verdict::admit;
+}
+
+void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, const segment& seg,
+                     const sequence* reopened_iss) {
+  switch (judge_syn(host, listener, reopened_iss != nullptr)) {
+    case syn_verdict::cookie:
+      ++listener.drops.syn_queue_full;
+      ++host.count.listen_drops;
+      return;
+    case syn_verdict::drop:
+      ++host.count.listen_drops;
+      return;
+    case syn_verdict::admit:
+      break;
   }
   const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
-  if (!make_half_open(host, index, seg, iss)) {
+  const std::uint32_t entry = insert_half_open(host, request_of(host, index, seg, iss));
+  if (entry == no_index) {
     ++host.count.listen_drops;
     ++listener.drops.no_memory;
+    return;
   }
+  send_synack(host, host.half_opens[entry]);
 }
 
 }  // namespace
+
+std::uint64_t syn_queue_limit(const core& host, const listener_entry& listener) noexcept {
+  const std::uint64_t backlog = backlog_of(host, listener);
+  if (!setting(host, listener, &listener_policy::legacy_sizing)) return backlog + 1;
+  // Linux 2.6 to 4.3: reqsk_queue_alloc.
+  const std::uint64_t bounded = std::min<std::uint64_t>(backlog, host.policy.max_syn_backlog);
+  return std::bit_ceil(std::max<std::uint64_t>(bounded, 8) + 1);
+}
 
 std::uint32_t listener_place(const core& host, const net::address& address) noexcept {
   if (address.family() == net::family::unspecified || address.is_any()) {

@@ -165,6 +165,10 @@ TEST_CASE("tcp SYN-RECEIVED: what lies outside the window is answered with where
   peer.send({seq(100'000), flags("S")});
   peer.expect({flags("A"), seq(1), ack(1)});
   peer.send({seq(100'000), ack(1)});
+  peer.expect_nothing();
+  CHECK(peer.count().ack_skipped_syn_recv == 1);
+  peer.run_for(500ms);
+  peer.send({seq(100'000), ack(1)});
   peer.expect({flags("A"), seq(1), ack(1)});
   CHECK(peer.current() == state::syn_received);
   peer.send({});

@@ -1,7 +1,8 @@
 #include "host_pair.hpp"
 #include "raw_peer.hpp"
 
-// The SYN queue and the accept queue, without cookies.
+// The accept queue, and the SYN queue under pressure. How long the SYN queue is, is in
+// test_queues_sizes.cpp.
 
 using namespace runnel;
 using namespace runnel::tcp;
@@ -9,24 +10,6 @@ using namespace runnel::tcp::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// How many of `requests` SYNs from distinct ports become half-open entries.
-std::size_t admitted(std::uint32_t somaxconn, std::uint32_t max_syn_backlog, std::uint32_t backlog,
-                     std::uint32_t requests) {
-  raw_peer peer([&](host_options& options) {
-    options.policy.somaxconn = somaxconn;
-    options.policy.max_syn_backlog = max_syn_backlog;
-  });
-  peer.listen({.backlog = backlog});
-  for (std::uint32_t i = 0; i < requests; ++i) {
-    peer.send_syn({mss(1460), from_port(static_cast<std::uint16_t>(10'000 + i))});
-  }
-  const std::size_t result = peer.engine().memory().half_open;
-  CHECK(peer.said().size() == result);
-  CHECK(peer.count().listen_drops == requests - result);
-  CHECK(peer.engine().listener(peer.listener).value.syn_queue == result);
-  return result;
-}
 
 /// One client of many towards the fixture's listener.
 void handshake_from(raw_peer& peer, std::uint16_t port) {
@@ -38,42 +21,6 @@ void handshake_from(raw_peer& peer, std::uint16_t port) {
 }
 
 }  // namespace
-
-TEST_CASE("tcp S23 SYN queue: the measured table of Linux 6.18 with cookies off") {
-  CHECK(admitted(128, 128, 5, 600) == 6);
-  CHECK(admitted(128, 128, 10, 600) == 11);
-  CHECK(admitted(128, 128, 50, 600) == 51);
-  CHECK(admitted(128, 128, 128, 600) == 97);
-  CHECK(admitted(128, 128, 5000, 600) == 97);
-  CHECK(admitted(1024, 128, 128, 600) == 97);
-  CHECK(admitted(1024, 1024, 128, 600) == 129);
-  CHECK(admitted(4096, 4096, 128, 600) == 129);
-  CHECK(admitted(4096, 4096, 4096, 5000) == 3073);
-}
-
-TEST_CASE("tcp S31 SYN queue: the last quarter of max_syn_backlog stays free") {
-  CHECK(admitted(128, 16, 128, 100) == 13);
-  CHECK(admitted(128, 128, 128, 600) == 97);
-}
-
-TEST_CASE("tcp S29 SYN queue: a SYN beyond the backlog is dropped and counted by both names") {
-  raw_peer peer;
-  peer.listen({.backlog = 1});
-  for (std::uint16_t port = 1; port <= 3; ++port) peer.send_syn({from_port(port)});
-  CHECK(peer.said().size() == 2);
-  CHECK(peer.count().req_q_full_drop == 1);
-  CHECK(peer.count().listen_drops == 1);
-  CHECK(peer.count().listen_overflows == 0);
-}
-
-TEST_CASE("tcp S31 SYN queue: a SYN in the free quarter is dropped and counted as a drop only") {
-  raw_peer peer([](host_options& options) { options.policy.max_syn_backlog = 4; });
-  peer.listen();
-  for (std::uint16_t port = 1; port <= 6; ++port) peer.send_syn({from_port(port)});
-  CHECK(peer.said().size() == 4);
-  CHECK(peer.count().req_q_full_drop == 0);
-  CHECK(peer.count().listen_drops == 2);
-}
 
 TEST_CASE("tcp S24 accept queue: backlog 0, 1 and 5 hold 1, 2 and 6") {
   for (const std::uint32_t backlog : {0U, 1U, 5U}) {
@@ -258,7 +205,7 @@ TEST_CASE("tcp SYN queue: requests of every kind of end leave nothing") {
 
 TEST_CASE("tcp SYN queue: a flood is bounded, and a client gets in again after it") {
   raw_peer peer;
-  peer.listen({.backlog = 100});
+  peer.listen({.backlog = 100, .syncookies = syncookies::off});
   for (std::uint32_t i = 0; i < 20'000; ++i) {
     peer.send_unanswered({from_port(static_cast<std::uint16_t>(1 + i)), seq(0), flags("S")});
     REQUIRE(peer.engine().memory().half_open <= 101);

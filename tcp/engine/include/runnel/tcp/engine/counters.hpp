@@ -16,6 +16,7 @@
   X(passive_opens, "TcpPassiveOpens")                             \
   X(attempt_fails, "TcpAttemptFails")                             \
   X(estab_resets, "TcpEstabResets")                               \
+  X(embryonic_rsts, "TcpExtEmbryonicRsts")                        \
   X(curr_estab, "TcpCurrEstab")                                   \
   X(listen_overflows, "TcpExtListenOverflows")                    \
   X(listen_drops, "TcpExtListenDrops")                            \
@@ -54,6 +55,7 @@
   X(challenge_ack, "TcpExtTCPChallengeACK")                       \
   X(syn_challenge, "TcpExtTCPSYNChallenge")                       \
   X(ack_skipped_seq, "TcpExtTCPACKSkippedSeq")                    \
+  X(ack_skipped_syn_recv, "TcpExtTCPACKSkippedSynRecv")           \
   X(ack_skipped_challenge, "TcpExtTCPACKSkippedChallenge")        \
   X(ack_skipped_paws, "TcpExtTCPACKSkippedPAWS")                  \
   X(ack_skipped_time_wait, "TcpExtTCPACKSkippedTimeWait")         \
@@ -74,6 +76,8 @@
   X(quiet_time_drops, "RunnelQuietTimeDrops")                     \
   X(local_ports_exhausted, "RunnelLocalPortsExhausted")           \
   X(local_port_probes, "RunnelLocalPortProbes")                   \
+  X(accept_parked, "RunnelAcceptParked")                          \
+  X(accept_park_timeouts, "RunnelAcceptParkTimeouts")             \
   X(reject_limited, "RunnelRejectLimited")                        \
   X(ip_in_receives, "IpInReceives")                               \
   X(ip_in_hdr_errors, "IpInHdrErrors")                            \

@@ -18,9 +18,11 @@ enum class accept_overflow : std::uint8_t {
   drop,
   /// RST (net.ipv4.tcp_abort_on_overflow = 1).
   reset,
-  /// The entry waits, finished but half-open, and is let in as soon as `accept` makes room. It
-  /// counts in the SYN queue; beyond that queue's bound it is `drop`. What the peer sends meanwhile
-  /// is not acknowledged, so that it comes again.
+  /// The entry waits, finished but half-open, and is let in as soon as `accept` makes room, first
+  /// come, first served. It counts in the SYN queue; beyond that queue's bound it is `drop`, and
+  /// `reset` for one that carries a cookie. What the peer sends meanwhile is not acknowledged, so
+  /// that it comes again. After the time of a whole schedule of SYN-ACKs (63 s where
+  /// `synack_retries` is 5) the peer gets RST.
   park,
 };
 
@@ -156,10 +158,14 @@ struct listener_policy {
   /// in silence, whatever tcp_abort_on_overflow says.
   std::optional<accept_overflow> cookie_overflow{};
   /// Size the SYN queue as Linux 2.6 to 4.3 did: the backlog, bounded by somaxconn and
-  /// max_syn_backlog, at least 8, and one more, rounded up to a power of two: no.
+  /// max_syn_backlog, at least 8, and one more, rounded up to a power of two; and let SYNs in while
+  /// the accept queue is full, as long as at most one entry is not retried yet, as Linux did up to
+  /// 4.9: no.
   std::optional<bool> legacy_sizing{};
   /// How long the third segment may come without text and be ignored, so that `accept` gives only
-  /// connections that have something to read; 0 is off (TCP_DEFER_ACCEPT): 0.
+  /// connections that have something to read; 0 is off (TCP_DEFER_ACCEPT): 0. As in Linux it is
+  /// rounded up to a whole number of SYN-ACK time-outs (1, 3, 7, 15, ... s); at the last of them
+  /// SYN-ACK is sent again, and the acknowledgement that this draws is let in.
   std::optional<std::chrono::milliseconds> defer_accept{};
   /// Connections that may wait with text from their SYN; 0 takes none (TCP_FASTOPEN): 0.
   std::optional<std::uint32_t> fastopen_queue{};
@@ -173,8 +179,9 @@ struct listener_policy {
 struct stack_policy {
   /// The bound of every listener's backlog (net.core.somaxconn).
   std::uint32_t somaxconn = 4096;
-  /// The bound of half-open entries of one listener (net.ipv4.tcp_max_syn_backlog); with cookies
-  /// off the last quarter is not used, as in Linux.
+  /// The bound of half-open entries of one listener where cookies are off
+  /// (net.ipv4.tcp_max_syn_backlog): one more than all but its last quarter, as in Linux. With
+  /// cookies the backlog alone is the bound, and these begin beyond it.
   std::uint32_t max_syn_backlog = 4096;
   /// SYN retransmissions one second apart before the doubling starts
   /// (net.ipv4.tcp_syn_linear_timeouts).

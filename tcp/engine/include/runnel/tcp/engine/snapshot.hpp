@@ -127,12 +127,15 @@ struct listener_drops {
   std::uint64_t accept_queue_full_syns = 0;
   /// Finished handshakes that found the accept queue full.
   std::uint64_t accept_queue_full_acks = 0;
-  /// SYNs beyond the backlog's half-open entries.
+  /// SYNs beyond the SYN queue, where no cookie answered.
   std::uint64_t syn_queue_full = 0;
   /// SYNs that would have used the last quarter of `stack_policy::max_syn_backlog`.
   std::uint64_t syn_backlog_reserve = 0;
   /// No memory for an entry or a connection.
   std::uint64_t no_memory = 0;
+  /// Finished handshakes that were parked (`accept_overflow::park`) for as long as a whole schedule
+  /// of SYN-ACKs takes, and then reset.
+  std::uint64_t park_timeouts = 0;
 
   /// Calls `visit(std::string_view name, std::uint64_t count)` for each reason, in this order.
   template <class Visitor>
@@ -142,6 +145,7 @@ struct listener_drops {
     visit(std::string_view("syn_queue_full"), syn_queue_full);
     visit(std::string_view("syn_backlog_reserve"), syn_backlog_reserve);
     visit(std::string_view("no_memory"), no_memory);
+    visit(std::string_view("park_timeouts"), park_timeouts);
   }
   /// All of them.
   constexpr std::uint64_t total() const {
@@ -160,10 +164,14 @@ struct listener_snapshot {
   std::uint32_t backlog = 0;
   /// Most connections that ever waited.
   std::uint32_t accept_queue_peak = 0;
-  /// Half-open entries.
+  /// Half-open entries, parked ones too, and how many there may be before SYNs are answered with
+  /// cookies or dropped.
   std::uint32_t syn_queue = 0;
+  std::uint64_t syn_queue_limit = 0;
   /// Most half-open entries that there ever were.
   std::uint32_t syn_queue_peak = 0;
+  /// Of them, finished handshakes that wait for room in the accept queue (`accept_overflow::park`).
+  std::uint32_t parked = 0;
   /// Connections that it has made.
   std::uint64_t accepted = 0;
   listener_drops drops;

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+
+#include "compact.hpp"
+#include "connection.hpp"
+#include "runnel/tcp/engine/policy.hpp"
+#include "runnel/tcp/engine/snapshot.hpp"
+
+namespace runnel::tcp::detail {
+
+/// One listener: its two queues, and what it has counted. A closed one keeps its place until its
+/// last half-open entry is gone, so that an entry needs no more than the place to find it.
+struct listener_entry {
+  bool open = false;
+  bool dirty = false;
+  /// With an unspecified address or 0.0.0.0 / :: it takes every address of the host.
+  net::endpoint local;
+  listener_policy policy;
+  /// `policy.connection` in `core::policies`, for its children.
+  std::uint32_t child_policy = 0;
+  std::uint32_t generation = 0;
+  std::uint64_t token = 0;
+
+  /// The accept queue.
+  index_list<connection_slab, &connection::accept_links> waiting;
+  std::uint32_t waiting_count = 0;
+  std::uint32_t waiting_peak = 0;
+
+  /// The SYN queue; parked entries count.
+  std::uint32_t half_open_count = 0;
+  std::uint32_t half_open_peak = 0;
+  /// Those whose SYN-ACK has not timed out yet.
+  std::uint32_t young_count = 0;
+
+  /// Finished handshakes that wait for room in the accept queue. While there are any, it is full.
+  index_list<half_open_slab, &half_open_entry_v4::park_links> parked;
+  std::uint32_t parked_count = 0;
+
+  /// Connections that it has made.
+  std::uint64_t accepted = 0;
+  listener_drops drops;
+};
+
+}  // namespace runnel::tcp::detail
