@@ -69,7 +69,9 @@ void advance_una(core& host, connection& c, const segment& seg) {
   if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
   if (acked > 0) {
     c.traffic.bytes_acked += acked;
+    const std::uint32_t held = c.tx.held_bytes();
     c.tx.consume(acked);
+    if (c.orphan) host.orphan_bytes -= held - c.tx.held_bytes();
     if (c.wants_room && c.tx.held_bytes() < send_limit(host, c)) {
       c.wants_room = false;
       report(host, c, events::writable);
@@ -79,9 +81,10 @@ void advance_una(core& host, connection& c, const segment& seg) {
   c.flow.retransmits = 0;
   c.flow.duplicate_acks = 0;
   c.flow.silent_since_ms = host.ms();
+  c.stalled_since_ms = host.ms();
   if (c.snd_.una == c.snd_.nxt) {
     stop_rtx_timer(c);
-    if (c.wants_drained && c.unsent() == 0 && c.fin_queued == c.fin_sent) {
+    if (c.wants_drained && c.drained()) {
       c.wants_drained = false;
       report(host, c, events::drained);
     }
@@ -105,12 +108,7 @@ bool on_fin_acked(core& host, connection& c) {
   switch (c.state) {
     case state::fin_wait_1:
       set_state(host, c, state::fin_wait_2);
-      if (c.closed_by_owner) {
-        c.when.life = host.after_ms(setting_ms(host, c, &connection_policy::fin_timeout));
-        schedule(host, c);
-      }
-      note_quiet(host, c);
-      return true;
+      return !c.closed_by_owner || wait_for_fin(host, c, host.count.abort_on_data);
     case state::closing:
       enter_time_wait(host, c);
       return false;
@@ -144,6 +142,7 @@ bool check_ack(core& host, connection& c, segment& seg) {
   if (c.state == state::syn_received) return finish_simultaneous_open(host, c, seg);
   if (!plausible_ack(host, c, seg)) return false;
   c.last_ack_ms = host.ms();
+  c.keepalive_sent = 0;
   const bool duplicate = is_duplicate(c, seg);
   update_window(host, c, seg);
   if (after(seg.ack, c.snd_.una)) {

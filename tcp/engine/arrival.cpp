@@ -50,6 +50,13 @@ bool acceptable(const connection& c, const segment& seg) {
          in_window(seg.seq + (length - 1), c.rcv_.nxt, window);
 }
 
+/// What counts an answer that was held back: Linux's FIN-WAIT-2 without an owner is a compact entry
+/// with a counter of its own.
+std::uint64_t& skip_counter(core& host, const connection& c, std::uint64_t& otherwise) noexcept {
+  const bool compact = c.state == state::fin_wait_2 && c.closed_by_owner;
+  return compact ? host.count.ack_skipped_fin_wait_2 : otherwise;
+}
+
 bool check_sequence_number(core& host, connection& c, segment& seg) {
   if (paws_rejects(host, c, seg)) {
     if (seg.seq_len() == 0 && at_or_before(seg.seq, c.rcv_.nxt)) {
@@ -58,7 +65,7 @@ bool check_sequence_number(core& host, connection& c, segment& seg) {
       return false;
     }
     ++host.count.paws_estab;
-    send_plain_ack(host, c, seg, host.count.ack_skipped_paws);
+    send_plain_ack(host, c, seg, skip_counter(host, c, host.count.ack_skipped_paws));
     return false;
   }
   if (acceptable(c, seg)) return true;
@@ -76,7 +83,7 @@ bool check_sequence_number(core& host, connection& c, segment& seg) {
     check_ack(host, c, seg);
     if (c.state == state::closed) return false;
   }
-  send_plain_ack(host, c, seg, host.count.ack_skipped_seq);
+  send_plain_ack(host, c, seg, skip_counter(host, c, host.count.ack_skipped_seq));
   return false;
 }
 
@@ -145,7 +152,8 @@ void trim(const connection& c, segment& seg) {
 /// RFC 1122 §4.2.2.13: text for a connection whose owner is gone will never be read, and the peer
 /// is told so.
 bool nobody_reads(core& host, connection& c, const segment& seg) {
-  if (seg.len == 0 || !c.closed_by_owner || !after(seg.seq + seg.len, c.rcv_.nxt)) return false;
+  if (seg.len == 0 || !c.closed_by_owner || c.discards) return false;
+  if (!after(seg.seq + seg.len, c.rcv_.nxt)) return false;
   if (c.state != state::fin_wait_1 && c.state != state::fin_wait_2) return false;
   // As Linux counts it: its FIN-WAIT-2 without an owner is a compact entry that counts nothing.
   if (c.state == state::fin_wait_1) ++host.count.abort_on_data;

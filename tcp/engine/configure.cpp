@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "core.hpp"
 #include "policy_table_connection.hpp"
 #include "policy_table_listener.hpp"
@@ -11,6 +13,28 @@ using detail::connection;
 using detail::core;
 using detail::listener_entry;
 using detail::no_index;
+
+namespace {
+
+/// What the timer of a connection that is quiet follows at once.
+struct keepalive_settings {
+  keepalive_settings(const core& host, const connection& c) noexcept
+      : on(setting(host, c, &connection_policy::keepalive)),
+        time(setting(host, c, &connection_policy::keepalive_time)) {}
+
+  friend bool operator==(const keepalive_settings&, const keepalive_settings&) = default;
+
+  bool on;
+  std::chrono::milliseconds time;
+};
+
+void follow_user_timeout(core& host, connection& c) noexcept {
+  if (c.flow.retransmits == 0) return;
+  bound_by_user_timeout(host, c);
+  schedule(host, c);
+}
+
+}  // namespace
 
 error host::set_policy(const stack_policy& policy) {
   if (!check(policy).empty()) return error::invalid_argument;
@@ -31,7 +55,20 @@ error host::set_listener_defaults(const listener_policy& policy) {
 
 error host::set_connection_defaults(const connection_policy& policy) {
   if (!check(policy).empty()) return error::invalid_argument;
-  core_->connection_defaults = completed(policy);
+  core& self = *core_;
+  const connection_policy before = std::exchange(self.connection_defaults, completed(policy));
+  const connection_policy& after = self.connection_defaults;
+  const bool keepalive =
+      before.keepalive != after.keepalive || before.keepalive_time != after.keepalive_time;
+  const bool patience = before.user_timeout != after.user_timeout;
+  if (!keepalive && !patience) return error::none;
+  for (std::uint32_t i = 0; i < self.connections.extent(); ++i) {
+    connection& c = self.connections[i];
+    if (!c.in_table) continue;
+    const connection_policy& own = self.policies[c.policy];
+    if (keepalive && !(own.keepalive && own.keepalive_time)) rearm_keepalive(self, c);
+    if (patience && !own.user_timeout) follow_user_timeout(self, c);
+  }
   return error::none;
 }
 
@@ -64,8 +101,11 @@ error host::set_policy(socket_id id, const connection_policy& policy) {
   if (!check(policy).empty()) return error::invalid_argument;
   const std::uint32_t fresh = self.policies.share(policy);
   if (fresh == no_index) return error::no_buffer_space;
+  const keepalive_settings before(self, *c);
   self.policies.release(c->policy);
   c->policy = fresh;
+  if (keepalive_settings(self, *c) != before) rearm_keepalive(self, *c);
+  follow_user_timeout(self, *c);
   // What was held back may go now.
   if (c->unsent() > 0) want_transmit(self, *c);
   return error::none;

@@ -127,8 +127,23 @@ struct deadlines {
   std::uint32_t delayed_ack = 0;
   /// TCP_CORK holds a short segment back no longer.
   std::uint32_t cork = 0;
-  /// FIN-WAIT-2 of a closed connection.
+  /// The next step of closing: see `life_timer`.
   std::uint32_t life = 0;
+  std::uint32_t keepalive = 0;
+};
+
+/// What a connection that its owner has closed waits for at most until `deadlines::life`.
+enum class life_timer : std::uint8_t {
+  none,
+  /// The peer's FIN, in FIN-WAIT-2; then it is over.
+  fin_wait_2,
+  /// The acknowledgement of FIN; then the owner is told that it is late (close_mode::linger).
+  linger,
+  /// The peer's FIN while text is thrown away; then text is answered with RST
+  /// (close_mode::lingering).
+  discard,
+  /// The peer's FIN before our own; then ours is said (close_mode::peer_first).
+  await_peer,
 };
 
 /// One connection that is more than a half-open request and less than TIME-WAIT. Plain data in a
@@ -192,7 +207,15 @@ struct connection {
   bool ece_due : 1 = false;
   /// Our window was reduced: the next new text says CWR.
   bool cwr_due : 1 = false;
+  /// The owner is gone: what arrives is acknowledged and thrown away.
+  bool discards : 1 = false;
+  bool counted_orphan : 1 = false;
+  /// Keepalive was switched on just now.
+  bool keepalive_begins : 1 = false;
   rtx_timer timer = rtx_timer::none;
+  life_timer life = life_timer::none;
+  /// Keepalive probes since something last arrived.
+  std::uint8_t keepalive_sent = 0;
 
   send_variables snd_;
   receive_variables rcv_;
@@ -211,6 +234,9 @@ struct connection {
   transmission flow;
   deadlines when;
   tcp::traffic traffic;
+  /// Since when nothing was acknowledged of what is on its way, or the window has been closed; for
+  /// TCP_USER_TIMEOUT. Answers that acknowledge nothing do not move it.
+  std::uint32_t stalled_since_ms = 0;
   std::uint32_t last_sent_ms = 0;
   std::uint32_t last_ack_ms = 0;
   timer_node node;
@@ -237,6 +263,11 @@ struct connection {
   std::uint32_t held_bytes() const noexcept { return rx.held_bytes() + out_of_order.held_bytes(); }
   /// Bytes that left and are not acknowledged; FIN counts.
   std::uint32_t in_flight() const noexcept { return distance(snd_.una, snd_.nxt); }
+  /// Everything has left and is acknowledged; of a closed connection FIN too.
+  bool drained() const noexcept {
+    return unsent() == 0 && snd_.una == snd_.nxt && fin_queued == fin_sent &&
+           (fin_queued || !closed_by_owner);
+  }
   /// Bytes that never left.
   std::uint32_t unsent() const noexcept {
     const std::uint32_t sent = in_flight() - (fin_sent ? 1 : 0);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "buffer_pool.hpp"
+#include "closing.hpp"
 #include "compact.hpp"
 #include "connection.hpp"
 #include "flow_table.hpp"
@@ -188,6 +189,10 @@ struct core {
   std::size_t ended_count = 0;
   /// Orphans in FIN-WAIT-2: nothing of theirs is left to deliver.
   std::size_t quiet_count = 0;
+  /// The other ones.
+  std::size_t orphan_count = 0;
+  /// Memory that the send queues of all orphans hold.
+  std::size_t orphan_bytes = 0;
   /// RFC 6056 algorithm 4: each place uses one of them.
   std::array<std::uint32_t, 256> port_counters{};
   /// The places that are short of local ports.
@@ -243,8 +248,6 @@ void set_state(core& host, connection& c, state to) noexcept;
 void detach_connection(core& host, connection& c) noexcept;
 /// The connection is over for `reason`: detaches it, tells its owner, frees it when nobody owns it.
 void end_connection(core& host, connection& c, end_reason reason, error told) noexcept;
-/// Counts an orphan that has nothing left to deliver.
-void note_quiet(core& host, connection& c) noexcept;
 /// Gives the object back.
 void free_connection(core& host, connection& c) noexcept;
 /// Sets bits for `poll_event`.
@@ -266,6 +269,8 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg);
 void on_unknown_segment(core& host, segment& seg, const tcp::sequence* reopened_iss);
 /// Fifth check: acknowledgement and window. False when the segment is to be dropped.
 bool check_ack(core& host, connection& c, segment& seg);
+/// Reading made room: tells the peer when that is news to it.
+void on_room(core& host, connection& c);
 /// Seventh: the text.
 void take_text(core& host, connection& c, segment& seg);
 /// Eighth: FIN.
@@ -371,18 +376,6 @@ void build_reply(core& host, const reply& r);
 std::uint32_t select_window(core& host, const connection& c) noexcept;
 /// Remembers that a segment says RCV.NXT and this window.
 void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
-
-// ---- timers.cpp
-// ----------------------------------------------------------------------------------
-
-/// Arms the connection's one timer for the earliest of its deadlines.
-void schedule(core& host, connection& c) noexcept;
-void on_connection_timer(core& host, connection& c);
-void arm_retransmit(core& host, connection& c) noexcept;
-void arm_persist(core& host, connection& c) noexcept;
-void stop_rtx_timer(connection& c) noexcept;
-/// Whether unanswered sending since `since_ms` has lasted for `retries` doublings.
-bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retries) noexcept;
 
 // ---- recovery.cpp
 // --------------------------------------------------------------------------------

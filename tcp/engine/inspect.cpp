@@ -32,6 +32,10 @@ void describe_timer(const core& host, const connection& c, tcp::snapshot& out) n
   } else if (c.when.life != 0) {
     out.timer = armed_timer::time_wait;
     out.timer_due = moment(host, c.when.life);
+  } else if (c.when.keepalive != 0) {
+    out.timer = armed_timer::keepalive;
+    out.timer_due = moment(host, c.when.keepalive);
+    out.timer_retries = c.keepalive_sent;
   }
 }
 
@@ -262,6 +266,8 @@ memory_table host::memory() const noexcept {
   out.held_bytes = self.connections.held_bytes() + self.half_opens.held_bytes() +
                    self.time_waits.held_bytes() + self.table.held_bytes();
   out.buffer_bytes = self.pool.used_bytes();
+  out.orphans = self.orphan_count + self.quiet_count;
+  out.orphan_bytes = self.orphan_bytes;
   return out;
 }
 

@@ -45,6 +45,7 @@ void detach_connection(core& host, connection& c) noexcept {
 
 void end_connection(core& host, connection& c, end_reason reason, error told) noexcept {
   detach_connection(host, c);
+  forget_orphan(host, c);
   c.lost_bytes = c.tx.size();
   c.tx.clear();
   c.out_of_order.clear(host.pool);
@@ -60,21 +61,15 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   report(host, c, events::readable | events::writable | events::closed);
 }
 
-void note_quiet(core& host, connection& c) noexcept {
-  if (!c.orphan || c.state != state::fin_wait_2 || c.counted_quiet) return;
-  c.counted_quiet = true;
-  ++host.quiet_count;
-}
-
 void free_connection(core& host, connection& c) noexcept {
   if (c.in_dirty) host.dirty_list.remove(host.connections, c.index);
+  forget_orphan(host, c);
   c.tx.clear();
   c.rx.clear(host.pool);
   c.out_of_order.clear(host.pool);
   c.in_dirty = false;
   c.owned = false;
   if (c.counted_ended) --host.ended_count;
-  if (c.counted_quiet) --host.quiet_count;
   host.policies.release(c.policy);
   host.connections.release(c.index);
 }

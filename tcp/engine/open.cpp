@@ -55,6 +55,7 @@ void enter_established(core& host, connection& c) {
   stop_rtx_timer(c);
   start_congestion_control(c);
   c.last_ack_ms = host.ms();
+  arm_keepalive(host, c);
   report(host, c, events::connected | events::writable);
   if (c.tx.size() > 0 || c.fin_queued) want_transmit(host, c);
   if (c.fin_queued) set_state(host, c, state::fin_wait_1);

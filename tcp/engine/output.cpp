@@ -171,7 +171,10 @@ void count_sent(core& host, connection& c, std::uint32_t length) noexcept {
 
 void after_new_data(core& host, connection& c, const plan& sent) {
   const sequence end = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
-  if (c.snd_.una == c.snd_.nxt) c.flow.silent_since_ms = host.ms();
+  if (c.snd_.una == c.snd_.nxt) {
+    c.flow.silent_since_ms = host.ms();
+    c.stalled_since_ms = host.ms();
+  }
   c.snd_.nxt = end;
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
   if (sent.length % c.snd_mss != 0) c.snd_.sml = end;
@@ -208,6 +211,7 @@ void after_syn(core& host, connection& c) {
     c.flow.timed_end = c.snd_.nxt;
     c.flow.timed_at_us = host.now_us();
     c.flow.silent_since_ms = host.ms();
+    c.stalled_since_ms = host.ms();
   } else {
     c.flow.timing = false;
     ++host.count.retrans_segs;

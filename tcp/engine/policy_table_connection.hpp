@@ -124,14 +124,15 @@ inline constexpr std::array connection_table = {
     }),
     row<&connection_policy::fin_timeout>({
         .name = "fin_timeout",
-        .lowest = 1,
+        .lowest = 0,
         .highest = day_ms,
         .sysctl = {.text = "net.ipv4.tcp_fin_timeout", .unit = seconds},
         .option = {.text = "TCP_LINGER2",
                    .unit = seconds,
                    .form = linux_form::zero_is_unset,
                    .highest = 120},
-        .meaning = "how long a closed connection waits in FIN-WAIT-2 for the peer's FIN",
+        .meaning =
+            "how long a closed connection waits in FIN-WAIT-2 for the peer's FIN; 0 resets it",
     }),
     row<&connection_policy::time_wait>({
         .name = "time_wait",

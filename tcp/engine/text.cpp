@@ -68,8 +68,8 @@ void take_in_order(core& host, connection& c, segment& seg) {
   const std::uint32_t length = seg.len;
   // The window has promised room for it, and what the promise holds once it is packed is bounded.
   make_room(host, c);
-  if (!may_hold_more(host, c, length)) return refuse_text(host, c, seg);
-  const std::uint32_t taken = c.rx.append(host.pool, std::move(seg.payload));
+  if (!c.discards && !may_hold_more(host, c, length)) return refuse_text(host, c, seg);
+  const std::uint32_t taken = c.discards ? length : c.rx.append(host.pool, std::move(seg.payload));
   c.rcv_.nxt += taken;
   c.traffic.bytes_received += taken;
   if (taken > 0) report(host, c, events::readable);
@@ -81,6 +81,7 @@ void take_in_order(core& host, connection& c, segment& seg) {
     c.traffic.bytes_received += joined;
     c.sacks.advance(c.rcv_.nxt);
     if (c.out_of_order.empty()) c.sacks.clear();
+    if (c.discards) c.rx.clear(host.pool);
     // RFC 5681 §4.2: what fills a hole is acknowledged at once.
     c.ack.due = true;
     want_transmit(host, c);
@@ -145,6 +146,7 @@ void take_fin(core& host, connection& c, const segment& seg) {
     case state::syn_received:
     case state::established:
       set_state(host, c, state::close_wait);
+      on_peer_fin(host, c);
       break;
     // Were our FIN acknowledged, the fifth check would have left this state already.
     case state::fin_wait_1:

@@ -12,20 +12,36 @@ namespace {
 
 std::uint32_t earliest(const deadlines& when) noexcept {
   std::uint32_t result = 0;
-  for (const std::uint32_t at : {when.rtx, when.delayed_ack, when.cork, when.life}) {
+  for (const std::uint32_t at :
+       {when.rtx, when.delayed_ack, when.cork, when.life, when.keepalive}) {
     if (at != 0 && (result == 0 || is_due(at, result))) result = at;
   }
   return result;
 }
 
-void give_up(core& host, connection& c) {
-  ++host.count.abort_on_timeout;
-  end_connection(host, c, end_reason::timed_out, error::timed_out);
-}
-
 std::uint8_t retry_limit(const core& host, const connection& c) noexcept {
   return c.closed_by_owner ? setting(host, c, &connection_policy::orphan_retries)
                            : setting(host, c, &connection_policy::retries2);
+}
+
+/// Whether nothing has been acknowledged, or let through, for as long as this; 0 is no limit.
+bool stalled_for(const core& host, const connection& c, std::uint32_t limit_ms) noexcept {
+  return limit_ms != 0 && host.ms() - c.stalled_since_ms >= limit_ms;
+}
+
+/// TCP_USER_TIMEOUT has passed. As in Linux there is always one more try.
+bool user_gave_up(const core& host, const connection& c) noexcept {
+  return c.flow.retransmits > 0 &&
+         stalled_for(host, c, setting_ms(host, c, &connection_policy::user_timeout));
+}
+
+/// Brings the timer forward to when the connection has stalled for `limit_ms`; 0 is no limit.
+void bound_by(const core& host, connection& c, std::uint32_t limit_ms) noexcept {
+  if (limit_ms == 0 || c.when.rtx == 0) return;
+  const std::uint32_t at = c.stalled_since_ms + limit_ms;
+  if (!is_due(at, c.when.rtx)) return;
+  const std::uint32_t next = host.after_ms(0);
+  c.when.rtx = is_due(at, next) ? next : std::max(at, 1U);
 }
 
 /// Linear first, doubling afterwards (net.ipv4.tcp_syn_linear_timeouts).
@@ -44,13 +60,14 @@ void on_syn_timeout(core& host, connection& c) {
   }
   const unsigned limit =
       setting(host, c, &connection_policy::syn_retries) + host.policy.syn_linear_timeouts;
-  if (c.flow.retransmits >= limit) {
+  if (c.flow.retransmits >= limit || user_gave_up(host, c)) {
     ++host.count.attempt_fails;
     return give_up(host, c);
   }
   ++c.flow.retransmits;
   ++host.count.timeouts;
   c.when.rtx = host.after_ms(syn_timeout_ms(host, c.flow.retransmits));
+  bound_by_user_timeout(host, c);
   c.syn_due = true;
   want_transmit(host, c);
 }
@@ -68,7 +85,10 @@ bool unanswered_too_long(const core& host, connection& c) noexcept {
 
 void on_rtx_timeout(core& host, connection& c) {
   if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
-  if (unanswered_too_long(host, c)) return give_up(host, c);
+  // As in Linux the one takes the place of the other.
+  const bool bounded = setting_ms(host, c, &connection_policy::user_timeout) != 0;
+  if (bounded ? user_gave_up(host, c) : unanswered_too_long(host, c)) return give_up(host, c);
+  if (c.orphan && too_many_orphans(host, c)) return reset_orphan(host, c);
   ++host.count.timeouts;
   on_retransmission_timeout(c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
@@ -82,11 +102,26 @@ std::uint64_t persist_wait_ms(const connection& c) noexcept {
   return std::uint64_t{c.flow.rto_ms} << std::min<unsigned>(c.flow.retransmits, 16);
 }
 
+/// Answers keep a connection alive for ever while someone owns it; without an owner it is for as
+/// long as the waits still grow, as in Linux.
+bool worn_out(const core& host, const connection& c) noexcept {
+  return c.closed_by_owner && persist_wait_ms(c) >= rto_max_ms &&
+         c.flow.retransmits >= setting(host, c, &connection_policy::orphan_retries);
+}
+
+std::uint32_t window_patience_ms(const core& host, const connection& c) noexcept {
+  return c.closed_by_owner ? setting_ms(host, c, &connection_policy::orphan_window_timeout) : 0;
+}
+
 void on_persist_timeout(core& host, connection& c) {
-  // Answers keep a connection alive for ever while someone owns it; without an owner it is for as
-  // long as the waits still grow, as in Linux.
-  const bool worn_out = c.closed_by_owner && persist_wait_ms(c) >= rto_max_ms;
-  if (worn_out || unanswered_too_long(host, c)) return give_up(host, c);
+  if (worn_out(host, c) || user_gave_up(host, c) || unanswered_too_long(host, c)) {
+    return give_up(host, c);
+  }
+  if (stalled_for(host, c, window_patience_ms(host, c))) {
+    send_reset(host, c);
+    return give_up(host, c);
+  }
+  if (c.orphan && too_many_orphans(host, c)) return reset_orphan(host, c);
   ++host.count.win_probe;
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
   c.probe_due = true;
@@ -127,8 +162,12 @@ void on_connection_timer(core& host, connection& c) {
     return true;
   };
   if (fires(c.when.life)) {
-    // FIN-WAIT-2 of a closed connection: the peer never says FIN (net.ipv4.tcp_fin_timeout).
-    return end_connection(host, c, end_reason::clean, error::none);
+    on_life_timeout(host, c);
+    if (c.state == state::closed) return;
+  }
+  if (fires(c.when.keepalive)) {
+    on_keepalive_timeout(host, c);
+    if (c.state == state::closed) return;
   }
   if (fires(c.when.delayed_ack) && c.ack.delayed) on_delayed_ack(host, c);
   if (fires(c.when.cork)) {
@@ -149,16 +188,31 @@ void on_connection_timer(core& host, connection& c) {
 void arm_retransmit(core& host, connection& c) noexcept {
   c.timer = rtx_timer::retransmit;
   c.when.rtx = host.after_ms(c.flow.rto_ms);
+  if (c.flow.retransmits > 0) bound_by_user_timeout(host, c);
   schedule(host, c);
 }
 
 void arm_persist(core& host, connection& c) noexcept {
   if (c.timer != rtx_timer::none) return;
   c.timer = rtx_timer::persist;
-  if (c.flow.retransmits == 0) c.flow.silent_since_ms = host.ms();
+  if (c.flow.retransmits == 0) {
+    c.flow.silent_since_ms = host.ms();
+    c.stalled_since_ms = host.ms();
+  }
   const std::uint64_t wait = std::min<std::uint64_t>(persist_wait_ms(c), rto_max_ms);
   c.when.rtx = host.after_ms(static_cast<std::uint32_t>(wait));
+  if (c.flow.retransmits > 0) bound_by_user_timeout(host, c);
+  bound_by(host, c, window_patience_ms(host, c));
   schedule(host, c);
+}
+
+void bound_by_user_timeout(core& host, connection& c) noexcept {
+  bound_by(host, c, setting_ms(host, c, &connection_policy::user_timeout));
+}
+
+void give_up(core& host, connection& c) {
+  ++host.count.abort_on_timeout;
+  end_connection(host, c, end_reason::timed_out, error::timed_out);
 }
 
 void stop_rtx_timer(connection& c) noexcept {

@@ -408,25 +408,6 @@ TEST_CASE("tcp close: bytes that were never acknowledged are told when it ends")
   CHECK(peer.write_error() == error::broken_pipe);
 }
 
-TEST_CASE("tcp abort: RST unless both have said FIN, with nothing left behind") {
-  for (const state in : synchronized_states) {
-    CAPTURE(in);
-    raw_peer peer;
-    bring_to(peer, in);
-    const std::uint32_t next = peer.host_next - peer.host_iss;
-    const std::uint32_t acked = peer.peer_next - peer.peer_iss;
-    peer.close(close_mode::abort);
-    if (in != state::closing && in != state::last_ack) {
-      peer.expect({flags("RA"), seq(next), ack(acked), length(0)});
-    }
-    peer.expect_nothing();
-    CHECK(peer.current() == state::closed);
-    CHECK(peer.look().ended == end_reason::aborted);
-    peer.run_for(300s);
-    peer.expect_nothing();
-  }
-}
-
 TEST_CASE("tcp close: FIN ahead of a hole waits for the hole to be filled") {
   raw_peer peer;
   peer.establish();

@@ -78,6 +78,7 @@
   X(local_port_probes, "RunnelLocalPortProbes")                   \
   X(accept_parked, "RunnelAcceptParked")                          \
   X(accept_park_timeouts, "RunnelAcceptParkTimeouts")             \
+  X(released_open, "RunnelReleasedOpen")                          \
   X(reject_limited, "RunnelRejectLimited")                        \
   X(ip_in_receives, "IpInReceives")                               \
   X(ip_in_hdr_errors, "IpInHdrErrors")                            \

@@ -29,6 +29,8 @@ enum class events : std::uint8_t {
   closed = 16,
   /// A listener has a connection to accept.
   acceptable = 32,
+  /// What `close` waits for with `close_mode::linger` is not there within `close_time`.
+  close_time_over = 64,
 };
 
 constexpr events operator|(events a, events b) noexcept {

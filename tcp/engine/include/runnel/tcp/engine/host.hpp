@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -139,6 +140,8 @@ class host {
   /// Replaces what listeners and connections use where they set nothing; it holds at once, also for
   /// those that exist. A field left unset goes back to its built-in value.
   error set_listener_defaults(const listener_policy& policy);
+  /// Where keepalive or the user timeout change, `set_connection_defaults` walks all connections to
+  /// move their timers.
   error set_connection_defaults(const connection_policy& policy);
   /// The three together, or nothing of it. Its keys are not looked at.
   error set_policies(const policy_set& policy);
@@ -163,10 +166,18 @@ class host {
   outcome<std::size_t> receive(socket_id connection, std::span<std::byte> into, time_point now);
   /// Sends FIN behind what is queued (shutdown(2) with SHUT_WR).
   error shutdown(socket_id connection, time_point now);
-  /// Starts the end; the handle stays valid and `events::closed` tells when it is over.
+  /// Starts the end, as the policy says; the handle stays valid, `events::drained` tells when
+  /// everything and FIN are acknowledged, and `events::closed` when it is over. A second call does
+  /// nothing, unless it is `close_mode::abort`.
+  error close(socket_id connection, time_point now);
+  /// The same in another mode.
   error close(socket_id connection, close_mode mode, time_point now);
-  /// Gives the handle back. A connection that is not yet over goes on alone: closed gracefully if
-  /// it was not closed before.
+  /// The same with another time than `connection_policy::close_time`: 0 to a day.
+  error close(socket_id connection, close_mode mode, std::chrono::milliseconds time,
+              time_point now);
+  /// Gives the handle back. A connection that is not yet over goes on alone; when it was not closed
+  /// before, that is counted, and it is closed as its policy says. Beyond
+  /// `stack_policy::max_orphans` and `orphan_memory` it is reset.
   void release(socket_id connection, time_point now);
   /// Sends small segments at once from now on (TCP_NODELAY).
   error set_nodelay(socket_id connection, bool on);

@@ -65,16 +65,17 @@ inline constexpr std::uint32_t server_all = 0x400;
 enum class close_mode : std::uint8_t {
   /// FIN behind what is queued. With unread bytes it is RST instead (RFC 2525 §2.17).
   graceful,
-  /// The same, but what is not acknowledged after `close_time` is cut off with RST (SO_LINGER with
-  /// a time; there the time only bounds the wait of close(2)).
+  /// The same; who waits for the end waits no longer than `close_time`, and the rest is delivered
+  /// without anybody waiting (SO_LINGER with a time).
   linger,
   /// RST now; everything queued is discarded (SO_LINGER with time 0).
   abort,
-  /// FIN, and then what still arrives is read and thrown away for up to `close_time`, so that no
-  /// RST overtakes what was sent (RFC 9112 §9.6).
+  /// FIN, and then what still arrives, like what is unread, is thrown away for up to `close_time`,
+  /// so that no RST overtakes what was sent (RFC 9112 §9.6); then as `graceful`.
   lingering,
   /// Waits up to `close_time` for the peer's FIN and answers it, so that TIME-WAIT is the peer's;
-  /// then as `graceful`. What arrives meanwhile is thrown away.
+  /// then as `graceful`. What is unread or arrives meanwhile is thrown away. Where FIN was said
+  /// already it is `lingering`.
   peer_first,
 };
 
@@ -119,11 +120,12 @@ struct connection_policy {
   /// Unanswered probes before the connection is given up (TCP_KEEPCNT,
   /// net.ipv4.tcp_keepalive_probes): 9.
   std::optional<std::uint8_t> keepalive_probes{};
-  /// How long sent bytes may stay unacknowledged, or probes unanswered, before the connection is
-  /// given up; 0 leaves it to `retries2` and `keepalive_probes` (TCP_USER_TIMEOUT; RFC 5482): 0.
+  /// How long sent bytes may stay unacknowledged, a closed window keep bytes back, or an idle peer
+  /// be silent once it is probed, before the connection is given up; 0 leaves it to `retries2`,
+  /// `orphan_retries` and `keepalive_probes`, whose place it takes (TCP_USER_TIMEOUT; RFC 5482): 0.
   std::optional<std::chrono::milliseconds> user_timeout{};
-  /// How long a closed connection waits in FIN-WAIT-2 for the peer's FIN (TCP_LINGER2,
-  /// net.ipv4.tcp_fin_timeout): 60 s.
+  /// How long a closed connection waits in FIN-WAIT-2 for the peer's FIN; 0 is not at all, it is
+  /// reset (TCP_LINGER2, where less than 0 is that; net.ipv4.tcp_fin_timeout): 60 s.
   std::optional<std::chrono::milliseconds> fin_timeout{};
   /// Twice the maximum segment lifetime: how long the 4-tuple of a connection that was closed first
   /// from here stays known (TCP_TIMEWAIT_LEN): 60 s.
@@ -132,8 +134,9 @@ struct connection_policy {
   std::optional<close_mode> close{};
   /// The time of the modes that have one (SO_LINGER's l_linger): 2 s.
   std::optional<std::chrono::milliseconds> close_time{};
-  /// How long a closed connection may be kept from sending by a window of zero; 0 is Linux's rule,
-  /// until the waits between probes have grown to 120 s, which takes 361 s on a fast path: 0.
+  /// How long a closed connection may be kept from sending by a window of zero before it is reset;
+  /// 0 is Linux's rule: until the waits between probes have grown to 120 s, which takes 361 s on a
+  /// path of 30 ms: 0.
   std::optional<std::chrono::milliseconds> orphan_window_timeout{};
   /// `connect` sends what is written first together with the SYN (TCP_FASTOPEN_CONNECT): no.
   std::optional<bool> fastopen_connect{};
@@ -220,10 +223,12 @@ struct stack_policy {
   /// then, and a SYN that arrives is dropped in silence and counted. Linux has none.
   std::chrono::milliseconds quiet_time{0};
   /// Connections without an owner that are not in TIME-WAIT (net.ipv4.tcp_max_orphans); one more is
-  /// reset and counted.
+  /// reset and counted. Those in FIN-WAIT-2 have a bound of the same size of their own, beyond
+  /// which they are forgotten and counted, as Linux does with its compact entries.
   std::uint32_t max_orphans = 131072;
   /// Memory that the queues of all connections without an owner may hold; beyond it a connection
-  /// that is dropped is reset and counted. 0 is bounded by `memory_limit` alone.
+  /// that is dropped is reset and counted, unless it holds next to nothing. 0 is bounded by
+  /// `memory_limit` alone, whose last sixteenth is not for them.
   std::size_t orphan_memory = std::size_t{256} << 20;
   /// Challenge ACKs a second for the whole host (net.ipv4.tcp_challenge_ack_limit; RFC 5961 §7).
   std::uint32_t challenge_ack_limit = 1000;

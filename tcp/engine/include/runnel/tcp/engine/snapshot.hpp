@@ -17,10 +17,13 @@ enum class armed_timer : std::uint8_t {
   none,
   /// "on": what was sent is sent again then; for a half-open entry, its SYN-ACK.
   retransmit,
-  /// "timewait": TIME-WAIT, or FIN-WAIT-2 of a closed connection, is over then.
+  /// "timewait": TIME-WAIT, FIN-WAIT-2 of a closed connection, or the time of its close mode is
+  /// over then.
   time_wait,
   /// "persist": a zero-window probe is sent then.
   persist,
+  /// "keepalive": the peer is looked after then.
+  keepalive,
 };
 
 /// As `ss -o` prints it; empty for `none`.
@@ -32,6 +35,8 @@ constexpr std::string_view ss_name(armed_timer of) noexcept {
       return "timewait";
     case armed_timer::persist:
       return "persist";
+    case armed_timer::keepalive:
+      return "keepalive";
     case armed_timer::none:
       break;
   }
@@ -190,6 +195,10 @@ struct memory_table {
   /// What the queues hold, bookkeeping included: blocks of the host's own, and the packets of links
   /// that unread bytes were left in. Never more than `stack_policy::memory_limit`.
   std::size_t buffer_bytes = 0;
+  /// Of the connections, those without an owner (`ss -s` "orphaned"), and what they have yet to
+  /// deliver, as memory held.
+  std::size_t orphans = 0;
+  std::size_t orphan_bytes = 0;
 };
 
 }  // namespace runnel::tcp
