@@ -67,7 +67,11 @@ bool write_awaiter::attempt() noexcept {
     error_ = errc::deadline_exceeded;
     return true;
   }
-  if ((error_ = socket_->ended)) return true;
+  if (socket_->ended) {
+    error_ = socket_->writer_told ? std::make_error_code(std::errc::broken_pipe) : socket_->ended;
+    socket_->writer_told = true;
+    return true;
+  }
   for (;;) {
     if (current_.empty()) {
       if (pieces_.empty()) return true;
@@ -79,7 +83,11 @@ bool write_awaiter::attempt() noexcept {
     taken_ += sent.value;
     current_ = current_.subspan(sent.value);
     if (sent.error == error::would_block) return false;
-    if ((error_ = socket_->remember(sent.error))) return true;
+    if ((error_ = socket_->remember(sent.error))) {
+      // A short count says nothing yet.
+      if (taken_ == 0) socket_->writer_told = true;
+      return true;
+    }
   }
 }
 
@@ -118,26 +126,41 @@ result<void> drained_awaiter::await_resume() noexcept {
   return std::make_error_code(std::errc::connection_reset);
 }
 
+void close_awaiter::begin(host& engine) const noexcept {
+  const time_point now = socket_->stack->now();
+  if (!mode_) {
+    engine.close(socket_->id, now);
+  } else if (!time_) {
+    engine.close(socket_->id, *mode_, now);
+  } else {
+    engine.close(socket_->id, *mode_, *time_, now);
+  }
+}
+
 bool close_awaiter::attempt() noexcept {
+  if (socket_->closed) return true;
   if ((error_ = socket_->failure())) return true;
   socket_->begin_close();
   host& engine = socket_->stack->engine();
-  engine.close(socket_->id, close_mode::graceful, socket_->stack->now());
+  begin(engine);
   return engine.drained(socket_->id);
 }
 
 void close_awaiter::on_events(events what) noexcept {
-  if (any(what & (events::drained | events::closed))) wake();
+  if (any(what & (events::drained | events::closed | events::close_time_over))) wake();
 }
 
 close_result close_awaiter::await_resume() noexcept {
   leave();
+  if (socket_->closed) return socket_->closed_as;
   close_result result;
-  const auto last = socket_->stack->engine().snapshot(socket_->id);
+  host& engine = socket_->stack->engine();
+  const auto last = engine.snapshot(socket_->id);
   result.lost_bytes = last.value.unacked_bytes;
   switch (last.value.ended) {
     case end_reason::none:
-      result.outcome = close_outcome::peer_still_open;
+      result.outcome =
+          engine.drained(socket_->id) ? close_outcome::peer_still_open : close_outcome::unfinished;
       break;
     case end_reason::clean:
       result.outcome = close_outcome::clean;
@@ -154,8 +177,9 @@ close_result close_awaiter::await_resume() noexcept {
       break;
   }
   if (error_ == errc::cancelled) result.outcome = close_outcome::cancelled;
-  if (error_ == std::errc::bad_file_descriptor) result.outcome = close_outcome::aborted;
   if (socket_->stack->link_error()) result.outcome = close_outcome::link_lost;
+  socket_->closed = true;
+  socket_->closed_as = result;
   socket_->begin_close();
   socket_->release();
   return result;

@@ -37,6 +37,18 @@ void stream::abort() noexcept {
   s.aborted = true;
 }
 
+void stream::leave(net::departure how, duration time) noexcept {
+  detail::socket& s = checked();
+  if (s.open && !s.closing && !s.aborted && !s.stack->link_error()) {
+    close_mode mode = close_mode::graceful;
+    if (how == net::departure::lingering) mode = close_mode::lingering;
+    if (how == net::departure::peer_first) mode = close_mode::peer_first;
+    const auto limit = std::chrono::ceil<std::chrono::milliseconds>(time);
+    s.stack->engine().close(s.id, mode, detail::close_time_in_range(limit), s.stack->now());
+  }
+  drop();
+}
+
 void stream::set_nodelay(bool on) noexcept {
   detail::socket& s = checked();
   if (s.open) s.stack->engine().set_nodelay(s.id, on);

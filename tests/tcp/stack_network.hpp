@@ -48,6 +48,11 @@ struct network {
     cutter.set_outgoing(all);
     cutter.set_incoming(all);
   }
+  /// Takes `cut` back.
+  void heal() {
+    cutter.set_outgoing({});
+    cutter.set_incoming({});
+  }
 
   net::link_pair wire;
   net::impair cutter;

@@ -203,7 +203,7 @@ TASK_TEST("tcp close: afterwards every operation fails with bad_file_descriptor"
   network both(loop);
   auto listener = both.listen();
   ends at = co_await connect_ends(both, listener);
-  co_await at.client.close();
+  const auto first = co_await at.client.close();
   std::byte buffer[16];
   const auto got = co_await at.client.read(buffer);
   CHECK(got.error() == std::errc::bad_file_descriptor);
@@ -216,7 +216,147 @@ TASK_TEST("tcp close: afterwards every operation fails with bad_file_descriptor"
   CHECK(at.client.shutdown().error() == std::errc::bad_file_descriptor);
   at.client.abort();
   const auto again = co_await at.client.close();
-  CHECK_FALSE(again.clean());
+  CHECK(again == first);
+}
+
+TASK_TEST("tcp close: a later close gives the first one's result") {
+  network both(loop);
+  auto listener = both.listen();
+  ends first = co_await connect_ends(both, listener);
+  ends second = co_await connect_ends(both, listener);
+  const auto left_open = co_await first.client.close();
+  const auto again = co_await first.client.close();
+  CHECK(left_open.outcome == close_outcome::peer_still_open);
+  CHECK(again == left_open);
+  both.cut();
+  const auto sent = co_await second.client.write(bytes_of("x"));
+  CHECK(sent.has_value());
+  const auto cancelled = co_await with_timeout(1s, second.client.close());
+  CHECK(cancelled.has_error());
+  const auto later = co_await second.client.close();
+  CHECK(later.outcome == close_outcome::cancelled);
+  CHECK(later.lost_bytes == 1);
+}
+
+TASK_TEST("tcp close: unfinished after close_time when it lingers, and the engine goes on (S98)") {
+  tcp::connection_policy lingers;
+  lingers.close = tcp::close_mode::linger;
+  lingers.close_time = 2s;
+  network both(loop, lingers);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  both.cut();
+  const auto sent = co_await at.client.write(bytes_of("late"));
+  CHECK(sent.has_value());
+  const auto before = loop.now();
+  const auto ended = co_await at.client.close();
+  CHECK(loop.now() - before >= 2s);
+  CHECK(loop.now() - before < 2010ms);
+  CHECK(ended.outcome == close_outcome::unfinished);
+  CHECK_FALSE(ended.clean());
+  CHECK(ended.lost_bytes == 4);
+  CHECK(both.client.engine().memory().orphans == 1);
+  both.heal();
+  const std::string got = co_await read_to_end(at.server);
+  CHECK(got == "late");
+  const auto other = co_await at.server.close();
+  CHECK(other.outcome == close_outcome::clean);
+}
+
+TASK_TEST("tcp close: by another mode than the policy's") {
+  network both(loop);
+  auto listener = both.listen();
+  ends one = co_await connect_ends(both, listener);
+  const auto reset = co_await one.client.close(tcp::close_mode::abort);
+  CHECK(reset.outcome == close_outcome::aborted);
+  co_await sleep(5ms);
+  ends two = co_await connect_ends(both, listener);
+  both.cut();
+  const auto sent = co_await two.client.write(bytes_of("x"));
+  CHECK(sent.has_value());
+  const auto before = loop.now();
+  const auto ended = co_await two.client.close(tcp::close_mode::linger, 300ms);
+  CHECK(loop.now() - before >= 300ms);
+  CHECK(loop.now() - before < 310ms);
+  CHECK(ended.outcome == close_outcome::unfinished);
+}
+
+TASK_TEST("tcp close: peer_first waits for the peer, and is clean when it closes") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  task_group group{loop};
+  const auto closes = [](tcp::stream& later) -> task<> {
+    co_await sleep(100ms);
+    const auto how = co_await later.close();
+    CHECK(how.clean());
+  };
+  group.spawn(closes(at.client));
+  const auto before = loop.now();
+  const auto ended = co_await at.server.close(tcp::close_mode::peer_first, 1s);
+  CHECK(ended.outcome == close_outcome::clean);
+  CHECK(loop.now() - before < 200ms);
+  co_await group.join();
+  co_await sleep(5ms);
+  CHECK(both.server.engine().memory().time_wait == 0);
+  CHECK(both.client.engine().memory().time_wait == 1);
+}
+
+TASK_TEST("tcp leave: nobody stays, and the engine throws away what still comes") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const auto asked = co_await at.client.write(bytes_of("never read"));
+  CHECK(asked.has_value());
+  co_await sleep(5ms);
+  const auto answered = co_await at.server.write(bytes_of("answer"));
+  CHECK(answered.has_value());
+  at.server.leave(net::departure::lingering, 5s);
+  CHECK_FALSE(static_cast<bool>(at.server));
+  for (int i = 0; i < 10; ++i) {
+    const auto more = co_await at.client.write(bytes_of("more"));
+    CHECK(more.has_value());
+    co_await sleep(10ms);
+  }
+  const std::string got = co_await read_to_end(at.client);
+  CHECK(got == "answer");
+  const auto ended = co_await at.client.close();
+  CHECK(ended.outcome == close_outcome::clean);
+  CHECK(both.server.engine().counters().out_rsts == 0);
+  CHECK(both.server.engine().counters().released_open == 0);
+  CHECK(both.server.engine().memory().time_wait == 1);
+}
+
+TASK_TEST("tcp S66 write: connection reset once, then broken pipe; read says reset every time") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  at.server.abort();
+  co_await sleep(5ms);
+  const auto first = co_await at.client.write(bytes_of("x"));
+  CHECK(first.error() == std::errc::connection_reset);
+  for (int i = 0; i < 2; ++i) {
+    const auto later = co_await at.client.write(bytes_of("x"));
+    CHECK(later.error() == std::errc::broken_pipe);
+    std::byte buffer[4];
+    const auto got = co_await at.client.read(buffer);
+    CHECK(got.error() == std::errc::connection_reset);
+  }
+}
+
+TASK_TEST("tcp S66 write: broken pipe at once when the peer had ended before it was reset") {
+  network both(loop);
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  CHECK(at.server.shutdown().has_value());
+  co_await sleep(5ms);
+  at.server.abort();
+  co_await sleep(5ms);
+  const auto first = co_await at.client.write(bytes_of("x"));
+  CHECK(first.error() == std::errc::broken_pipe);
+  std::byte buffer[4];
+  const auto got = co_await at.client.read(buffer);
+  CHECK(got.value() == 0);
 }
 
 TASK_TEST("tcp drained: waits for the acknowledgement of the bytes and of FIN") {

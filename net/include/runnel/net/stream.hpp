@@ -7,6 +7,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace runnel::net {
@@ -51,9 +52,10 @@ concept stream_ending = requires(const Ending& ending) {
 ///   one has passed, pending and later operations of its direction fail with
 ///   `errc::deadline_exceeded`; nothing is lost, and moving the deadline makes them work again.
 ///   `close` and `drained` know no deadline: use `with_timeout`.
-/// - After a reset by the peer operations fail with `std::errc::connection_reset`; a write after
-///   `shutdown()`, or to a peer that closed, with `std::errc::broken_pipe`; any operation after
-///   `abort()` with `std::errc::connection_aborted` and after `close()` with
+/// - After a reset by the peer operations fail with `std::errc::connection_reset`, and writes that
+///   follow such a failed one may as on Linux fail with `std::errc::broken_pipe`; a write after
+///   `shutdown()`, or to a peer that closed, fails with `std::errc::broken_pipe`; any operation
+///   after `abort()` with `std::errc::connection_aborted` and after `close()` with
 ///   `std::errc::bad_file_descriptor`.
 template <class Stream>
 concept stream = std::movable<Stream> && !std::copyable<Stream> &&
@@ -75,6 +77,27 @@ concept stream = std::movable<Stream> && !std::copyable<Stream> &&
   noexcept;
   { constant.local_endpoint() } -> std::convertible_to<endpoint>;
   { constant.remote_endpoint() } -> std::convertible_to<endpoint>;
+};
+
+/// How a stream ends that is left to itself.
+enum class departure : std::uint8_t {
+  /// With the end of the stream behind what was written.
+  graceful,
+  /// The same, and what the peer still sends is thrown away for a time, so that no reset overtakes
+  /// what was written (RFC 9112 section 9.6).
+  lingering,
+  /// The peer is given a time to end first, so that the TIME-WAIT is the peer's; what it sends is
+  /// thrown away. Then as `graceful`.
+  peer_first,
+};
+
+/// A stream that ends by itself in any of these ways. `leave(how, time)` lets go of it, as
+/// destroying does, and does not wait: nobody has to stay for the peer's end of the stream. Others
+/// need a task that waits.
+template <class Stream>
+concept leavable_stream = stream<Stream> && requires(Stream& s, departure how, duration time) {
+  { s.leave(how, time) }
+  noexcept;
 };
 
 /// What gives streams that others opened. `accept()` waits for one; a cancelled accept never loses

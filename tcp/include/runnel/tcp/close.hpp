@@ -12,11 +12,14 @@ enum class close_outcome : std::uint8_t {
   /// Everything sent and our FIN were acknowledged; the peer may still be sending. The engine
   /// finishes alone, within `connection_policy::fin_timeout`.
   peer_still_open,
+  /// `connection_policy::close_time` was over before everything was acknowledged
+  /// (`close_mode::linger`); the engine goes on alone.
+  unfinished,
   /// The peer sent RST.
   reset,
   /// The peer stopped answering.
   timed_out,
-  /// We sent RST: there were unread bytes, or data came for a closed connection.
+  /// We sent RST: `abort`, unread bytes, or data that came for a closed connection.
   aborted,
   /// The wait was cancelled; the engine goes on alone.
   cancelled,
@@ -43,6 +46,8 @@ constexpr std::string_view to_string(close_outcome of) noexcept {
       return "clean";
     case close_outcome::peer_still_open:
       return "peer still open";
+    case close_outcome::unfinished:
+      return "unfinished";
     case close_outcome::reset:
       return "reset";
     case close_outcome::timed_out:

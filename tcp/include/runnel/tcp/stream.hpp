@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -20,8 +21,9 @@ namespace runnel::tcp {
 /// A TCP connection of a `stack`: the `net::stream` concept, whose comment is the contract of the
 /// operations, and what only TCP has. Move-only; its stack must outlive it.
 ///
-/// Destroying it closes it gracefully without waiting: what was written is still delivered, by the
-/// engine alone. With bytes unread the peer gets RST, as on Linux (RFC 2525 §2.17).
+/// Destroying it closes it as `connection_policy::close` says, without waiting, and is counted
+/// (`counters::released_open`): by default what was written is still delivered, by the engine
+/// alone, and with bytes unread the peer gets RST, as on Linux (RFC 2525 §2.17).
 class stream {
  public:
   /// No connection: it may be assigned to and destroyed.
@@ -53,11 +55,22 @@ class stream {
   result<void> shutdown() noexcept;
   /// Waits until everything written, and FIN where it was said, is acknowledged.
   detail::drained_awaiter drained() noexcept { return detail::drained_awaiter(checked()); }
-  /// FIN behind what was written, and waits for its acknowledgement: `close_result`. A cancelled
-  /// close leaves the rest to the engine. Whoever else waits in this stream is told
-  /// `std::errc::bad_file_descriptor` when it begins. Bounded by retransmission time-outs only; use
-  /// `with_timeout` for less.
+  /// Ends the connection as `connection_policy::close` says and waits until everything, FIN
+  /// included, is acknowledged: `close_result`. What a mode does after that the engine does alone,
+  /// as it does after a cancelled close. Whoever else waits in this stream is told
+  /// `std::errc::bad_file_descriptor` when it begins. The wait is bounded by `close_time` in
+  /// `close_mode::linger`, and else by retransmission time-outs only; use `with_timeout` for less.
+  /// A later close gives the same result again.
   detail::close_awaiter close() noexcept { return detail::close_awaiter(checked()); }
+  /// The same in another mode, and with another time than `connection_policy::close_time`, of which
+  /// at most a day counts.
+  detail::close_awaiter close(close_mode mode) noexcept { return {checked(), mode}; }
+  detail::close_awaiter close(close_mode mode, std::chrono::milliseconds time) noexcept {
+    return {checked(), mode, time};
+  }
+  /// Lets go of the connection, which ends in this way without anybody waiting, whatever its policy
+  /// says; the stream is empty afterwards. See `net::leavable_stream`.
+  void leave(net::departure how, duration time) noexcept;
   /// RST now; what was written and not delivered is lost (SO_LINGER with time 0).
   void abort() noexcept;
   /// Standing deadlines: see `net::stream`. Moving one costs a few instructions.
@@ -107,5 +120,6 @@ class stream {
 };
 
 static_assert(net::stream<stream>);
+static_assert(net::leavable_stream<stream>);
 
 }  // namespace runnel::tcp

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
+#include <optional>
 #include <span>
 
 #include "runnel/result.hpp"
@@ -119,6 +121,9 @@ class [[nodiscard]] drained_awaiter final : public slot_awaiter<drained_awaiter>
 class [[nodiscard]] close_awaiter final : public slot_awaiter<close_awaiter> {
  public:
   explicit close_awaiter(socket& of) noexcept : slot_awaiter(&of) {}
+  close_awaiter(socket& of, close_mode mode) noexcept : slot_awaiter(&of), mode_(mode) {}
+  close_awaiter(socket& of, close_mode mode, std::chrono::milliseconds time) noexcept
+      : slot_awaiter(&of), mode_(mode), time_(close_time_in_range(time)) {}
   close_result await_resume() noexcept;
 
  private:
@@ -126,6 +131,10 @@ class [[nodiscard]] close_awaiter final : public slot_awaiter<close_awaiter> {
   socket_waiter*& slot() const noexcept { return socket_->closer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
+  void begin(host& engine) const noexcept;
+
+  std::optional<close_mode> mode_;
+  std::optional<std::chrono::milliseconds> time_;
 };
 
 /// Owns the socket until the handshake is done, so that a connect that is given up leaves nothing.

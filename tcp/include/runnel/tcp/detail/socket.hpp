@@ -1,11 +1,14 @@
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <system_error>
 
 #include "runnel/detail/list.hpp"
+#include "runnel/tcp/close.hpp"
 #include "runnel/tcp/engine/error.hpp"
 #include "runnel/tcp/engine/handle.hpp"
 #include "runnel/timer.hpp"
@@ -16,6 +19,11 @@ namespace runnel::tcp::detail {
 
 class stack_core;
 class socket;
+
+/// The nearest time that the engine takes.
+constexpr std::chrono::milliseconds close_time_in_range(std::chrono::milliseconds time) noexcept {
+  return std::clamp(time, std::chrono::milliseconds(0), std::chrono::milliseconds(86'400'000));
+}
 
 /// What a `stack` does with its core at its end.
 struct stack_retirement {
@@ -101,6 +109,11 @@ class socket : public runnel::detail::list_hook {
   bool open = false;
   bool closing = false;
   bool aborted = false;
+  /// `close` has given `closed_as`.
+  bool closed = false;
+  /// `ended` was told to a writer: the next one finds a broken pipe.
+  bool writer_told = false;
+  close_result closed_as;
   /// How the connection ended, once an operation was told.
   std::error_code ended;
   socket_waiter* reader = nullptr;
