@@ -7,7 +7,8 @@ packages_for() {
   for job in "$@"; do
     case "$job" in
       build)
-        echo g++ cmake ninja-build pkg-config liburing-dev doctest-dev libcli11-dev
+        echo g++ cmake ninja-build pkg-config liburing-dev doctest-dev libcli11-dev \
+          libtomlplusplus-dev
         boost_packages
         ;;
       demo) echo iproute2 util-linux curl wrk python3 ;;

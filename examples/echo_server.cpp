@@ -12,6 +12,7 @@
 #include "runnel/timeout.hpp"
 #include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
+#include "support/policy_flags.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -19,7 +20,6 @@ using namespace std::chrono_literals;
 namespace {
 
 task<> serve(tcp::stream stream) {
-  stream.set_nodelay(true);
   std::vector<std::byte> buffer(256 * 1024);
   for (;;) {
     const auto got = co_await stream.read(buffer);
@@ -74,14 +74,20 @@ task<int> run_server(loop& owner, example::tun_stack& network, std::uint16_t por
 int main(int argc, char** argv) {
   CLI::App app{"Sends back whatever it is sent, over its own TCP on a TUN device.", "echo_server"};
   example::link_flags flags;
+  example::policy_flags policies;
   std::uint16_t port = 7;
   example::inspect_flags inspect;
   flags.add_to(app);
   inspect.add_to(app);
+  policies.add_to(app);
   app.add_option("--port", port, "Port to listen on")->capture_default_str();
   return example::run(app, argc, argv, [&] {
+    tcp::policy_set base;
+    base.connection.nodelay = true;
+    const tcp::policy_set policy = policies.over(base);
+    if (policies.printed(policy)) return 0;
     loop owner;
-    example::tun_stack network(owner, flags);
+    example::tun_stack network(owner, flags, policy);
     return owner.run(
         example::inspected(owner, network.stack(), inspect, run_server(owner, network, port)));
   });

@@ -16,6 +16,7 @@
 #include "runnel/timeout.hpp"
 #include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
+#include "support/policy_flags.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -25,9 +26,10 @@ namespace {
 struct settings {
   example::link_flags link;
   example::inspect_flags inspect;
+  example::policy_flags policy;
   std::uint16_t port = 80;
   std::string root;
-  std::uint32_t backlog = 4096;
+  std::optional<std::uint32_t> backlog;
   std::uint32_t keepalive_seconds = 75;
   std::uint32_t keepalive_requests = 1000;
   std::size_t connections = 100'000;
@@ -93,10 +95,7 @@ void print_counters(const tcp::stack& stack, const http::server_counters& http) 
 task<int> run_server(loop& owner, example::tun_stack& network, site_server& server,
                      const settings& flags) {
   signal_set signals(owner, {SIGINT, SIGTERM});
-  tcp::listener_policy policy;
-  policy.backlog = flags.backlog;
-  policy.connection.nodelay = true;
-  auto listener = network.stack().listen({.address = {}, .port = flags.port}, policy).value();
+  auto listener = network.stack().listen({.address = {}, .port = flags.port}).value();
   std::printf("http_server: http://%s:%u/ on device %s; %s\n", flags.link.address.c_str(),
               flags.port, network.device().c_str(), owner.description().c_str());
   std::fflush(stdout);
@@ -132,14 +131,24 @@ http::server_options options_from(const settings& flags) {
   return options;
 }
 
+/// Responses leave at once unless the flags say otherwise.
+tcp::policy_set policy_from(const settings& flags) {
+  tcp::policy_set base;
+  base.connection.nodelay = true;
+  tcp::policy_set all = flags.policy.over(base);
+  if (flags.backlog) all.listener.backlog = flags.backlog;
+  return all;
+}
+
 void add_flags(CLI::App& app, settings& flags) {
   flags.link.add_to(app);
   flags.inspect.add_to(app);
+  flags.policy.add_to(app);
   const auto positive = CLI::PositiveNumber;
   app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
   app.add_option("--root", flags.root, "Folder to serve; without it there is only /hello");
-  app.add_option("--backlog", flags.backlog, "Connections that may wait to be accepted")
-      ->capture_default_str();
+  app.add_option("--backlog", flags.backlog,
+                 "Connections that may wait to be accepted; the policy's when it is not given");
   app.add_option("--keepalive-timeout", flags.keepalive_seconds,
                  "Seconds until an idle connection is closed")
       ->capture_default_str()
@@ -169,8 +178,10 @@ int main(int argc, char** argv) {
   settings flags;
   add_flags(app, flags);
   return example::run(app, argc, argv, [&] {
+    const tcp::policy_set policy = policy_from(flags);
+    if (flags.policy.printed(policy)) return 0;
     loop owner;
-    example::tun_stack network(owner, flags.link);
+    example::tun_stack network(owner, flags.link, policy);
     site_server server(owner, site(flags.root), options_from(flags));
     return owner.run(example::inspected(owner, network.stack(), flags.inspect,
                                         run_server(owner, network, server, flags)));

@@ -83,8 +83,7 @@ inline runnel::net::endpoint parse_endpoint(const std::string& text) {
 /// The device with what the flags put around it, and our TCP on top.
 class tun_stack {
  public:
-  tun_stack(runnel::loop& loop, const link_flags& flags,
-            const runnel::tcp::connection_policy& connection = {})
+  tun_stack(runnel::loop& loop, const link_flags& flags, const runnel::tcp::policy_set& policy = {})
       : tun_(open(loop, flags)), link_(&tun_) {
     if (flags.impaired()) {
       runnel::net::impair_options options;
@@ -107,7 +106,7 @@ class tun_stack {
     }
     runnel::tcp::stack_options options;
     options.addresses = {parse_address(flags.address)};
-    options.connection = connection;
+    options.use(policy);
     stack_.emplace(loop, *link_, std::move(options));
   }
 

@@ -112,9 +112,12 @@ std::string set_in(const policy_view& to, std::string_view name, std::string_vie
   const parsed_value parsed =
       at->by == spelling::own ? parse_value(field, text) : parse_value(field, at->of_linux(), text);
   if (!parsed.good()) return parsed.complaint;
-  const bool unset = at->by != spelling::own && parsed.value == 0 &&
-                     at->of_linux().form == linux_form::zero_is_unset;
-  write_field(to, at->place, unset ? std::nullopt : std::optional(parsed.value));
+  std::optional<std::int64_t> wanted = parsed.value;
+  if (at->by != spelling::own && at->of_linux().form == linux_form::zero_is_unset) {
+    if (parsed.value == 0) wanted.reset();
+    if (parsed.value < 0) wanted = 0;
+  }
+  write_field(to, at->place, wanted);
   return {};
 }
 

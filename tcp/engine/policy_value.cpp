@@ -124,7 +124,8 @@ std::string time_text(std::int64_t ms) {
 
 /// The bounds of a plain number of Linux's, in its unit.
 std::int64_t lowest_of(const policy_field& field, const linux_name& name) noexcept {
-  if (name.form == linux_form::zero_is_eight || name.form == linux_form::zero_is_unset) return 0;
+  if (name.form == linux_form::zero_is_unset) return -1;
+  if (name.form == linux_form::zero_is_eight) return 0;
   return (field.lowest + name.unit - 1) / name.unit;
 }
 std::int64_t highest_of(const policy_field& field, const linux_name& name) noexcept {
@@ -306,6 +307,9 @@ std::string value_text(const policy_field& field, const linux_name& name, std::i
       return std::to_string(pages / 2) + " " + std::to_string(pages * 2 / 3) + " " +
              std::to_string(pages);
     }
+    case linux_form::zero_is_unset:
+      if (value == 0) return "-1";
+      [[fallthrough]];
     default:
       return std::to_string(value / name.unit + (value % name.unit != 0 ? 1 : 0));
   }

@@ -35,7 +35,8 @@ std::string complaint_about(std::string_view name, std::string_view range, std::
 /// A value in a field's own notation, under the name that complaints are to say.
 parsed_value parse_value(const policy_field& field, std::string_view text);
 std::string value_text(const policy_field& field, std::int64_t value);
-/// A value in the notation of Linux's name; not of one with two numbers.
+/// A value in the notation of Linux's name; not of one with two numbers. With `zero_is_unset` 0
+/// and less are Linux's.
 parsed_value parse_value(const policy_field& field, const linux_name& name, std::string_view text);
 std::string value_text(const policy_field& field, const linux_name& name, std::int64_t value);
 

@@ -77,11 +77,22 @@ TEST_CASE("tcp policy: every sysctl reads back what it was set to, in Linux's un
 
 TEST_CASE("tcp policy: every socket option reads back what it was set to") {
   const std::initializer_list<spelled> options = {
-      {"TCP_NODELAY", "1"},          {"TCP_CORK", "1"},      {"TCP_MAXSEG", "536"},
-      {"TCP_MAXSEG", "0"},           {"IP_TTL", "255"},      {"TCP_SYNCNT", "2"},
-      {"SO_KEEPALIVE", "1"},         {"TCP_KEEPIDLE", "30"}, {"TCP_KEEPINTVL", "5"},
-      {"TCP_KEEPCNT", "3"},          {"TCP_LINGER2", "20"},  {"TCP_USER_TIMEOUT", "1500"},
-      {"SO_LINGER", "off"},          {"SO_LINGER", "0"},     {"SO_LINGER", "5"},
+      {"TCP_NODELAY", "1"},
+      {"TCP_CORK", "1"},
+      {"TCP_MAXSEG", "536"},
+      {"TCP_MAXSEG", "0"},
+      {"IP_TTL", "255"},
+      {"TCP_SYNCNT", "2"},
+      {"SO_KEEPALIVE", "1"},
+      {"TCP_KEEPIDLE", "30"},
+      {"TCP_KEEPINTVL", "5"},
+      {"TCP_KEEPCNT", "3"},
+      {"TCP_LINGER2", "20"},
+      {"TCP_LINGER2", "-1"},
+      {"TCP_USER_TIMEOUT", "1500"},
+      {"SO_LINGER", "off"},
+      {"SO_LINGER", "0"},
+      {"SO_LINGER", "5"},
       {"TCP_FASTOPEN_CONNECT", "1"},
   };
   check_round_trip(connection_policy(), options);
@@ -112,6 +123,8 @@ TEST_CASE("tcp policy: what is set by name is the field, and its unit is the fie
   CHECK(one.user_timeout == 1500ms);
   CHECK(set(one, "TCP_LINGER2", "0") == "");
   CHECK(!one.fin_timeout);
+  CHECK(set(one, "TCP_LINGER2", "-1") == "");
+  CHECK(one.fin_timeout == 0s);
   CHECK(set(one, "SO_LINGER", "0") == "");
   CHECK(one.close == close_mode::abort);
   CHECK(set(one, "SO_LINGER", "5") == "");
@@ -219,7 +232,7 @@ TEST_CASE("tcp policy: a value out of range is one sentence with the name and th
   CHECK(complaint("fastopen_blackhole_timeout", "1500ms") ==
         "fastopen_blackhole_timeout must be 0s to 86400s in whole seconds; it is '1500ms'");
   connection_policy one;
-  CHECK(set(one, "TCP_LINGER2", "121") == "TCP_LINGER2 must be 0 to 120 s; it is 121");
+  CHECK(set(one, "TCP_LINGER2", "121") == "TCP_LINGER2 must be -1 to 120 s; it is 121");
   CHECK(set(one, "SO_LINGER", "-1") == "SO_LINGER must be off or 0 to 86400 s; it is -1");
   CHECK(set(one, "TCP_KEEPCNT", "128") == "TCP_KEEPCNT must be 1 to 127; it is 128");
   CHECK(one == connection_policy());

@@ -11,12 +11,13 @@ namespace tidy {
 
 namespace {
 
-enum class layer { none, wire, engine, runtime, net, http, tcp };
+enum class layer { none, wire, engine, runtime, net, http, tcp, policy_file };
 
 // The component that a file of the tree belongs to.
 layer layer_of_file(const source& file) {
   if (file.under("net/wire") || file.under("net/include/runnel/wire")) return layer::wire;
   if (file.under("tcp/engine")) return layer::engine;
+  if (file.under("tcp/policy_file")) return layer::policy_file;
   if (file.under("runtime")) return layer::runtime;
   if (file.under("net/src/http") || file.under("net/include/runnel/net/http")) return layer::http;
   if (file.under("net")) return layer::net;
@@ -29,6 +30,7 @@ layer layer_of_header(std::string_view name) {
   if (!name.starts_with("runnel/")) return layer::none;
   if (name.starts_with("runnel/wire/")) return layer::wire;
   if (name.starts_with("runnel/tcp/engine/")) return layer::engine;
+  if (name == "runnel/tcp/policy_file.hpp") return layer::policy_file;
   if (name.starts_with("runnel/tcp/")) return layer::tcp;
   if (name.starts_with("runnel/net/http/")) return layer::http;
   if (name.starts_with("runnel/net/")) return layer::net;
@@ -46,9 +48,11 @@ bool may_include(layer from, layer to) {
     case layer::net:
       return to == layer::wire || to == layer::runtime || to == layer::net;
     case layer::http:
-      return to != layer::tcp && to != layer::engine;
+      return to != layer::tcp && to != layer::engine && to != layer::policy_file;
     case layer::tcp:
-      return to != layer::http;
+      return to != layer::http && to != layer::policy_file;
+    case layer::policy_file:
+      return to == layer::wire || to == layer::engine || to == layer::policy_file;
     case layer::none:
       return true;
   }
@@ -68,7 +72,10 @@ const char* allowed_below(layer from) {
     case layer::http:
       return "HTTP runs over any stream and may not include runnel/tcp/";
     case layer::tcp:
-      return "tcp may not include runnel/net/http/";
+      return "tcp may not include runnel/net/http/ or the policy file, which is a target of its "
+             "own";
+    case layer::policy_file:
+      return "the policy file may include only runnel/wire/ and runnel/tcp/engine/";
     case layer::none:
       break;
   }
@@ -146,6 +153,8 @@ void fenced_header(const tree&, const source& file, const rule& self, findings& 
             [](const source& f) {
               return f.folder() == "runtime/src" && f.stem().starts_with("fiber");
             }},
+      fence{"toml++", "the sources in tcp/policy_file",
+            [](const source& f) { return f.under("tcp/policy_file") && !f.is_header(); }},
       fence{"boost/beast", "net/src/http", [](const source& f) { return f.under("net/src/http"); }},
   };
   if (!file.is_cpp()) return;

@@ -41,7 +41,7 @@ enum class linux_form : std::uint8_t {
   doubled,
   /// One number; 0 stands for 8 (tcp_orphan_retries).
   zero_is_eight,
-  /// One number; 0 takes the value of the level above (TCP_LINGER2).
+  /// One number; 0 takes the value of the level above, -1 stands for 0 (TCP_LINGER2).
   zero_is_unset,
   /// Two numbers: this field and the next one (ip_local_port_range).
   range,
