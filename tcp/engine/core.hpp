@@ -237,7 +237,6 @@ struct core {
 };
 
 // ---- lifetime.cpp: birth and death of connections
-// ---------------------------------------------------
 
 /// A connection in CLOSED for the key, with a reference to this policy of `core::policies`; null
 /// without memory.
@@ -257,7 +256,6 @@ void want_transmit(core& host, connection& c) noexcept;
 void report_listener(core& host, std::uint32_t listener) noexcept;
 
 // ---- arrival.cpp, listen.cpp, open.cpp, acknowledge.cpp, text.cpp: segments
-// -----------------------
 
 void on_segment(core& host, segment& seg);
 void on_connection_segment(core& host, connection& c, segment& seg);
@@ -285,7 +283,6 @@ std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family f
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
 // ---- reject.cpp: answers without a connection
-// ----------------------------------------------------
 
 /// RST as RFC 9293 §3.10.7.1 forms it, rate-limited.
 void send_reset_for(core& host, const segment& seg);
@@ -300,7 +297,6 @@ reply ack_reply(core& host, connection& c);
 void send_reply(core& host, const reply& r);
 
 // ---- time_wait.cpp
-// -------------------------------------------------------------------------------
 
 /// Replaces the connection by a TIME-WAIT entry and ends it.
 void enter_time_wait(core& host, connection& c);
@@ -314,7 +310,6 @@ bool may_recycle(const core& host, const time_wait_entry_v4& entry) noexcept;
 sequence recycle(core& host, std::uint32_t index) noexcept;
 
 // ---- host_timestamps.cpp: what tw_recycle goes by
-// ------------------------------------------------
 
 /// The peer's newest timestamp when a connection to it enters TIME-WAIT.
 void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t tsval);
@@ -322,7 +317,6 @@ void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t
 bool refused_by_host_timestamp(core& host, const segment& syn);
 
 // ---- listen.cpp, half_open.cpp, synack_timers.cpp, accept_queue.cpp: on the way to a connection
-// -----------------------------------------------------------------------------------------------
 
 /// Which of `core::synack_queues` holds the entry.
 inline std::size_t synack_queue_of(const half_open_entry_v4& entry) noexcept {
@@ -367,7 +361,6 @@ void admit_parked(core& host, listener_entry& listener);
 void reset_parked(core& host, std::uint32_t index);
 
 // ---- output.cpp, emit.cpp
-// ------------------------------------------------------------------------
 
 /// Fills `host.transmit` with the next segment of `c`; false when it has nothing to say.
 bool build_segment(core& host, connection& c);
@@ -378,7 +371,6 @@ std::uint32_t select_window(core& host, const connection& c) noexcept;
 void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 
 // ---- recovery.cpp
-// --------------------------------------------------------------------------------
 
 void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept;
 void start_congestion_control(connection& c) noexcept;
@@ -393,7 +385,6 @@ void on_congestion_echo(connection& c) noexcept;
 void on_retransmission_timeout(connection& c) noexcept;
 
 // ---- memory.cpp
-// ----------------------------------------------------------------------------------
 
 /// Drops what waits ahead of a hole, and the reports of it (RFC 2018 §8 lets a receiver do so).
 void forget_out_of_order(core& host, connection& c) noexcept;
@@ -430,7 +421,6 @@ inline std::uint32_t send_limit(core& host, const connection& c) noexcept {
 }
 
 // ---- ports.cpp
-// -----------------------------------------------------------------------------------
 
 /// A local port, and the TIME-WAIT entry that has it now if any.
 struct port_choice {
@@ -452,7 +442,6 @@ listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& in
 std::uint32_t listener_place(const core& host, const net::address& address) noexcept;
 
 // ---- ingress.cpp, icmp.cpp
-// ------------------------------------------------------------------------
 
 void on_ip_packet(core& host, net::packet packet);
 
