@@ -39,23 +39,33 @@ std::string listener_text(const listener_snapshot& listener) {
          (any ? "port " + std::to_string(listener.local.port) : listener.local.to_string());
 }
 
+/// What `accept_overflow::park` keeps, and what it gave up.
+std::string parked_text(const listener_snapshot& listener) {
+  if (listener.parked == 0 && listener.drops.park_timeouts == 0) return {};
+  std::string out = "; ";
+  out += count_text(listener.parked, "finished handshake is", "finished handshakes are");
+  out += " parked, and ";
+  return out + std::to_string(listener.drops.park_timeouts) + " were so for too long";
+}
+
 void see_accept_queues(const evidence& seen, findings& out) {
   for (const listener_snapshot& each : seen.listeners) {
     const std::uint64_t dropped =
         each.drops.accept_queue_full_syns + each.drops.accept_queue_full_acks;
     const bool full = each.accept_queue > each.backlog;
-    if (!full && dropped == 0) continue;
+    if (!full && dropped == 0 && each.drops.park_timeouts == 0) continue;
     const std::uint32_t somaxconn = seen.engine->policy().somaxconn;
     finding said;
     said.id = full ? "accept-queue-full" : "accept-queue-overflowed";
     said.what =
         "The accept queue of " + listener_text(each) +
-        (full ? " is full: " + connections_text(each.accept_queue) + " wait"
+        (full ? " is full: " + connections_text(each.accept_queue) + " " +
+                    verb(each.accept_queue, "waits", "wait")
               : " has overflowed: up to " + connections_text(each.accept_queue_peak) + " waited") +
         " where the backlog is " + std::to_string(each.backlog) + ", and " +
         count_text(each.drops.accept_queue_full_syns, "SYN", "SYNs") + " and " +
         count_text(each.drops.accept_queue_full_acks, "finished handshake", "finished handshakes") +
-        " were dropped since it was opened. " +
+        " were dropped since it was opened" + parked_text(each) + ". " +
         (full ? "The program accepts too slowly."
               : "The program accepts too slowly at times, or connections come in bursts.");
     said.cure =
@@ -77,7 +87,8 @@ void see_syn_queues(const evidence& seen, findings& out) {
     finding said;
     said.id = "syn-queue-overflowed";
     said.what = "The SYN queue of " + listener_text(each) + " has overflowed: it held up to " +
-                count_text(each.syn_queue_peak, "half-open entry", "half-open entries") + ", and " +
+                count_text(each.syn_queue_peak, "half-open entry", "half-open entries") + " of " +
+                std::to_string(each.syn_queue_limit) + ", and " +
                 count_text(dropped, "SYN was", "SYNs were") + " dropped since it was opened.";
     said.cure =
         "Answer the surplus with cookies (listener_policy::syncookies = on_overflow, "

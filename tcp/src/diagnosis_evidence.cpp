@@ -56,7 +56,8 @@ void evidence::add(const snapshot& row, const diagnosis_thresholds& limits, time
   }
   const duration heard = now - std::max(row.last_received, row.last_ack);
   const duration moved = std::min(heard, now - std::max(row.last_sent, row.last_ack));
-  if (row.orphan) ++orphans;
+  // Those in FIN-WAIT-2 have a limit of their own, as compact entries do.
+  if (row.orphan && row.state != state::fin_wait_2) ++orphans;
   if (row.timer == armed_timer::persist) {
     (row.orphan ? zero_window_orphans : zero_window).add(row.remote, heard);
   }

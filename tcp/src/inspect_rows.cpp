@@ -165,7 +165,9 @@ void append_row(std::string& out, const row_format& format, const listener_snaps
   append_break(out, format);
   append_fact(out, "accept_queue_peak", row.accept_queue_peak);
   append_fact(out, "syn_queue", row.syn_queue);
+  append_fact(out, "syn_queue_limit", row.syn_queue_limit);
   append_fact(out, "syn_queue_peak", row.syn_queue_peak);
+  append_fact_unless_zero(out, "parked", row.parked);
   append_fact(out, "accepted", row.accepted);
   append_fact(out, "drops", row.drops.total());
   row.drops.for_each([&](std::string_view name, std::uint64_t count) {
@@ -236,7 +238,8 @@ void append_json(json_writer& out, const row_format& format, const listener_snap
   out.endpoint("local", row.local);
   if (format.info) {
     out.open('{', "info").number("accept_queue_peak", row.accept_queue_peak);
-    out.number("syn_queue", row.syn_queue).number("syn_queue_peak", row.syn_queue_peak);
+    out.number("syn_queue", row.syn_queue).number("syn_queue_limit", row.syn_queue_limit);
+    out.number("syn_queue_peak", row.syn_queue_peak).number("parked", row.parked);
     out.number("accepted", row.accepted);
     out.open('{', "drops");
     row.drops.for_each(

@@ -207,13 +207,30 @@ TEST_CASE("S34: a full accept queue means that the program accepts too slowly") 
   }
 }
 
+TEST_CASE("S33: handshakes that are parked before a full accept queue are told, too") {
+  patient host([](host_options& options) { options.listener.overflow = accept_overflow::park; });
+  host.listen({.backlog = 1});
+  host.send_syn({from_port(7)});
+  const std::uint32_t parked_iss = host.host_iss;
+  host.forget();
+  host.open_from(8, false);
+  host.open_from(9, false);
+  host.host_iss = parked_iss;
+  host.host_next = parked_iss + 1;
+  host.peer_next = host.peer_iss + 1;
+  host.send({from_port(7)});
+  host.forget();
+  check_says(host.complaint(), "accept-queue-full",
+             {"2 connections wait where the backlog is 1", "1 finished handshake is parked"});
+}
+
 TEST_CASE("S35: a SYN queue that overflowed is told with its own cure") {
   patient host([](host_options& options) { options.listener.syncookies = syncookies::off; });
   host.listen({.backlog = 2});
   for (std::uint32_t i = 0; i < 10; ++i) host.syn_from(source(i), 1);
   check_says(host.complaint(), "syn-queue-overflowed",
-             {"held up to 3 half-open entries", "7 SYNs were dropped", "net.ipv4.tcp_syncookies",
-              "net.ipv4.tcp_max_syn_backlog"});
+             {"held up to 3 half-open entries of 3", "7 SYNs were dropped",
+              "net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog"});
 }
 
 TEST_CASE("S94: TIME-WAIT near its limit, and over it") {

@@ -130,8 +130,9 @@ TEST_CASE("S111: ss -tln shows a listener's depth and limit") {
     const auto more = lines_of(ask(peer, "-tlni"));
     REQUIRE(more.size() == 3);
     CHECK(more[2].starts_with("\t "));
-    CHECK(fields_of(more[2]) == fields{"accept_queue_peak:2", "syn_queue:9", "syn_queue_peak:9",
-                                       "accepted:4", "drops:12", "syn_queue_full:12"});
+    CHECK(fields_of(more[2]) == fields{"accept_queue_peak:2", "syn_queue:9", "syn_queue_limit:9",
+                                       "syn_queue_peak:9", "accepted:4", "drops:12",
+                                       "syn_queue_full:12"});
   }
   SUBCASE("bound to one address it shows that") {
     const auto other = peer.engine().listen({peer.host_address(), 81}, {.backlog = 3}, 7);
@@ -373,4 +374,14 @@ TEST_CASE("S94: a page of many TIME-WAIT entries comes in parts of bounded size"
   // What the filter takes away is looked at in bounded steps, too.
   CHECK(parts_of("-ta dport = :9999").size() > count / inspection::places_per_part);
   CHECK(parts_of("-s").size() > count / inspection::places_per_part);
+}
+
+TEST_CASE("S104: ss -o shows when an idle peer will be looked after") {
+  raw_peer peer([](host_options& options) { options.connection.keepalive = true; });
+  peer.establish();
+  peer.run_for(1min);
+  CHECK(fields_of(lines_of(ask(peer, "-tno"))[1])[5] == "timer:(keepalive,119min,0)");
+  peer.run_for(7200s);
+  CHECK(fields_of(lines_of(ask(peer, "-tno"))[1])[5] == "timer:(keepalive,15sec,1)");
+  peer.forget();
 }
