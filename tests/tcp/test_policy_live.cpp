@@ -110,6 +110,28 @@ TEST_CASE("tcp policy: a connection with TCP_LINGER2 does not follow tcp_fin_tim
   CHECK(waited < 20100ms);
 }
 
+TEST_CASE("tcp policy: tcp_keepalive_time of a running stack holds where nothing nearer is set") {
+  for (const bool own : {false, true}) {
+    CAPTURE(own);
+    connected_pair pair;
+    pair.establish();
+    host& client = pair[pair.client];
+    CHECK(client.set(pair.client_socket, "SO_KEEPALIVE", "1") == "");
+    if (own) CHECK(client.set(pair.client_socket, "TCP_KEEPIDLE", "20") == "");
+    pair.drive_for(1s);
+    CHECK(client.set("net.ipv4.tcp_keepalive_time", "5") == "");
+    pair.clear();
+    const time_point changed = pair.now();
+    pair.drive_for(30s);
+    // The probe is the client's first segment; it had been idle for a second.
+    REQUIRE(!pair.trace.empty());
+    const duration waited = pair.trace.front().at - changed;
+    CHECK(waited >= (own ? 18900ms : 3900ms));
+    CHECK(waited <= (own ? 19100ms : 4100ms));
+    CHECK(client.counters().keep_alive >= 1);
+  }
+}
+
 TEST_CASE("tcp policy: somaxconn of a running stack bounds listeners that exist") {
   connected_pair pair;
   pair.listen();
