@@ -195,6 +195,7 @@ TASK_TEST("http server: a client that reads slowly but steadily gets everything"
 
 TASK_TEST("http server: the client may be given time to close first") {
   http::server_options options = quiet_options();
+  options.close = net::departure::peer_first;
   options.client_close_grace = 2s;
   rig at{loop, handle, options};
   peer patient = co_await connect(at.listener);

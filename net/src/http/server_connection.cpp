@@ -277,6 +277,7 @@ void server_connection::send_reply(bool head_only) {
     plan.length = size.value_or(0);
     if (plan.body == framing::none) x.closes = until_close_ = true;
   }
+  said_close_ = x.closes;
   if (x.closes) {
     plan.connection = connection_field::close;
   } else if (http_1_0) {
@@ -365,24 +366,38 @@ void server_connection::finish(http::detail::ending how) noexcept {
   phase_ = phase::done;
 }
 
-bool server_connection::on_end() noexcept {
+duration server_connection::linger_limit() const noexcept {
+  const server_options& options = core().options();
+  const bool hurried = place_.through().draining();
+  return hurried ? std::min(options.linger_timeout, options.drain_courtesy)
+                 : options.linger_timeout;
+}
+
+parting server_connection::on_end() noexcept {
   release_exchange();
   if (ending_ == ending::abort) ++core().counters().aborted;
   if (ending_ == ending::lost) ++core().counters().lost;
-  const duration grace = core().options().client_close_grace;
-  if (grace <= duration::zero() || ending_ != ending::close || peer_finished_ || until_close_) {
-    return false;
+  const server_options& options = core().options();
+  const bool lingers = ending_ == ending::linger && options.close != net::departure::graceful;
+  const bool client_can_begin = said_close_ && !until_close_ && !peer_finished_;
+  if (options.close == net::departure::peer_first && client_can_begin) {
+    return {net::departure::peer_first, options.client_close_grace, lingers};
   }
-  set_read_deadline(after(core().now(), grace));
-  return true;
+  if (lingers) return {net::departure::lingering, linger_limit(), true};
+  return {};
+}
+
+void server_connection::on_left() noexcept {
+  ++core().counters().left;
+}
+
+void server_connection::on_await_client() noexcept {
+  set_read_deadline(after(core().now(), core().options().client_close_grace));
 }
 
 void server_connection::on_linger() noexcept {
   ++core().counters().lingered;
-  const server_options& options = core().options();
-  duration limit = options.linger_timeout;
-  if (place_.through().draining()) limit = std::min(limit, options.drain_courtesy);
-  set_read_deadline(after(core().now(), limit));
+  set_read_deadline(after(core().now(), linger_limit()));
 }
 
 bool server_connection::keeps_lingering(const result<std::size_t>& outcome) noexcept {

@@ -9,6 +9,7 @@
 #include "runnel/clock.hpp"
 #include "runnel/net/http/date.hpp"
 #include "runnel/net/http/parser.hpp"
+#include "runnel/net/stream.hpp"
 
 namespace runnel::http {
 
@@ -53,15 +54,23 @@ struct server_options {
   /// reset.
   std::size_t max_refusals = 128;
 
-  /// After a response with "Connection: close", how long the client gets to close first, so that
-  /// the TIME_WAIT is the client's; then the server closes. 0: the end of the stream leaves
-  /// together with the response.
-  duration client_close_grace{0};
-  /// When the client may still be sending as the server closes, how long the server reads and
-  /// throws away after its end of the stream, so that no reset destroys the response on its way
-  /// (RFC 9112 section 9.6). nginx: lingering_timeout.
+  /// How the server ends connections.
+  /// - `graceful`: the end of the stream leaves together with the last response. What the client
+  ///   still sends may be answered with a reset, which may destroy that response on its way. nginx:
+  ///   lingering_close off.
+  /// - `lingering`: the same, but where the client may still be sending, that is thrown away for
+  ///   `linger_timeout` (RFC 9112 section 9.6). nginx: lingering_close on.
+  /// - `peer_first`: after a response with "Connection: close" the client gets `client_close_grace`
+  ///   to close first, so that the TIME_WAIT is the client's; else as `lingering`.
+  ///
+  /// Where the stream can end by itself (`net::leavable_stream`) the waiting costs no task, and the
+  /// connection does not count any more.
+  net::departure close = net::departure::lingering;
+  /// How long the client gets to close first.
+  duration client_close_grace = std::chrono::seconds{1};
+  /// How long what the client still sends is thrown away. nginx: lingering_timeout.
   duration linger_timeout = std::chrono::seconds{5};
-  /// The most that is thrown away in that time, in bytes.
+  /// The most that is thrown away in that time, in bytes, where a task does it.
   std::uint64_t linger_bytes = std::uint64_t{1} << 20;
   /// How long a drain waits for the requests it found before it resets their connections.
   duration drain_grace = std::chrono::seconds{10};
@@ -107,6 +116,7 @@ struct server_counters {
   std::uint64_t send_timeouts = 0;        ///< Responses that the client did not take in time.
   std::uint64_t source_errors = 0;        ///< Streamed responses broken off by their source.
   std::uint64_t lingered = 0;             ///< Closes that waited for the client to finish.
+  std::uint64_t left = 0;                 ///< Closes that were left to the stream.
   std::uint64_t unclean_closes = 0;       ///< Closes that did not end with everything acknowledged.
   std::uint64_t aborted = 0;              ///< Connections reset by the server.
   std::uint64_t lost = 0;  ///< Connections that the client reset or that failed otherwise.

@@ -36,6 +36,14 @@ enum class ending : std::uint8_t {
   lost,    ///< The stream has failed: there is nothing to say, and nobody to say it to.
 };
 
+/// How a stream is to be ended.
+struct parting {
+  net::departure how = net::departure::graceful;
+  duration time{0};
+  /// Where a task ends it: whether to read and throw away after our end of the stream.
+  bool lingers = false;
+};
+
 /// One connection of a server, without the stream: a state machine that says what to do next and is
 /// told what came of it. All policy is here; the driver, which is a template on the stream, only
 /// awaits. While it waits for a request it holds nothing but this object.
@@ -71,9 +79,12 @@ class server_connection : private runnel::detail::list_hook {
   bool has_output() const noexcept;
   /// How it ends, once the driver has come to rest.
   http::detail::ending ending() const noexcept { return ending_; }
-  /// At the end: gives the buffers back. Whether to wait in `readable()` for the client's end of
-  /// the stream before ours.
-  bool on_end() noexcept;
+  /// At the end: gives the buffers back, and says how to end what is neither reset nor lost.
+  parting on_end() noexcept;
+  /// The stream was left to end by itself.
+  void on_left() noexcept;
+  /// Before waiting in `readable()` for the client's end of the stream.
+  void on_await_client() noexcept;
   /// Before reading what the client still sends, and after each such read: whether to go on.
   void on_linger() noexcept;
   bool keeps_lingering(const result<std::size_t>& outcome) noexcept;
@@ -122,6 +133,7 @@ class server_connection : private runnel::detail::list_hook {
   bool is_broken() const noexcept { return ending_ == ending::abort || ending_ == ending::lost; }
   void on_io_error(std::error_code why) noexcept;
   void arm_header_deadline() noexcept;
+  duration linger_limit() const noexcept;
 
   std::size_t take_buffered(std::span<std::byte> into);
   void fail_body(std::error_code why) noexcept;
@@ -147,6 +159,8 @@ class server_connection : private runnel::detail::list_hook {
   bool peer_finished_ = false;
   /// The last response ends where the connection ends.
   bool until_close_ = false;
+  /// The last response said "Connection: close".
+  bool said_close_ = false;
 };
 
 }  // namespace runnel::http::detail

@@ -121,16 +121,24 @@ task<> serve_connection(Stream stream, ticket place, Handler& handler) {
     // No memory. What a handler throws was answered long before.
     self.on_failure();
   }
-  const bool waits_for_client = self.on_end();
+  const parting how_to_end = self.on_end();
   if (self.ending() == ending::abort) stream.abort();
   if (self.ending() == ending::abort || self.ending() == ending::lost) co_return;
-  if (waits_for_client) {
+  if constexpr (net::leavable_stream<Stream>) {
+    if (how_to_end.how != net::departure::graceful) {
+      self.on_left();
+      stream.leave(how_to_end.how, how_to_end.time);
+      co_return;
+    }
+  }
+  if (how_to_end.how == net::departure::peer_first) {
     // Whatever it says, the end of the stream is next.
+    self.on_await_client();
     const auto said = co_await stream.readable();
     static_cast<void>(said);
   }
   const auto finished = stream.shutdown();
-  if (finished && self.ending() == ending::linger) co_await linger(self);
+  if (finished && how_to_end.lingers) co_await linger(self);
   const auto how = co_await stream.close();
   self.on_closed(how.clean());
 }
