@@ -2,6 +2,9 @@
 //
 //   sudo ./http_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --root .
 //   curl http://10.77.0.2/hello
+//
+// Who keeps TIME-WAIT: compare TcpExtTW of `curl -H 'Connection: close' http://10.77.0.2/hello`
+// under `--close lingering` and `--close peer-first`.
 
 #include <chrono>
 #include <csignal>
@@ -35,7 +38,8 @@ struct settings {
   std::size_t connections = 100'000;
   std::size_t connections_per_source = 0;
   std::uint32_t grace_seconds = 10;
-  std::uint32_t client_close_ms = 0;
+  std::string close = "lingering";
+  std::uint32_t client_close_ms = 1000;
 };
 
 /// "/hello" is always there; everything else comes from the folder.
@@ -127,6 +131,8 @@ http::server_options options_from(const settings& flags) {
   options.max_connections = flags.connections;
   options.max_connections_per_source = flags.connections_per_source;
   options.drain_grace = std::chrono::seconds(flags.grace_seconds);
+  if (flags.close == "graceful") options.close = net::departure::graceful;
+  if (flags.close == "peer-first") options.close = net::departure::peer_first;
   options.client_close_grace = std::chrono::milliseconds(flags.client_close_ms);
   return options;
 }
@@ -166,8 +172,13 @@ void add_flags(CLI::App& app, settings& flags) {
   app.add_option("--grace", flags.grace_seconds,
                  "Seconds that requests under way get after Ctrl-C; a second Ctrl-C ends at once")
       ->capture_default_str();
+  app.add_option("--close", flags.close,
+                 "How connections end: graceful, lingering (what a client still sends does not "
+                 "destroy the response), or peer-first (TIME_WAIT is the client's)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"graceful", "lingering", "peer-first"}));
   app.add_option("--client-close-grace", flags.client_close_ms,
-                 "Milliseconds that a client gets to close first, which leaves TIME_WAIT to it")
+                 "Milliseconds that a client gets to close first with --close peer-first")
       ->capture_default_str();
 }
 
