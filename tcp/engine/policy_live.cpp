@@ -1,4 +1,5 @@
 #include "core.hpp"
+#include "policy_value.hpp"
 #include "runnel/tcp/engine/policy_text.hpp"
 
 // Policies of a running host by name. A value that could not hold any more is refused, so that
@@ -62,6 +63,14 @@ std::string host::set_listener(socket_id listener, std::string_view name, std::s
 std::string host::set(socket_id connection, std::string_view name, std::string_view value) {
   const detail::connection* c = core_->get(connection);
   if (c == nullptr) return no_connection;
+  // An order for the moment, which nothing keeps.
+  if (name == "TCP_QUICKACK") {
+    if (value != "0" && value != "1") {
+      return detail::complaint_about(name, "0 or 1", value);
+    }
+    set_quickack(connection, value == "1");
+    return {};
+  }
   connection_policy own = core_->policies[c->policy];
   std::string complaint = tcp::set(own, name, value);
   if (!complaint.empty()) return complaint;

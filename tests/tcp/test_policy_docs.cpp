@@ -57,6 +57,7 @@ constexpr const char* tail = R"(
 - `net.ipv4.tcp_orphan_retries` of 0 stands for 8; `TCP_LINGER2` of 0 takes the stack's
   value, of -1 does not wait at all.
 - `SO_LINGER` is "off" or seconds: 0 is `close = "abort"`, more is `linger` with that `close_time`.
+- `TCP_QUICKACK` is an order for the moment: `stream.set` takes it, and nothing keeps it.
 - Every other name is an error.
 
 ## How Linux's table of connections sizes others

@@ -185,6 +185,25 @@ TEST_CASE("tcp policy: a refused value changes nothing on a running host") {
   CHECK(client.policies() == before);
 }
 
+TEST_CASE("tcp policy: TCP_QUICKACK by name acknowledges at once what is owed") {
+  connected_pair pair;
+  pair.establish();
+  host& server = pair[pair.server];
+  // Until delayed acknowledgements begin.
+  CHECK(server.set(pair.server_socket, "TCP_QUICKACK", "0") == "");
+  pair.send(pair.client, "x");
+  pair.drive_for(5ms);
+  pair.clear();
+  CHECK(server.set(pair.server_socket, "TCP_QUICKACK", "1") == "");
+  pair.flush();
+  const bool at_once = !pair.trace.empty();
+  pair.drive_for(100ms);
+  CHECK(at_once);
+  CHECK(server.set(pair.server_socket, "TCP_QUICKACK", "2") ==
+        "TCP_QUICKACK must be 0 or 1; it is 2");
+  CHECK(server.get(pair.server_socket, "TCP_QUICKACK") == std::nullopt);
+}
+
 TEST_CASE("tcp policy: a socket that is gone is named in the answer") {
   connected_pair pair;
   pair.establish();

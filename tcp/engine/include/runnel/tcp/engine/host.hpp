@@ -195,6 +195,7 @@ class host {
   error set_policy(socket_id connection, const connection_policy& policy);
   /// Sets one value that the connection itself has, by name or by Linux's name of a socket option;
   /// see `tcp::set`. What is fixed when a connection is made, as its buffers are, is refused.
+  /// "TCP_QUICKACK" is `set_quickack`, and cannot be read back.
   [[nodiscard]] std::string set(socket_id connection, std::string_view name,
                                 std::string_view value);
   /// Changes what later events of this socket carry.
