@@ -110,6 +110,12 @@ std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
   return hash_flow(keys.lookup, key).finish();
 }
 
+std::uint64_t core::address_hash(const net::address& address) const noexcept {
+  flow_key alone;
+  alone.remote = address;
+  return flow_hash(alone);
+}
+
 std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
   return static_cast<std::uint32_t>(hash_flow(keys.tuple, key).finish());
 }

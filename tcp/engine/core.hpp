@@ -14,6 +14,7 @@
 #include "host_timestamps.hpp"
 #include "listener_entry.hpp"
 #include "listener_table.hpp"
+#include "peer_limiter.hpp"
 #include "policy_store.hpp"
 #include "port_map.hpp"
 #include "ring.hpp"
@@ -181,6 +182,8 @@ struct core {
   };
   rate challenge_rate;
   rate reject_rate;
+  peer_limiter challenge_peers;
+  peer_limiter reject_peers;
   /// Whether one more of `limit` a second may go.
   bool take(rate& from, std::uint32_t limit) noexcept;
 
@@ -207,6 +210,7 @@ struct core {
 
   // ---- keyed hashes
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
+  std::uint64_t address_hash(const net::address& address) const noexcept;
   std::uint32_t timestamp_offset(const flow_key& key) const noexcept;
   /// For the choice of ports; `place` has port 0.
   std::uint64_t place_secret(const flow_key& place) const noexcept;
@@ -286,6 +290,11 @@ std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
 /// RST as RFC 9293 §3.10.7.1 forms it, rate-limited.
 void send_reset_for(core& host, const segment& seg);
+/// Whether one more RST or ICMP message may go to this peer, whom nothing is known of. Counts when
+/// not.
+bool may_reject(core& host, const net::address& peer) noexcept;
+/// Whether one more challenge ACK may.
+bool may_challenge(core& host, const net::address& peer) noexcept;
 /// RST for a connection of ours (RFC 9293 §3.10.5).
 void send_reset(core& host, const connection& c);
 /// RFC 5961: an ACK that asks the peer to prove itself. Limited for the host and the connection.

@@ -68,7 +68,7 @@ void refuse(core& host, half_open_entry_v4& entry, const segment& seg) {
 /// text that was not taken, so that its number is ahead of ours: asked back, it resets with the one
 /// that we expect.
 void challenge(core& host, const half_open_entry_v4& entry) {
-  if (!host.take(host.challenge_rate, host.policy.challenge_ack_limit)) return;
+  if (!may_challenge(host, entry.key.expand().remote)) return;
   ++host.count.challenge_ack;
   send_half_open_ack(host, entry);
 }

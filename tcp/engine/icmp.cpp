@@ -36,10 +36,7 @@ void on_icmp(core& host, const wire::ip_header& ip, net::packet packet) {
   }
   if (message->kind != wire::icmp_kind::echo_request) return;
   ++host.count.icmp_in_echos;
-  if (!host.take(host.reject_rate, host.policy.reject_limit)) {
-    ++host.count.reject_limited;
-    return;
-  }
+  if (!may_reject(host, ip.source)) return;
   wire::icmp_message answer = *message;
   answer.kind = wire::icmp_kind::echo_reply;
   ++host.count.icmp_out_echo_reps;
@@ -47,10 +44,7 @@ void on_icmp(core& host, const wire::ip_header& ip, net::packet packet) {
 }
 
 void reject_datagram(core& host, const wire::ip_header& ip, const net::packet& packet) {
-  if (!host.take(host.reject_rate, host.policy.reject_limit)) {
-    ++host.count.reject_limited;
-    return;
-  }
+  if (!may_reject(host, ip.source)) return;
   wire::icmp_message message;
   message.kind = wire::icmp_kind::unreachable;
   message.code = ip.carries(wire::ip_protocol::udp) ? wire::unreachable_code::port

@@ -6,11 +6,13 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-/// Sources that no answer may be sent to (RFC 1122 §3.2.1.3), and our own address, which only a
-/// LAND attack uses on a link.
+/// Sources that no answer may be sent to (RFC 1122 §3.2.1.3; Linux calls them martian), and our own
+/// address, which only a LAND attack uses on a link. The broadcast address of a subnet is not known
+/// to be one: a host has addresses, no prefixes.
 bool bad_source(const core& host, const net::address& source) noexcept {
-  return source.is_any() || source.is_multicast() || source.is_limited_broadcast() ||
-         source.is_loopback() || host.local_index(source) >= 0;
+  const bool this_network = source.is_v4() && source.to_v4_number() >> 24 == 0;
+  return this_network || source.is_any() || source.is_multicast() ||
+         source.is_limited_broadcast() || source.is_loopback() || host.local_index(source) >= 0;
 }
 
 bool checksum_good(const core& host, const wire::ip_header& ip, const net::packet& packet,

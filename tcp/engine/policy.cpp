@@ -116,9 +116,10 @@ policy_set linux_policy() {
   // 262,144 buckets: a half of them, and a 128th.
   out.stack.max_tw_buckets = 131'072;
   out.stack.max_syn_backlog = 2048;
-  // Linux has no such bounds since 6.1, or none at all.
-  out.stack.challenge_ack_limit = INT32_MAX;
+  // Linux has no such bounds.
+  out.stack.challenge_ack_limit_per_peer = 0;
   out.stack.reject_limit = 0;
+  out.stack.reject_limit_per_peer = 0;
   out.stack.orphan_memory = 0;
   out.listener.cookie_overflow = accept_overflow::drop;
   // What its buffers may grow to.

@@ -142,6 +142,12 @@ inline constexpr std::array stack_table = {
         .sysctl = {.text = "net.ipv4.tcp_challenge_ack_limit"},
         .meaning = "challenge ACKs a second for the whole host (RFC 5961); 0 is unbounded",
     }),
+    row<&stack_policy::challenge_ack_limit_per_peer>({
+        .name = "challenge_ack_limit_per_peer",
+        .lowest = 0,
+        .highest = UINT32_MAX,
+        .meaning = "the same for one peer's address; 0 is unbounded",
+    }),
     row<&stack_policy::invalid_ratelimit>({
         .name = "invalid_ratelimit",
         .lowest = 0,
@@ -154,6 +160,12 @@ inline constexpr std::array stack_table = {
         .lowest = 0,
         .highest = UINT32_MAX,
         .meaning = "ICMP errors and RSTs to unknown connections a second; 0 is unbounded",
+    }),
+    row<&stack_policy::reject_limit_per_peer>({
+        .name = "reject_limit_per_peer",
+        .lowest = 0,
+        .highest = UINT32_MAX,
+        .meaning = "the same for one peer's address; 0 is unbounded",
     }),
     row<&stack_policy::local_port_first>({
         .name = "local_port_first",

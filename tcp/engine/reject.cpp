@@ -9,13 +9,29 @@ void send_reply(core& host, const reply& r) {
   if (!host.replies.push(r)) ++host.count.reject_limited;
 }
 
+bool may_reject(core& host, const net::address& peer) noexcept {
+  const auto second = static_cast<std::uint32_t>(host.now_ms / 1000);
+  if (host.reject_peers.take(host.address_hash(peer), second, host.policy.reject_limit_per_peer,
+                             peer_limiter::crowding::share) &&
+      host.take(host.reject_rate, host.policy.reject_limit)) {
+    return true;
+  }
+  ++host.count.reject_limited;
+  return false;
+}
+
+bool may_challenge(core& host, const net::address& peer) noexcept {
+  const auto second = static_cast<std::uint32_t>(host.now_ms / 1000);
+  return host.challenge_peers.take(host.address_hash(peer), second,
+                                   host.policy.challenge_ack_limit_per_peer,
+                                   peer_limiter::crowding::replace) &&
+         host.take(host.challenge_rate, host.policy.challenge_ack_limit);
+}
+
 void send_reset_for(core& host, const segment& seg) {
   // RFC 9293 §3.10.7.1: nothing answers a reset, or two hosts would never stop.
   if (seg.has(flag::rst)) return;
-  if (!host.take(host.reject_rate, host.policy.reject_limit)) {
-    ++host.count.reject_limited;
-    return;
-  }
+  if (!may_reject(host, seg.key.remote)) return;
   reply r;
   r.key = seg.key;
   r.flags = flag::rst;
@@ -78,7 +94,7 @@ void send_challenge_ack(core& host, connection& c) {
     ++host.count.ack_skipped_challenge;
     return;
   }
-  if (!host.take(host.challenge_rate, host.policy.challenge_ack_limit)) return;
+  if (!may_challenge(host, c.key.remote)) return;
   ++host.count.challenge_ack;
   send_reply(host, ack_reply(host, c));
 }

@@ -31,8 +31,9 @@ std::string value(const policy_set& of, std::string_view name) {
 TEST_CASE("tcp policy: the default and linux differ in exactly these fields") {
   CHECK(differences(default_policy(), linux_policy()) ==
         std::set<std::string>{"max_syn_backlog", "max_tw_buckets", "orphan_memory",
-                              "challenge_ack_limit", "reject_limit", "cookie_overflow",
-                              "receive_buffer", "send_buffer"});
+                              "challenge_ack_limit_per_peer", "reject_limit",
+                              "reject_limit_per_peer", "cookie_overflow", "receive_buffer",
+                              "send_buffer"});
   CHECK(check(default_policy()) == "");
   CHECK(check(linux_policy()) == "");
 }

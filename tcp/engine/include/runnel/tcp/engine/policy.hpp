@@ -231,12 +231,18 @@ struct stack_policy {
   /// `memory_limit` alone, whose last sixteenth is not for them.
   std::size_t orphan_memory = std::size_t{256} << 20;
   /// Challenge ACKs a second for the whole host (net.ipv4.tcp_challenge_ack_limit; RFC 5961 §7).
-  std::uint32_t challenge_ack_limit = 1000;
+  /// Off, as in Linux: what all share, one peer can measure to learn of another's connection
+  /// (CVE-2016-5696), and `invalid_ratelimit` bounds each connection.
+  std::uint32_t challenge_ack_limit = INT32_MAX;
+  /// Challenge ACKs a second for one peer's address, over all its connections; 0 is unbounded.
+  std::uint32_t challenge_ack_limit_per_peer = 1000;
   /// Shortest time between two answers to invalid segments of one connection
   /// (net.ipv4.tcp_invalid_ratelimit).
   std::chrono::milliseconds invalid_ratelimit{500};
   /// ICMP errors and RSTs to unknown connections a second for the whole host; 0 is unbounded.
   std::uint32_t reject_limit = 10'000;
+  /// The same for one peer's address, of which some may share an allowance; 0 is unbounded.
+  std::uint32_t reject_limit_per_peer = 1000;
   /// Local ports for `connect` without one: first and last (net.ipv4.ip_local_port_range).
   std::uint16_t local_port_first = 32768;
   std::uint16_t local_port_last = 60999;
