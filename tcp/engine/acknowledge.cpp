@@ -24,6 +24,9 @@ bool plausible_ack(core& host, connection& c, const segment& seg) {
 }
 
 void update_window(core& host, connection& c, const segment& seg) {
+  // RFC 9293 §3.10.7.4: only where SND.UNA =< SEG.ACK. The window of an overtaken segment counts
+  // from an older number and would reach beyond what was offered.
+  if (before(seg.ack, c.snd_.una)) return;
   const std::uint32_t window = std::uint32_t{seg.window} << c.snd_wscale;
   const bool newer = after(seg.ack, c.snd_.una) || after(seg.seq, c.snd_.wl1) ||
                      (seg.seq == c.snd_.wl1 && at_or_after(seg.ack, c.snd_.wl2));
