@@ -305,3 +305,42 @@ TEST_CASE("tcp S78 close modes: on which side TIME-WAIT lands") {
     CHECK(pair[0].memory().time_wait == each.there);
   }
 }
+
+TEST_CASE("tcp S58 half-close: text flows towards the closer for hours") {
+  connected_pair pair;
+  pair.establish();
+  pair.shutdown(0);
+  pair.drive_for(10ms);
+  CHECK(pair.client_state() == state::fin_wait_2);
+  CHECK(pair.server_state() == state::close_wait);
+  std::string got;
+  for (int i = 0; i < 100; ++i) {
+    pair.drive_for(5min);
+    pair.send(1, "x");
+    pair.drive_for(10ms);
+    got += pair.receive(0);
+  }
+  CHECK(got == std::string(100, 'x'));
+  CHECK(pair.client_state() == state::fin_wait_2);
+  pair.shutdown(1);
+  pair.drive_for(10ms);
+  CHECK(pair.look(0).ended == end_reason::clean);
+  CHECK(pair.look(1).ended == end_reason::clean);
+  CHECK(pair[0].memory().time_wait == 1);
+  CHECK(pair[1].memory().time_wait == 0);
+}
+
+TEST_CASE("tcp TCPACKSkippedFinWait2: answers held back in FIN-WAIT-2 of a closed connection") {
+  for (const bool closed : {true, false}) {
+    CAPTURE(closed);
+    raw_peer peer;
+    bring_to(peer, state::fin_wait_2);
+    if (closed) peer.close();
+    peer.send({seq(0)});
+    peer.expect({flags("A")});
+    peer.send({seq(0)});
+    peer.expect_nothing();
+    CHECK(peer.count().ack_skipped_fin_wait_2 == (closed ? 1 : 0));
+    CHECK(peer.count().ack_skipped_seq == (closed ? 0 : 1));
+  }
+}
