@@ -146,6 +146,8 @@ bool check_ack(core& host, connection& c, segment& seg) {
   if (!plausible_ack(host, c, seg)) return false;
   c.last_ack_ms = host.ms();
   c.keepalive_sent = 0;
+  // Something gets through.
+  c.soft_error = error::none;
   const bool duplicate = is_duplicate(c, seg);
   update_window(host, c, seg);
   if (after(seg.ack, c.snd_.una)) {

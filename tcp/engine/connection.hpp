@@ -159,6 +159,8 @@ struct connection {
   end_reason ended = end_reason::none;
   /// Told once by the next `receive` or `send`.
   tcp::error pending_error = error::none;
+  /// What an ICMP error said since the last acknowledgement (Linux's sk_err_soft).
+  tcp::error soft_error = error::none;
   events reported = events::none;
 
   bool timestamps = false;
@@ -169,6 +171,8 @@ struct connection {
   std::uint8_t rcv_wscale = 0;
   std::uint16_t snd_mss = 536;
   std::uint16_t rcv_mss_offered = 1460;
+  /// What an ICMP error says that the path carries; 0 while none has.
+  std::uint16_t path_mtu = 0;
 
   /// SYN, or SYN-ACK, is to be sent (again).
   bool syn_due : 1 = false;

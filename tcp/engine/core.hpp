@@ -19,6 +19,7 @@
 #include "port_map.hpp"
 #include "ring.hpp"
 #include "runnel/tcp/engine/host.hpp"
+#include "runnel/wire/icmp.hpp"
 #include "runnel/wire/ip.hpp"
 #include "runnel/wire/tcp.hpp"
 
@@ -392,6 +393,9 @@ void on_duplicate_ack(core& host, connection& c) noexcept;
 /// The peer says that a packet of ours met congestion (RFC 3168 §6.1.2).
 void on_congestion_echo(connection& c) noexcept;
 void on_retransmission_timeout(connection& c) noexcept;
+/// Sends everything in flight again, in segments of the new MSS. The path is not congested: the
+/// window stays (Linux's tcp_simple_retransmit).
+void resend_for_path(connection& c) noexcept;
 
 // ---- memory.cpp
 
@@ -453,6 +457,11 @@ std::uint32_t listener_place(const core& host, const net::address& address) noex
 // ---- ingress.cpp, icmp.cpp
 
 void on_ip_packet(core& host, net::packet packet);
+
+/// An ICMP error about a segment that is said to be ours.
+void on_icmp_error(core& host, const wire::icmp_message& message);
+/// Lowers the MSS to what the path is known to carry; whether that changed it.
+bool fit_to_path(connection& c) noexcept;
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet);
 /// Answers a datagram of a protocol or port that nobody serves.

@@ -30,10 +30,13 @@ void send_icmp(core& host, const net::address& from, const net::address& to,
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet) {
   const auto message = wire::parse_icmp(ip, ip.payload(packet.bytes()));
+  ++host.count.icmp_in_msgs;
   if (!message) {
-    ++host.count.ip_in_discards;
+    ++host.count.icmp_in_errors;
+    if (message.error() == wire::icmp_error::bad_checksum) ++host.count.icmp_in_csum_errors;
     return;
   }
+  if (message->is_error()) return on_icmp_error(host, *message);
   if (message->kind != wire::icmp_kind::echo_request) return;
   ++host.count.icmp_in_echos;
   if (!may_reject(host, ip.source)) return;

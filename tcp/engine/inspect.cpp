@@ -77,6 +77,8 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.retransmits = c.flow.retransmits;
   out.total_retrans = c.flow.total_retrans;
   out.orphan = c.orphan;
+  out.soft_error = c.soft_error;
+  out.path_mtu = c.path_mtu != 0 ? c.path_mtu : host.mtu;
   out.keepalive = setting(host, c, &connection_policy::keepalive);
   describe_timer(host, c, out);
   describe_traffic(host, c, out);

@@ -34,6 +34,7 @@ void negotiate(core& host, connection& c, const wire::tcp_options& options) {
     // The option takes 12 bytes of each segment (RFC 6691 §3).
     c.snd_mss = static_cast<std::uint16_t>(c.snd_mss - 12);
   }
+  fit_to_path(c);
   c.sack_permitted = host.policy.sack && options.sack_permitted;
   c.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
   if (c.window_scaled) {

@@ -161,6 +161,17 @@ void on_congestion_echo(connection& c) noexcept {
   c.cwr_due = true;
 }
 
+void resend_for_path(connection& c) noexcept {
+  transmission& flow = c.flow;
+  flow.recovery = recovery_state::loss;
+  flow.recover = c.snd_.nxt;
+  flow.rtx_nxt = c.snd_.una;
+  flow.rtx_end = c.snd_.nxt;
+  flow.duplicate_acks = 0;
+  flow.timing = false;
+  flow.cwnd = std::max(flow.cwnd, std::uint32_t{c.snd_mss});
+}
+
 void on_retransmission_timeout(connection& c) noexcept {
   transmission& flow = c.flow;
   // RFC 5681 §3.1: only the first timeout of a segment halves what is thought to be the capacity.

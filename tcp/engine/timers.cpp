@@ -212,7 +212,8 @@ void bound_by_user_timeout(core& host, connection& c) noexcept {
 
 void give_up(core& host, connection& c) {
   ++host.count.abort_on_timeout;
-  end_connection(host, c, end_reason::timed_out, error::timed_out);
+  const bool known = c.soft_error != error::none;
+  end_connection(host, c, end_reason::timed_out, known ? c.soft_error : error::timed_out);
 }
 
 void stop_rtx_timer(connection& c) noexcept {

@@ -33,6 +33,16 @@ std::error_code to_error_code(error of) noexcept {
       return code(std::errc::timed_out);
     case error::no_buffer_space:
       return code(std::errc::no_buffer_space);
+    case error::network_unreachable:
+      return code(std::errc::network_unreachable);
+    case error::host_unreachable:
+      return code(std::errc::host_unreachable);
+    case error::protocol_not_available:
+      return code(std::errc::no_protocol_option);
+    case error::protocol_error:
+      return code(std::errc::protocol_error);
+    case error::not_supported:
+      return code(std::errc::operation_not_supported);
   }
   return code(std::errc::io_error);
 }

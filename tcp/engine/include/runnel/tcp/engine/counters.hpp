@@ -42,6 +42,7 @@
   X(paws_estab, "TcpExtPAWSEstab")                                \
   X(paws_old_ack, "TcpExtPAWSOldAck")                             \
   X(paws_time_wait, "TcpExtPAWSTimewait")                         \
+  X(out_of_window_icmps, "TcpExtOutOfWindowIcmps")                \
   X(delayed_acks, "TcpExtDelayedACKs")                            \
   X(timeouts, "TcpExtTCPTimeouts")                                \
   X(syn_retrans, "TcpExtTCPSynRetrans")                           \
@@ -85,6 +86,12 @@
   X(ip_in_addr_errors, "IpInAddrErrors")                          \
   X(ip_in_discards, "IpInDiscards")                               \
   X(ip_fragments_dropped, "RunnelIpFragmentsDropped")             \
+  X(icmp_in_msgs, "IcmpInMsgs")                                   \
+  X(icmp_in_errors, "IcmpInErrors")                               \
+  X(icmp_in_csum_errors, "IcmpInCsumErrors")                      \
+  X(icmp_in_dest_unreachs, "IcmpInDestUnreachs")                  \
+  X(icmp_in_time_excds, "IcmpInTimeExcds")                        \
+  X(icmp_in_parm_probs, "IcmpInParmProbs")                        \
   X(icmp_in_echos, "IcmpInEchos")                                 \
   X(icmp_out_echo_reps, "IcmpOutEchoReps")                        \
   X(icmp_out_dest_unreachs, "IcmpOutDestUnreachs")

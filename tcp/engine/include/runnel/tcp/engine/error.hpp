@@ -23,7 +23,7 @@ enum class error : std::uint8_t {
   family_not_supported,
   /// ENOTCONN: the handshake is not finished.
   not_connected,
-  /// ECONNREFUSED: the handshake was answered with RST.
+  /// ECONNREFUSED: the handshake was answered with RST, or with ICMP port unreachable.
   connection_refused,
   /// ECONNRESET: the peer sent RST.
   connection_reset,
@@ -35,6 +35,16 @@ enum class error : std::uint8_t {
   timed_out,
   /// ENOBUFS: a memory limit of the host is reached.
   no_buffer_space,
+  /// ENETUNREACH: ICMP says that no route leads to the peer's network.
+  network_unreachable,
+  /// EHOSTUNREACH: ICMP says that no route leads to the peer, or that the hop limit was used up.
+  host_unreachable,
+  /// ENOPROTOOPT: ICMP says that the peer does not serve TCP.
+  protocol_not_available,
+  /// EPROTO: ICMP says that a header of ours was not understood.
+  protocol_error,
+  /// EOPNOTSUPP: ICMP says that a source route failed.
+  not_supported,
 };
 
 constexpr std::string_view to_string(error of) noexcept {
@@ -67,6 +77,16 @@ constexpr std::string_view to_string(error of) noexcept {
       return "timed out";
     case error::no_buffer_space:
       return "no buffer space";
+    case error::network_unreachable:
+      return "network unreachable";
+    case error::host_unreachable:
+      return "host unreachable";
+    case error::protocol_not_available:
+      return "protocol not available";
+    case error::protocol_error:
+      return "protocol error";
+    case error::not_supported:
+      return "operation not supported";
   }
   return "?";
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "runnel/tcp/engine/error.hpp"
 #include "runnel/tcp/engine/handle.hpp"
 #include "runnel/tcp/engine/state.hpp"
 #include "runnel/wire/address.hpp"
@@ -100,6 +101,12 @@ struct snapshot {
   std::uint32_t total_retrans = 0;
   /// The owner has released it; the engine finishes it alone.
   bool orphan = false;
+  /// What an ICMP error has said and no acknowledgement has contradicted since. It ends nothing; it
+  /// is what `receive` and `send` tell should the connection time out (Linux's sk_err_soft, which
+  /// SO_ERROR shows).
+  tcp::error soft_error = tcp::error::none;
+  /// The longest packet that the path is known to carry, headers included (tcpi_pmtu).
+  std::uint32_t path_mtu = 0;
   /// The policy says that an idle peer is to be probed (SO_KEEPALIVE).
   bool keepalive = false;
   /// What it waits for and when that is due; not the delayed acknowledgement.

@@ -74,7 +74,8 @@ enum class end_reason : std::uint8_t {
   timed_out,
   /// We sent RST: `abort`, close with unread data, data for a closed connection, out of memory.
   aborted,
-  /// The handshake was answered with RST.
+  /// The handshake was answered with RST, or with an ICMP error; the error that `receive` tells
+  /// says which.
   refused,
 };
 

@@ -1,0 +1,170 @@
+#include <algorithm>
+#include <array>
+
+#include "core.hpp"
+#include "runnel/wire/icmp.hpp"
+
+// ICMP errors about our segments (RFC 1122 §4.2.3.9), with Linux's answers. Anyone can send one, so
+// one is believed only when it quotes a segment that is in flight (RFC 5927 §4.1), and nothing is
+// ever sent back.
+
+namespace runnel::tcp::detail {
+
+namespace {
+
+/// Linux's net.ipv4.route.min_pmtu: no message makes packets shorter than this.
+constexpr std::uint32_t min_path_mtu = 552;
+
+/// RFC 1191 §7.1: what routers that name no MTU may have meant.
+constexpr std::array<std::uint16_t, 9> plateaus = {65'535, 32'000, 17'914, 8166, 4352,
+                                                   2002,   1492,   1006,   508};
+
+std::uint32_t plateau_below(std::uint32_t total_length) noexcept {
+  for (const std::uint16_t each : plateaus) {
+    if (each < total_length) return each;
+  }
+  return 0;
+}
+
+/// Linux's icmp_err_convert, for codes from 0 on. What has no errno of its own on every system
+/// (source host isolated, network or host unknown) is told as the network or host that cannot be
+/// reached.
+constexpr std::array<error, 16> unreachable_errors = {
+    error::network_unreachable,
+    error::host_unreachable,
+    error::protocol_not_available,
+    error::connection_refused,
+    error::none,
+    error::not_supported,
+    error::network_unreachable,
+    error::host_unreachable,
+    error::network_unreachable,
+    error::network_unreachable,
+    error::host_unreachable,
+    error::network_unreachable,
+    error::host_unreachable,
+    error::host_unreachable,
+    error::host_unreachable,
+    error::host_unreachable,
+};
+
+error meaning(const wire::icmp_message& message) noexcept {
+  switch (message.kind) {
+    case wire::icmp_kind::unreachable:
+      return message.code < unreachable_errors.size() ? unreachable_errors[message.code]
+                                                      : error::none;
+    case wire::icmp_kind::time_exceeded:
+      return error::host_unreachable;
+    case wire::icmp_kind::parameter_problem:
+      return error::protocol_error;
+    default:
+      return error::none;
+  }
+}
+
+/// Linux's tcp_req_err: whether a connection request ends for it.
+bool ends_request(const wire::icmp_message& message) noexcept {
+  if (message.kind != wire::icmp_kind::unreachable) return meaning(message) != error::none;
+  return message.code == wire::unreachable_code::net ||
+         message.code == wire::unreachable_code::host;
+}
+
+void on_half_open_error(core& host, std::uint32_t index, const wire::icmp_message& message,
+                        sequence seq) {
+  if (seq != host.half_opens[index].iss) {
+    ++host.count.out_of_window_icmps;
+    return;
+  }
+  if (!ends_request(message)) return;
+  ++host.count.listen_drops;
+  drop_half_open(host, index);
+}
+
+/// Linux's tcp_v4_mtu_reduced.
+void on_packet_too_big(core& host, connection& c, const wire::icmp_message& message,
+                       const wire::ip_header& quoted) {
+  const std::uint32_t named = message.mtu != 0 ? message.mtu : plateau_below(quoted.total_length);
+  const std::uint32_t mtu = std::max(named, min_path_mtu);
+  const std::uint32_t known = c.path_mtu != 0 ? c.path_mtu : host.mtu;
+  if (mtu >= known) return;
+  c.path_mtu = static_cast<std::uint16_t>(mtu);
+  if (!c.synchronized() || !fit_to_path(c) || c.in_flight() == 0) return;
+  resend_for_path(c);
+  arm_retransmit(host, c);
+  want_transmit(host, c);
+}
+
+void on_connection_error(core& host, connection& c, const wire::icmp_message& message,
+                         const wire::quoted_packet& quoted) {
+  const sequence seq(quoted.seq);
+  if (before(seq, c.snd_.una) || after(seq, c.snd_.nxt)) {
+    ++host.count.out_of_window_icmps;
+    return;
+  }
+  if (message.kind == wire::icmp_kind::packet_too_big) {
+    return on_packet_too_big(host, c, message, quoted.ip);
+  }
+  const error told = meaning(message);
+  if (told == error::none) return;
+  if (c.state == state::syn_sent || c.state == state::syn_received) {
+    ++host.count.attempt_fails;
+    return end_connection(host, c, end_reason::refused, told);
+  }
+  c.soft_error = told;
+}
+
+void count_kind(core& host, wire::icmp_kind kind) noexcept {
+  switch (kind) {
+    case wire::icmp_kind::unreachable:
+    case wire::icmp_kind::packet_too_big:
+      ++host.count.icmp_in_dest_unreachs;
+      break;
+    case wire::icmp_kind::time_exceeded:
+      ++host.count.icmp_in_time_excds;
+      break;
+    case wire::icmp_kind::parameter_problem:
+      ++host.count.icmp_in_parm_probs;
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+bool fit_to_path(connection& c) noexcept {
+  if (c.path_mtu == 0) return false;
+  const std::uint32_t headers =
+      (c.key.remote.is_v6() ? 40U : 20U) + 20U + (c.timestamps ? 12U : 0U);
+  const std::uint32_t fits = c.path_mtu - headers;
+  if (c.snd_mss <= fits) return false;
+  c.snd_mss = static_cast<std::uint16_t>(fits);
+  return true;
+}
+
+void on_icmp_error(core& host, const wire::icmp_message& message) {
+  count_kind(host, message.kind);
+  const auto quoted = wire::parse_quote(message.body);
+  const int local = quoted ? host.local_index(quoted->ip.source) : -1;
+  if (local < 0 || !quoted->has_transport || !quoted->ip.carries(wire::ip_protocol::tcp)) {
+    ++host.count.icmp_in_errors;
+    return;
+  }
+  const flow_key key{quoted->ip.destination, quoted->destination_port, quoted->source_port,
+                     static_cast<std::uint16_t>(local)};
+  const entry_ref entry = host.find(key);
+  if (!entry) {
+    ++host.count.icmp_in_errors;
+    return;
+  }
+  switch (entry.kind()) {
+    case entry_kind::connection:
+      return on_connection_error(host, host.connections[entry.index()], message, *quoted);
+    case entry_kind::half_open_v4:
+      return on_half_open_error(host, entry.index(), message, sequence(quoted->seq));
+    case entry_kind::time_wait_v4:
+      return;
+  }
+}
+
+}  // namespace runnel::tcp::detail
