@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core.hpp"
+#include "local_ports.hpp"
 
 // Active open (RFC 9293 §3.10.1): the local end, the port that may come out of TIME-WAIT, and SYN.
 

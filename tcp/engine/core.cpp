@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "local_ports.hpp"
 #include "siphash.hpp"
 
 namespace runnel::tcp::detail {
@@ -125,7 +126,8 @@ std::uint64_t core::place_secret(const flow_key& place) const noexcept {
 }
 
 tcp::sequence core::initial_sequence(const flow_key& key) const noexcept {
-  // RFC 6528: ISN = M + F(tuple, secret), M ticking every 4 µs.
+  // RFC 6528: ISN = M + F(tuple, secret), M ticking every 4 µs. Linux's ticks every
+  // 64 ns and comes round after 275 s.
   const std::uint64_t secret = hash_flow(keys.isn, key).finish();
   return tcp::sequence(static_cast<std::uint32_t>(secret + now_us() / 4));
 }

@@ -433,22 +433,8 @@ inline std::uint32_t send_limit(core& host, const connection& c) noexcept {
   return std::min(c.send_buffer, memory_share(host));
 }
 
-// ---- ports.cpp
+// ---- listen.cpp: who listens
 
-/// A local port, and the TIME-WAIT entry that has it now if any.
-struct port_choice {
-  std::uint16_t port = 0;
-  std::uint32_t time_wait = no_index;
-};
-/// A local port for the flow: a free one, or else one out of TIME-WAIT where the policy allows it;
-/// port 0 when none is left. However full the range is, it takes few look-ups.
-port_choice choose_port(core& host, const flow_key& key) noexcept;
-/// The flow has its port by name: the map of its place is to learn of it before it is needed.
-void note_port_named(core& host, const flow_key& key) noexcept;
-/// The flow has come, has entered TIME-WAIT, has gone.
-void note_port_taken(core& host, const flow_key& key) noexcept;
-void note_port_waiting(core& host, const flow_key& key) noexcept;
-void note_port_free(core& host, const flow_key& key) noexcept;
 /// The listener that serves the flow, one of its own address before one of all; O(1).
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept;
 /// Where a listener on `address`, which is the host's or none, stands in `listener_places`.

@@ -97,13 +97,13 @@ void on_packet_too_big(core& host, connection& c, const wire::icmp_message& mess
 void on_connection_error(core& host, connection& c, const wire::icmp_message& message,
                          const wire::quoted_packet& quoted) {
   const sequence seq(quoted.seq);
-  if (before(seq, c.snd_.una) || after(seq, c.snd_.nxt)) {
+  // At SND.NXT it is about an acknowledgement, as Linux allows; none of these is too big.
+  const bool too_big = message.kind == wire::icmp_kind::packet_too_big;
+  if (before(seq, c.snd_.una) || after(seq, c.snd_.nxt) || (too_big && seq == c.snd_.nxt)) {
     ++host.count.out_of_window_icmps;
     return;
   }
-  if (message.kind == wire::icmp_kind::packet_too_big) {
-    return on_packet_too_big(host, c, message, quoted.ip);
-  }
+  if (too_big) return on_packet_too_big(host, c, message, quoted.ip);
   const error told = meaning(message);
   if (told == error::none) return;
   if (c.state == state::syn_sent || c.state == state::syn_received) {

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core.hpp"
+#include "local_ports.hpp"
 
 // Local ports: RFC 6056 algorithm 4. Where the search starts depends on the place, a secret, and a
 // counter that few places share, so that the ports towards one place tell nothing about those

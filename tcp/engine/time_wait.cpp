@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core.hpp"
+#include "local_ports.hpp"
 
 // TIME-WAIT (RFC 9293 §3.10.7.4, RFC 6191, RFC 1337): small entries that outlive their connection.
 

@@ -109,7 +109,7 @@ TASK_TEST("tcp stack: connecting to a port where nobody listens is refused") {
   CHECK(connected.error() == std::errc::connection_refused);
 }
 
-TASK_TEST("tcp stack: a connect that runs into its time limit leaves nothing behind") {
+TASK_TEST("tcp S18 stack: a connect that runs into its time limit leaves nothing behind") {
   network both(loop);
   const auto connected =
       co_await with_timeout(5s, both.client.connect({net::address::v4(10, 0, 0, 9), 80}));
