@@ -82,12 +82,13 @@ struct flood : raw_peer {
 
 }  // namespace
 
-TEST_CASE("half-open entries take at most 64 bytes with their share of the index") {
+TEST_CASE("half-open: entries take at most 64 bytes with their share of the index") {
   raw_peer peer;
   CHECK(peer.engine().memory().half_open_bytes <= 64);
 }
 
-TEST_CASE("a million SYNs, each followed by RST, leave nothing and the listener working") {
+TEST_CASE(
+    "half-open: a million SYNs, each followed by RST, leave nothing and the listener working") {
   flood clients;
   for (std::uint32_t i = 0; i < rounds; ++i) {
     clients.ask();
@@ -111,7 +112,9 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a million SYNs to listeners that close are forgotten, though nobody ever speaks again") {
+TEST_CASE(
+    "half-open: a million SYNs to listeners that close are forgotten, though nobody ever speaks "
+    "again") {
   flood clients;
   for (std::uint32_t i = 0; i < rounds; ++i) {
     clients.ask();
@@ -125,7 +128,7 @@ TEST_CASE("a million SYNs to listeners that close are forgotten, though nobody e
   CHECK(clients.count().retrans_segs == 0);
 }
 
-TEST_CASE("a million SYNs with timestamps are finished by ACKs without, as in Linux") {
+TEST_CASE("half-open: a million SYNs with timestamps are finished by ACKs without, as in Linux") {
   flood clients;
   for (std::uint32_t i = 0; i < rounds; ++i) {
     clients.ask();
