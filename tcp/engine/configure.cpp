@@ -46,6 +46,14 @@ error host::set_policy(const stack_policy& policy) {
   return error::none;
 }
 
+void host::rotate_cookie_key(const secret_key& fresh) {
+  core_->cookie_keys.rotate(fresh);
+}
+
+void host::set_cookie_keys(const secret_key& current, const secret_key& previous) {
+  core_->cookie_keys.set(current, previous);
+}
+
 error host::set_listener_defaults(const listener_policy& policy) {
   if (!check(policy).empty()) return error::invalid_argument;
   core_->listener_defaults = completed(policy);

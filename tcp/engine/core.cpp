@@ -16,7 +16,8 @@ std::uint64_t word_at(std::span<const std::uint8_t> bytes) noexcept {
   return word;
 }
 
-siphash hash_flow(const std::array<std::uint64_t, 2>& key, const flow_key& flow) noexcept {
+/// The peer and both ports; what stands for the local address is still to be added.
+siphash hash_remote(const secret_key& key, const flow_key& flow) noexcept {
   siphash hash(key);
   const std::uint64_t ports = std::uint64_t{flow.remote_port} << 32 | std::uint64_t{flow.local_port}
                                                                           << 48;
@@ -27,7 +28,11 @@ siphash hash_flow(const std::array<std::uint64_t, 2>& key, const flow_key& flow)
     hash.add(word_at(bytes)).add(word_at(bytes.subspan(8)));
     hash.add(ports | flow.remote.scope_id());
   }
-  return hash.add(flow.local_index);
+  return hash;
+}
+
+siphash hash_flow(const secret_key& key, const flow_key& flow) noexcept {
+  return hash_remote(key, flow).add(flow.local_index);
 }
 
 /// What the longest headers leave of the longest packet: 40 bytes of IPv6, 60 of TCP.
@@ -44,12 +49,18 @@ core::core(host_options options)
       listener_defaults(completed(options.listener)),
       connection_defaults(completed(options.connection)),
       keys(options.keys),
+      cookie_keys(options.keys.cookie),
+      clock_offset_ms(options.clock_offset / std::chrono::milliseconds(1)),
       addresses(std::move(options.addresses)),
       mtu(options.mtu),
       gso_max_bytes(std::min(options.gso_max_bytes, super_segment_limit)),
       checksum_offload_tx(options.checksum_offload_tx),
       checksum_offload_rx(options.checksum_offload_rx),
       pool(options.policy.memory_limit, siphash(keys.lookup).add(0).finish()) {
+  for (auto* each : {&keys, &options.keys}) {
+    wipe(each->cookie);
+    wipe(each->fastopen);
+  }
   require(check(policy));
   require(check(listener_defaults));
   require(check(connection_defaults));
@@ -118,7 +129,15 @@ std::uint64_t core::address_hash(const net::address& address) const noexcept {
 }
 
 std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
-  return static_cast<std::uint32_t>(hash_flow(keys.tuple, key).finish());
+  // The address itself: machines that share the key may have theirs in another order.
+  const net::address& local = local_address(key);
+  siphash hash = hash_remote(keys.tuple, key);
+  if (local.is_v4()) {
+    hash.add(local.to_v4_number());
+  } else {
+    hash.add(word_at(local.bytes())).add(word_at(local.bytes().subspan(8)));
+  }
+  return static_cast<std::uint32_t>(hash.finish() + static_cast<std::uint64_t>(clock_offset_ms));
 }
 
 std::uint64_t core::place_secret(const flow_key& place) const noexcept {

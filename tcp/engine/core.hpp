@@ -22,6 +22,7 @@
 #include "runnel/wire/icmp.hpp"
 #include "runnel/wire/ip.hpp"
 #include "runnel/wire/tcp.hpp"
+#include "secret.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -113,7 +114,11 @@ struct core {
   /// What is in force where nobody sets anything; every field is set.
   listener_policy listener_defaults;
   connection_policy connection_defaults;
+  /// Without the keys of cookies, which are in rings of their own.
   host_keys keys;
+  key_ring cookie_keys;
+  /// Leads from `now_ms` to the time that machines with the same keys agree on.
+  std::int64_t clock_offset_ms;
   std::vector<net::address> addresses;
   /// Where an address stands in `addresses`, when there are too many to look through.
   std::unordered_map<net::address, std::uint16_t> address_index;
@@ -130,6 +135,10 @@ struct core {
   std::uint64_t started_ms = 0;
   void set_time(time_point at) noexcept;
   std::uint32_t ms() const noexcept { return static_cast<std::uint32_t>(now_ms); }
+  /// How many 60 s steps the shared clock has made, which is what cookies count.
+  std::uint64_t cookie_count() const noexcept {
+    return static_cast<std::uint64_t>(static_cast<std::int64_t>(now_ms) + clock_offset_ms) / 60'000;
+  }
   /// The moment `delay_ms` from now on the tick grid, never early and never 0.
   std::uint32_t after_ms(std::uint32_t delay_ms) const noexcept;
   /// What is left of the quiet time after the start (RFC 9293 §3.4.3); 0 when it is over.
@@ -185,6 +194,7 @@ struct core {
   rate reject_rate;
   peer_limiter challenge_peers;
   peer_limiter reject_peers;
+  rate failed_cookie_rate;
   /// Whether one more of `limit` a second may go.
   bool take(rate& from, std::uint32_t limit) noexcept;
 

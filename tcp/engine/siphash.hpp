@@ -6,19 +6,20 @@
 
 namespace runnel::tcp::detail {
 
-/// SipHash-1-3 over 64-bit words: a keyed hash that an outsider cannot aim at one bucket. The
-/// variant is the one that language run-times use for hash tables.
-class siphash {
+/// SipHash over 64-bit words: a keyed hash whose values an outsider cannot foresee. `CRounds` for
+/// each word, `DRounds` at the end.
+template <int CRounds, int DRounds>
+class basic_siphash {
  public:
-  explicit siphash(const std::array<std::uint64_t, 2>& key) noexcept
+  explicit basic_siphash(const std::array<std::uint64_t, 2>& key) noexcept
       : v0_(0x736f6d6570736575ULL ^ key[0]),
         v1_(0x646f72616e646f6dULL ^ key[1]),
         v2_(0x6c7967656e657261ULL ^ key[0]),
         v3_(0x7465646279746573ULL ^ key[1]) {}
 
-  siphash& add(std::uint64_t word) noexcept {
+  basic_siphash& add(std::uint64_t word) noexcept {
     v3_ ^= word;
-    round();
+    for (int i = 0; i < CRounds; ++i) round();
     v0_ ^= word;
     ++words_;
     return *this;
@@ -27,9 +28,7 @@ class siphash {
   std::uint64_t finish() noexcept {
     add(std::uint64_t{words_} * 8 << 56);
     v2_ ^= 0xff;
-    round();
-    round();
-    round();
+    for (int i = 0; i < DRounds; ++i) round();
     return v0_ ^ v1_ ^ v2_ ^ v3_;
   }
 
@@ -53,5 +52,12 @@ class siphash {
   std::uint64_t v3_;
   std::uint32_t words_ = 0;
 };
+
+/// For places in tables and for numbers that nobody checks: the variant that language run-times use
+/// for hash tables.
+using siphash = basic_siphash<1, 3>;
+/// For what a peer must not be able to forge: the variant that its authors give the margin of a
+/// message authentication code.
+using siphash_mac = basic_siphash<2, 4>;
 
 }  // namespace runnel::tcp::detail

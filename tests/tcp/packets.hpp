@@ -57,7 +57,8 @@ namespace runnel::tcp::test {
 inline host_keys keys_from(std::uint64_t seed) {
   std::mt19937_64 random(seed);
   host_keys keys;
-  for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple}) *key = {random(), random()};
+  for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple, &keys.cookie, &keys.fastopen})
+    *key = {random(), random()};
   return keys;
 }
 

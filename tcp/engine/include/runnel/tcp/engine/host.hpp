@@ -28,19 +28,24 @@ namespace detail {
 struct core;
 }
 
+/// A secret of 128 bits.
+using secret_key = std::array<std::uint64_t, 2>;
+
 /// Secrets that an outsider must not guess, one for each use. Fill them from the system's random
 /// source; a fixed value is for reproducible tests only. Nothing reads them back.
 struct host_keys {
   /// Places tuples in the look-up table.
-  std::array<std::uint64_t, 2> lookup{};
+  secret_key lookup{};
   /// Initial sequence numbers (RFC 6528).
-  std::array<std::uint64_t, 2> isn{};
-  /// Timestamp offsets (RFC 7323 §7.1) and local ports (RFC 6056).
-  std::array<std::uint64_t, 2> tuple{};
-  /// SYN cookies. Machines with the same one accept the cookies of each other.
-  std::array<std::uint64_t, 2> cookie{};
-  /// Fast Open cookies (net.ipv4.tcp_fastopen_key; RFC 7413); the same.
-  std::array<std::uint64_t, 2> fastopen{};
+  secret_key isn{};
+  /// Timestamp offsets (RFC 7323 §7.1) and local ports (RFC 6056). Machines that are to accept each
+  /// other's SYN cookies share it.
+  secret_key tuple{};
+  /// SYN cookies; machines with the same one accept each other's. `host::rotate_cookie_key` changes
+  /// it.
+  secret_key cookie{};
+  /// Fast Open cookies (net.ipv4.tcp_fastopen_key; RFC 7413), the same.
+  secret_key fastopen{};
 };
 
 /// What a host is made of.
@@ -53,6 +58,10 @@ struct host_options {
   /// What every connection starts from.
   connection_policy connection{};
   host_keys keys{};
+  /// What `now` lacks of the time that machines with the same keys agree on, to a second: for
+  /// instance the wall clock's time since 1970 less `now`, taken when the host is made. SYN cookies
+  /// and timestamps count in it. A host that is alone needs none.
+  duration clock_offset{};
   /// The link's largest IP packet.
   std::uint32_t mtu = 1500;
   /// The link completes checksums: leave them `checksum_state::partial`.
@@ -151,6 +160,16 @@ class host {
   /// The same for what a listener sets itself, by name or by Linux's name of a socket option.
   [[nodiscard]] std::string set_listener(socket_id listener, std::string_view name,
                                          std::string_view value);
+
+  /// The key of SYN cookies from now on; those of the key before it are good for as long as they
+  /// would have been, and the one before that is overwritten. No key can be read back.
+  void rotate_cookie_key(const secret_key& fresh);
+  /// Both keys at once, as an operator hands them to several machines: the first makes cookies, both
+  /// check them. A key that some machines use already and others do not yet is given to the latter
+  /// as the second. A machine behind a load balancer accepts the cookie that another one made when
+  /// `host_keys::tuple`, `host_options::clock_offset` and the receive buffer agree too, and its own
+  /// listener is at `syncookies::always`, or has overflowed itself.
+  void set_cookie_keys(const secret_key& current, const secret_key& previous);
 
   // ---- commands: connections ----------------------------------------------------------------
 
