@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "half_open.hpp"
 
 // From the third segment to `accept`: finished handshakes become connections that wait in their
 // listener's accept queue, or meet a full one.
@@ -134,11 +135,12 @@ void on_full_accept_queue(core& host, std::uint32_t index, const segment& seg) {
 }
 
 /// Nothing else remembers who comes with a cookie: without a place to wait it is told.
-void on_full_accept_queue(core& host, const half_open_entry_v4& request, const segment& seg) {
+void on_full_accept_queue(core& host, const half_open_entry_v4& request, bool parkable,
+                          const segment& seg) {
   listener_entry& listener = host.listeners[request.listener];
   ++host.count.listen_overflows;
   const accept_overflow policy = setting(host, listener, &listener_policy::cookie_overflow);
-  if (policy == accept_overflow::park && may_park(host, listener)) {
+  if (policy == accept_overflow::park && parkable && may_park(host, listener)) {
     const std::uint32_t index = insert_half_open(host, request);
     if (index != no_index) return park(host, index, seg.window);
   }
@@ -166,15 +168,20 @@ void finish_handshake(core& host, std::uint32_t index, segment& seg) {
     hand_on(host, *c, seg);
 }
 
-void finish_cookie(core& host, const half_open_entry_v4& request, segment& seg) {
+void finish_cookie(core& host, const half_open_entry_v4& request, std::uint32_t timestamp_offset,
+                   segment& seg) {
   listener_entry& listener = host.listeners[request.listener];
-  if (accept_queue_full(host, listener)) return on_full_accept_queue(host, request, seg);
+  if (accept_queue_full(host, listener)) {
+    const bool usual = !request.timestamps || timestamp_offset == host.timestamp_offset(seg.key);
+    return on_full_accept_queue(host, request, usual, seg);
+  }
   connection* c = make_child(host, request, seg.window);
   if (c == nullptr) {
     ++host.count.listen_drops;
     ++listener.drops.no_memory;
     return send_reset_for(host, seg);
   }
+  if (c->timestamps) c->ts_offset = timestamp_offset;
   host.enter(entry_ref(entry_kind::connection, c->index), c->key);
   enqueue(host, *c, segments_before(seg));
   hand_on(host, *c, seg);

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "core.hpp"
+#include "half_open.hpp"
 #include "policy_table_connection.hpp"
 #include "policy_table_listener.hpp"
 

@@ -16,8 +16,7 @@ std::uint64_t word_at(std::span<const std::uint8_t> bytes) noexcept {
   return word;
 }
 
-/// The peer and both ports; what stands for the local address is still to be added.
-siphash hash_remote(const secret_key& key, const flow_key& flow) noexcept {
+siphash hash_flow(const secret_key& key, const flow_key& flow) noexcept {
   siphash hash(key);
   const std::uint64_t ports = std::uint64_t{flow.remote_port} << 32 | std::uint64_t{flow.local_port}
                                                                           << 48;
@@ -28,11 +27,7 @@ siphash hash_remote(const secret_key& key, const flow_key& flow) noexcept {
     hash.add(word_at(bytes)).add(word_at(bytes.subspan(8)));
     hash.add(ports | flow.remote.scope_id());
   }
-  return hash;
-}
-
-siphash hash_flow(const secret_key& key, const flow_key& flow) noexcept {
-  return hash_remote(key, flow).add(flow.local_index);
+  return hash.add(flow.local_index);
 }
 
 /// What the longest headers leave of the longest packet: 40 bytes of IPv6, 60 of TCP.
@@ -129,15 +124,7 @@ std::uint64_t core::address_hash(const net::address& address) const noexcept {
 }
 
 std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
-  // The address itself: machines that share the key may have theirs in another order.
-  const net::address& local = local_address(key);
-  siphash hash = hash_remote(keys.tuple, key);
-  if (local.is_v4()) {
-    hash.add(local.to_v4_number());
-  } else {
-    hash.add(word_at(local.bytes())).add(word_at(local.bytes().subspan(8)));
-  }
-  return static_cast<std::uint32_t>(hash.finish() + static_cast<std::uint64_t>(clock_offset_ms));
+  return static_cast<std::uint32_t>(hash_flow(keys.tuple, key).finish());
 }
 
 std::uint64_t core::place_secret(const flow_key& place) const noexcept {

@@ -197,6 +197,10 @@ struct core {
   rate failed_cookie_rate;
   /// Whether one more of `limit` a second may go.
   bool take(rate& from, std::uint32_t limit) noexcept;
+  /// Whether no more of `limit` may go this second.
+  bool spent(const rate& from, std::uint32_t limit) const noexcept {
+    return from.second == now_ms / 1000 && from.used >= limit;
+  }
 
   tcp::counters count;
   /// Connections that are over and wait for their owner to let go.
@@ -335,50 +339,6 @@ sequence recycle(core& host, std::uint32_t index) noexcept;
 void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t tsval);
 /// Whether the policy has this SYN dropped, because its address has sent a newer timestamp lately.
 bool refused_by_host_timestamp(core& host, const segment& syn);
-
-// ---- listen.cpp, half_open.cpp, synack_timers.cpp, accept_queue.cpp: on the way to a connection
-
-/// Which of `core::synack_queues` holds the entry.
-inline std::size_t synack_queue_of(const half_open_entry_v4& entry) noexcept {
-  return std::min<std::size_t>(entry.retries, synack_queue_count - 1);
-}
-/// How many half-open entries the listener takes before it asks for cookies or drops.
-std::uint64_t syn_queue_limit(const core& host, const listener_entry& listener) noexcept;
-/// What the listener's SYN asks for, with our first number: an entry that is nowhere yet.
-half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const segment& seg,
-                              tcp::sequence iss);
-/// Puts the request in the SYN queue and the table; `no_index` without memory.
-std::uint32_t insert_half_open(core& host, const half_open_entry_v4& request);
-/// The SYN-ACK of a request, which need not be in the SYN queue.
-void send_synack(core& host, const half_open_entry_v4& request);
-/// Takes the entry out of the SYN queue; whether its place in the table goes too is the caller's.
-void free_half_open(core& host, std::uint32_t index) noexcept;
-/// Takes it out of both.
-void drop_half_open(core& host, std::uint32_t index) noexcept;
-/// Its listener; null when that was closed.
-listener_entry* listener_of(core& host, const half_open_entry_v4& request) noexcept;
-/// What this listener's children will have as their receive buffer.
-std::uint32_t receive_buffer_of(const core& host, const listener_entry& listener) noexcept;
-/// The window that a SYN-ACK offers; unscaled, so at most 65,535.
-std::uint16_t first_window(std::uint32_t receive_buffer) noexcept;
-/// The time-out of the SYN-ACK that was sent again `retries` times.
-std::uint32_t synack_timeout_ms(unsigned retries) noexcept;
-/// Gives the entry the time-out of its `retries` from now on.
-void restart_synack_timer(core& host, std::uint32_t index) noexcept;
-void expire_half_opens(core& host);
-/// TCP_DEFER_ACCEPT: up to how many SYN-ACK time-outs a third segment without text is ignored.
-unsigned deferral(const core& host, const listener_entry& listener) noexcept;
-
-/// The third segment of a half-open entry, found good.
-void finish_handshake(core& host, std::uint32_t index, segment& seg);
-/// The same for a request without an entry, which a cookie has brought back: a connection, or what
-/// `cookie_overflow` says. Parked ones are bounded by the size of the SYN queue; beyond it, or
-/// without memory, the answer is RST.
-void finish_cookie(core& host, const half_open_entry_v4& request, segment& seg);
-/// Lets parked entries in, first in first out, as long as there is room.
-void admit_parked(core& host, listener_entry& listener);
-/// A parked entry has waited too long, or its listener closes: RST.
-void reset_parked(core& host, std::uint32_t index);
 
 // ---- output.cpp, emit.cpp
 

@@ -1,6 +1,8 @@
+#include "half_open.hpp"
+
 #include <algorithm>
 
-#include "core.hpp"
+#include "syncookies.hpp"
 
 // Half-open entries: connection requests between their SYN and the third segment. Linux keeps the
 // same state in its request sockets; the reactions below are those of its tcp_check_req.
@@ -153,7 +155,7 @@ std::uint32_t insert_half_open(core& host, const half_open_entry_v4& request) {
   return index;
 }
 
-void send_synack(core& host, const half_open_entry_v4& request) {
+reply synack_of(core& host, const half_open_entry_v4& request) {
   reply r = reply_of(host, request, flag::syn | flag::ack);
   const connection_policy& child = host.listeners[request.listener].policy.connection;
   r.mss =
@@ -164,7 +166,11 @@ void send_synack(core& host, const half_open_entry_v4& request) {
   }
   r.sack_permitted = request.sack_permitted;
   if (request.ecn) r.flags |= flag::ece;
-  send_reply(host, r);
+  return r;
+}
+
+void send_synack(core& host, const half_open_entry_v4& request) {
+  send_reply(host, synack_of(host, request));
 }
 
 void free_half_open(core& host, std::uint32_t index) noexcept {
@@ -203,7 +209,11 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
   if (seg.has(flag::syn) && !seg.has(flag::ack) && seg.seq == entry.irs && !overtaken) {
     return on_repeated_syn(host, index, seg);
   }
-  if (seg.has(flag::ack) && seg.ack != entry.iss + 1) return send_reset_for(host, seg);
+  if (seg.has(flag::ack) && seg.ack != entry.iss + 1) {
+    // It may acknowledge a cookie that the peer was sent before there was room for this entry.
+    if (!take_cookie(host, entry.listener, index, seg)) send_reset_for(host, seg);
+    return;
+  }
   if (overtaken) ++host.count.paws_estab;
   if (overtaken || !inside) return refuse(host, entry, seg);
   if (seg.has(flag::syn)) {

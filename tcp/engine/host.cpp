@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "half_open.hpp"
 
 // The public face: what arrives, and what to do next. Listeners are in listeners.cpp, opening in
 // connect.cpp, commands on open connections in commands.cpp, questions in inspect.cpp.

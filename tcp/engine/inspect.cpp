@@ -1,4 +1,5 @@
 #include "core.hpp"
+#include "half_open.hpp"
 
 namespace runnel::tcp {
 

@@ -2,6 +2,8 @@
 #include <bit>
 
 #include "core.hpp"
+#include "half_open.hpp"
+#include "syncookies.hpp"
 
 // Where a segment goes, and segments for no connection: RFC 9293 §3.10.7.1 (CLOSED) and §3.10.7.2
 // (LISTEN). The limits are those of Linux's tcp_conn_request, in its order.
@@ -59,9 +61,7 @@ void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, 
                      const sequence* reopened_iss) {
   switch (judge_syn(host, listener, reopened_iss != nullptr)) {
     case syn_verdict::cookie:
-      ++listener.drops.syn_queue_full;
-      ++host.count.listen_drops;
-      return;
+      return send_cookie(host, index, seg);
     case syn_verdict::drop:
       ++host.count.listen_drops;
       return;
@@ -111,7 +111,11 @@ void on_unknown_segment(core& host, segment& seg, const sequence* reopened_iss) 
   std::uint32_t index = no_index;
   listener_entry* listener = find_listener(host, seg.key, index);
   if (seg.has(flag::rst)) return;
-  if (listener == nullptr || seg.has(flag::ack)) return send_reset_for(host, seg);
+  if (listener == nullptr) return send_reset_for(host, seg);
+  if (seg.has(flag::ack)) {
+    if (!take_cookie(host, index, no_index, seg)) send_reset_for(host, seg);
+    return;
+  }
   // FIN and SYN together are no request (Linux drops them too).
   if (!seg.has(flag::syn) || seg.has(flag::fin)) return;
   if (host.quiet_left_ms() > 0) {

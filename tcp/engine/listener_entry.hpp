@@ -37,6 +37,9 @@ struct listener_entry {
   index_list<half_open_slab, &half_open_entry_v4::park_links> parked;
   std::uint32_t parked_count = 0;
 
+  /// Cookies that it has sent may come back until then, by `core::now_ms`.
+  std::uint64_t cookies_until_ms = 0;
+
   /// Connections that it has made.
   std::uint64_t accepted = 0;
   listener_drops drops;

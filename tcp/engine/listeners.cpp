@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "half_open.hpp"
 
 // Commands on listeners (RFC 9293 §3.10.1, passive OPEN).
 

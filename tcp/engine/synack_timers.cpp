@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "half_open.hpp"
 
 // The time-outs of half-open entries: Linux's reqsk_timer_handler. Entries whose SYN-ACK has timed
 // out equally often wait equally long, so each number of time-outs has a queue.

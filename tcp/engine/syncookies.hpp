@@ -32,15 +32,14 @@ namespace runnel::tcp::detail {
 // Forgery: a number is tried with three steps (a machine that shares the keys may be ahead of us)
 // and the keys whose mark fits, usually one, so a blind guess without timestamps is right once in
 // 2^24 / 3, which is 5.6 million; for a bare acknowledgement, which may be a keepalive probe, once
-// in 2.8 million. A guess with timestamps needs 2^29 / 3 and must also echo a time of ours out of
-// the last three minutes. Linux's odds are 2^29 / 4, without any option for peers that have no
-// timestamps. What a good guess wins is one connection to a listener that is being flooded.
+// in 2.8 million; with timestamps once in 2^29 / 3. Linux's odds are one in 2^29 / 4, without any
+// option but the MSS for peers that have no timestamps. What a good guess wins is one connection to
+// a listener that is being flooded.
 
-/// How long a step of the count is, and how old a cookie of a timestamp may be: the step that it
-/// was made in and the one after it, and what clocks that share keys may differ by.
-inline constexpr std::int64_t cookie_step_ms = 60'000;
+/// How old a cookie gets: the step that it was made in and the one after it.
 inline constexpr std::uint32_t cookie_lifetime_ms = 120'000;
-inline constexpr std::uint32_t cookie_clock_skew_ms = 1'000;
+/// How far the bits of the options set a timestamp back at most.
+inline constexpr std::uint32_t timestamp_bits_span = 128;
 /// Cookies that turn out wrong, a second, for the whole host. Checking one costs some hundred
 /// nanoseconds, so this is a few percent of a core; what comes beyond is dropped unlooked at, and a
 /// good peer sends again.
@@ -90,6 +89,8 @@ std::optional<cookie_options> check_cookie(const key_ring& keys, const cookie_fl
 void send_cookie(core& host, std::uint32_t listener, const segment& seg);
 /// An acknowledgement for a listener and nobody's connection: true when it had a cookie of ours, or
 /// is to be dropped for the number of bad ones, and nothing is left to be done.
-bool take_cookie(core& host, std::uint32_t listener, segment& seg);
+/// `replaced` is a half-open entry of the same peer that the acknowledgement does not fit, and that
+/// a cookie supersedes; `no_index` for none.
+bool take_cookie(core& host, std::uint32_t listener, std::uint32_t replaced, segment& seg);
 
 }  // namespace runnel::tcp::detail

@@ -28,14 +28,17 @@ void fill_random(std::array<std::uint64_t, 2>& key) {
   }
 }
 
+secret_key make_key(loop& owner) {
+  if (owner.simulated()) return {owner.random()(), owner.random()()};
+  secret_key key{};
+  fill_random(key);
+  return key;
+}
+
 host_keys make_keys(loop& owner) {
   host_keys keys;
   for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple, &keys.cookie, &keys.fastopen}) {
-    if (owner.simulated()) {
-      *key = {owner.random()(), owner.random()()};
-    } else {
-      fill_random(*key);
-    }
+    *key = make_key(owner);
   }
   return keys;
 }
@@ -50,6 +53,7 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
   out.keys = options.keys ? *options.keys : make_keys(owner);
   out.keys.cookie = options.shared_keys.cookie_key.value_or(out.keys.cookie);
   out.keys.fastopen = options.shared_keys.fastopen_key.value_or(out.keys.fastopen);
+  out.clock_offset = options.clock_offset;
   out.mtu = info.mtu;
   out.checksum_offload_tx = info.checksum_offload_tx;
   out.checksum_offload_rx = info.checksum_offload_rx;
@@ -113,6 +117,14 @@ std::string stack::set(std::string_view name, std::string_view value) {
 
 std::optional<std::string> stack::get(std::string_view name) const {
   return core_->engine().get(name);
+}
+
+void stack::rotate_cookie_key() {
+  core_->engine().rotate_cookie_key(make_key(core_->owner()));
+}
+
+void stack::set_cookie_keys(const secret_key& current, const secret_key& previous) {
+  core_->engine().set_cookie_keys(current, previous);
 }
 
 std::error_code stack::link_error() const noexcept {

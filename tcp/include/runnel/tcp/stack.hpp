@@ -33,6 +33,9 @@ struct stack_options {
   std::optional<host_keys> keys{};
   /// Those of them that several machines share, where they are given.
   policy_keys shared_keys{};
+  /// What the loop's time lacks of the time that these machines agree on, for SYN cookies; see
+  /// `host_options::clock_offset`.
+  duration clock_offset{};
 
   /// Takes all policies and keys from a set, such as `load_policy` gives.
   void use(const policy_set& all);
@@ -81,6 +84,12 @@ class stack {
   [[nodiscard]] std::string set(std::string_view name, std::string_view value);
   /// What is in force, as text; nothing when there is no such name.
   std::optional<std::string> get(std::string_view name) const;
+
+  /// A new random key for SYN cookies; those of the key before it are good for as long as they
+  /// would have been.
+  void rotate_cookie_key();
+  /// Both keys, as an operator hands them to several machines: `host::set_cookie_keys`.
+  void set_cookie_keys(const secret_key& current, const secret_key& previous);
 
   /// Why the link is gone; no error while it is not.
   std::error_code link_error() const noexcept;

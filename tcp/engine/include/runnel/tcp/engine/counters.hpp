@@ -80,6 +80,8 @@
   X(accept_parked, "RunnelAcceptParked")                          \
   X(accept_park_timeouts, "RunnelAcceptParkTimeouts")             \
   X(released_open, "RunnelReleasedOpen")                          \
+  X(cookie_checks, "RunnelCookieChecks")                          \
+  X(cookie_checks_limited, "RunnelCookieChecksLimited")           \
   X(reject_limited, "RunnelRejectLimited")                        \
   X(ip_in_receives, "IpInReceives")                               \
   X(ip_in_hdr_errors, "IpInHdrErrors")                            \

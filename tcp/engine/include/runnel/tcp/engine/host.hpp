@@ -38,8 +38,7 @@ struct host_keys {
   secret_key lookup{};
   /// Initial sequence numbers (RFC 6528).
   secret_key isn{};
-  /// Timestamp offsets (RFC 7323 §7.1) and local ports (RFC 6056). Machines that are to accept each
-  /// other's SYN cookies share it.
+  /// Timestamp offsets (RFC 7323 §7.1) and local ports (RFC 6056).
   secret_key tuple{};
   /// SYN cookies; machines with the same one accept each other's. `host::rotate_cookie_key` changes
   /// it.
@@ -58,9 +57,9 @@ struct host_options {
   /// What every connection starts from.
   connection_policy connection{};
   host_keys keys{};
-  /// What `now` lacks of the time that machines with the same keys agree on, to a second: for
+  /// What `now` lacks of the time that machines with the same keys agree on, to some seconds: for
   /// instance the wall clock's time since 1970 less `now`, taken when the host is made. SYN cookies
-  /// and timestamps count in it. A host that is alone needs none.
+  /// count in it. A host that is alone needs none.
   duration clock_offset{};
   /// The link's largest IP packet.
   std::uint32_t mtu = 1500;
@@ -164,11 +163,12 @@ class host {
   /// The key of SYN cookies from now on; those of the key before it are good for as long as they
   /// would have been, and the one before that is overwritten. No key can be read back.
   void rotate_cookie_key(const secret_key& fresh);
-  /// Both keys at once, as an operator hands them to several machines: the first makes cookies, both
-  /// check them. A key that some machines use already and others do not yet is given to the latter
-  /// as the second. A machine behind a load balancer accepts the cookie that another one made when
-  /// `host_keys::tuple`, `host_options::clock_offset` and the receive buffer agree too, and its own
-  /// listener is at `syncookies::always`, or has overflowed itself.
+  /// Both keys at once, as an operator hands them to several machines: the first makes cookies,
+  /// both check them. A key that some machines use already and others do not yet is given to the
+  /// latter as the second. A machine behind a load balancer accepts the cookie that another one
+  /// made when the shared time (`host_options::clock_offset`) and the receive buffer agree too, and
+  /// its own listener is at `syncookies::always`, or has overflowed itself. With a full accept
+  /// queue it resets such a peer rather than park it, if that has timestamps.
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
 
   // ---- commands: connections ----------------------------------------------------------------
