@@ -51,15 +51,14 @@ class host_pair {
   host& operator[](int side) { return hosts_[static_cast<std::size_t>(side)]; }
   time_point now() const { return now_; }
 
-  /// Sends what both hosts have to say now.
+  /// Takes what both hosts report, lets `react` answer it, and sends what they have to say now.
   void flush() {
+    take_events();
+    if (react) react();
     for (int side = 0; side < 2; ++side) {
       while (const net::tx_packet* out = (*this)[side].poll_transmit(now_)) transmit(side, *out);
-      socket_event happened;
-      while ((*this)[side].poll_event(happened)) {
-        events_[static_cast<std::size_t>(side)].push_back(happened);
-      }
     }
+    take_events();
   }
 
   /// The next arrival or timer; false when there is none up to `until`.
@@ -128,6 +127,9 @@ class host_pair {
   /// When set, called in place of the random faults: how much longer than the latency each copy of
   /// the packet takes. No copy loses it.
   std::function<std::vector<duration>(const seen_packet&)> copies;
+  /// What programs do when events were taken and nothing is sent yet, so that their text rides on
+  /// what the events caused.
+  std::function<void()> react;
   /// Called for each packet that arrives, before the host sees it.
   std::function<void(const seen_packet&)> delivered;
   std::vector<seen_packet> trace;
@@ -143,6 +145,14 @@ class host_pair {
     net::packet content;
   };
 
+  void take_events() {
+    for (int side = 0; side < 2; ++side) {
+      socket_event happened;
+      while ((*this)[side].poll_event(happened)) {
+        events_[static_cast<std::size_t>(side)].push_back(happened);
+      }
+    }
+  }
   void transmit(int from, const net::tx_packet& out) {
     net::packet copy = flatten(pool_, out);
     const seen_packet seen = look_at(copy.bytes(), now_, from, false);

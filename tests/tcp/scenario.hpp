@@ -95,10 +95,12 @@ class scenario {
       const sequence here(seen.tcp.ack);
       most = most ? later(*most, here) : here;
     };
+    pair_.react = [this] {
+      for (application& each : ends_) each.act();
+    };
     for (application& each : ends_) each.start();
     const time_point end = start_ + std::chrono::seconds(5000);
     while (!both_over()) {
-      for (application& each : ends_) each.act();
       pair_.flush();
       if (both_over()) break;
       if (!pair_.events_of(0).empty() || !pair_.events_of(1).empty()) continue;
@@ -109,10 +111,7 @@ class scenario {
       pair_.drive_until(wake);
     }
     emptied_ = pair_.now();
-    while (pair_.step(end)) {
-      for (application& each : ends_) each.act();
-      emptied_ = pair_.now();
-    }
+    while (pair_.step(end)) emptied_ = pair_.now();
     for (application& each : ends_) each.close_listener();
   }
 

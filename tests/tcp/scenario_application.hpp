@@ -28,6 +28,8 @@ struct script {
     /// The same, and 20 ms later the FIN by itself.
     then_fin,
   };
+  /// At once: in the turn that it hears of the connection, or of the other side's end, so that FIN
+  /// rides on the ACK. Later: 100 ms after the start, 10 ms after the other side's end.
   enum class moment : std::uint8_t { at_once, later };
 
   opening open = opening::passive;
@@ -122,7 +124,7 @@ class application {
     if (any(seen & events::connected) && !connected) on_connected();
     if (any(seen & events::readable) && !leaves() && !close_at) read();
     if (any(seen & events::closed)) return finish();
-    if (connected && !said_end && (eof || may_close_first())) say_text_and_end();
+    if (connected && !said_end && (may_follow() || may_close_first())) say_text_and_end();
     const bool done = said_end && (leaves() ? pair_.now() >= leave_at_ : eof);
     if (!close_at && (done || pair_.now() >= deadline())) close(close_mode::graceful);
   }
@@ -133,6 +135,7 @@ class application {
     if (!socket_) return time_point::max();
     if (connected && !said_end && pair_.now() < close_time()) return close_time();
     if (said_text_ && !said_end) return fin_at_;
+    if (eof && !said_end) return follow_at_;
     if (close_at) return time_point::max();
     return leaves() && said_end ? leave_at_ : deadline();
   }
@@ -170,6 +173,7 @@ class application {
   time_point close_time() const {
     return started_ + std::chrono::milliseconds(plan_.when == script::moment::later ? 100 : 0);
   }
+  bool may_follow() const { return eof && pair_.now() >= follow_at_; }
   bool may_close_first() const {
     if (!plan_.says_fin_first(side_) || pair_.now() < close_time()) return false;
     // What the other side says before it closes is waited for, or the end would be RST.
@@ -210,6 +214,8 @@ class application {
       if (got.value == 0) {
         // Without an error that is the end of the stream, or of a connection that is over.
         eof = told == error::none;
+        const bool waits = plan_.when == script::moment::later;
+        follow_at_ = pair_.now() + std::chrono::milliseconds(waits ? 10 : 0);
         return;
       }
       received.append(reinterpret_cast<const char*>(buffer), got.value);
@@ -258,6 +264,7 @@ class application {
   script plan_;
   time_point started_;
   bool said_text_ = false;
+  time_point follow_at_;
   time_point fin_at_;
   time_point leave_at_;
   socket_id listener_;

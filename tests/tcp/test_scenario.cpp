@@ -138,9 +138,9 @@ std::vector<trouble> losses_of(const script& plan) {
 
 TEST_CASE("scenario: undisturbed, every script ends as it should") {
   for (const script& plan : all_scripts()) {
-    play(plan, "nothing", {}, {.open = 250ms, .closing = 50ms, .empty = 61s, .arrives = true});
-    const scenario clean(plan, {});
-    CHECK(clean.trace().size() >= 4);
+    // RST may be the third segment, and then the server has never had a connection.
+    const bool arrives = plan.how != script::ending::abort;
+    play(plan, "nothing", {}, {.open = 250ms, .closing = 50ms, .empty = 61s, .arrives = arrives});
   }
 }
 
