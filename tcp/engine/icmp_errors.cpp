@@ -2,6 +2,7 @@
 #include <array>
 
 #include "core.hpp"
+#include "half_open.hpp"
 #include "runnel/wire/icmp.hpp"
 
 // ICMP errors about our segments (RFC 1122 §4.2.3.9), with Linux's answers. Anyone can send one, so
