@@ -29,7 +29,7 @@ constexpr std::array key_table = {
              .kind = policy_kind::key,
              .change = policy_change::new_host,
              .sysctl = {.text = "net.ipv4.tcp_fastopen_key"},
-             .meaning = "the same of Fast Open cookies"},
+             .meaning = "the same of Fast Open cookies; no effect in this version"},
             &policy_keys::fastopen_key},
 };
 static_assert(key_table.size() == count_fields<policy_keys>(),

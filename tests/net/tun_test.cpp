@@ -100,7 +100,7 @@ RING_TASK_TEST("tun: answers the kernel's ping") {
   CHECK(answered);
 }
 
-RING_TASK_TEST("tun: a burst larger than the span is taken in several calls") {
+RING_TASK_TEST("tun S28: a burst larger than the span is taken in several calls") {
   tun device = open_tun(loop);
   recording_client client;
   device.attach(loop, client);

@@ -215,7 +215,7 @@ TEST_CASE("tcp S56 close: a request, its answer with FIN, and FIN back are three
   CHECK(pair.look(1).ended == end_reason::clean);
 }
 
-TEST_CASE("tcp S57 close: both directions end; text that comes later draws RST") {
+TEST_CASE("tcp S57 S62 close: both directions end; text that comes later draws RST") {
   SUBCASE("S62 in FIN-WAIT-1, counted") {
     raw_peer peer;
     peer.establish();
@@ -282,7 +282,7 @@ TEST_CASE("tcp S67 close: with bytes unread it is RST, and counted") {
   CHECK(peer.current() == state::closed);
 }
 
-TEST_CASE("tcp S64 close: FIN when everything was read") {
+TEST_CASE("tcp S64 S65 close: FIN when everything was read") {
   raw_peer peer;
   peer.establish();
   peer.send({text("read")});
@@ -359,7 +359,7 @@ TEST_CASE("tcp S71 CLOSE-WAIT: the repeated FIN draws the acknowledgement again,
   }
 }
 
-TEST_CASE("tcp close: FIN waits behind a closed window and leaves when it opens") {
+TEST_CASE("tcp S102 close: FIN waits behind a closed window and leaves when it opens") {
   raw_peer peer;
   peer.establish();
   peer.send({window(0)});

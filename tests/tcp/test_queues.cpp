@@ -255,3 +255,15 @@ TEST_CASE("tcp listener: one that takes the place of a closed one is reported on
   }
   CHECK(reports == 1);
 }
+
+TEST_CASE("tcp S19 accept queue: the final ACK moves the entry there from the SYN queue") {
+  raw_peer peer;
+  peer.listen();
+  peer.send_syn();
+  CHECK(peer.engine().listener(peer.listener).value.syn_queue == 1);
+  CHECK(peer.engine().listener(peer.listener).value.accept_queue == 0);
+  peer.send({});
+  CHECK(peer.engine().listener(peer.listener).value.syn_queue == 0);
+  CHECK(peer.engine().listener(peer.listener).value.accept_queue == 1);
+  peer.accept();
+}

@@ -118,7 +118,7 @@ TASK_TEST("tcp S18 stack: a connect that runs into its time limit leaves nothing
   CHECK(both.client.engine().memory().connections == 0);
 }
 
-TASK_TEST("tcp stack: a read deadline fails the read, loses nothing, and may be moved") {
+TASK_TEST("tcp S106 stack: a read deadline fails the read, loses nothing, and may be moved") {
   network both(loop);
   auto listener = both.server.listen(server_endpoint).value();
   auto connected = co_await both.client.connect(server_endpoint);

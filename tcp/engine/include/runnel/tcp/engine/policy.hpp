@@ -138,7 +138,8 @@ struct connection_policy {
   /// 0 is Linux's rule: until the waits between probes have grown to 120 s, which takes 361 s on a
   /// path of 30 ms: 0.
   std::optional<std::chrono::milliseconds> orphan_window_timeout{};
-  /// `connect` sends what is written first together with the SYN (TCP_FASTOPEN_CONNECT): no.
+  /// `connect` sends what is written first together with the SYN (TCP_FASTOPEN_CONNECT): no. It is
+  /// kept and shown, and has no effect: there is no Fast Open in this version.
   std::optional<bool> fastopen_connect{};
 
   friend bool operator==(const connection_policy&, const connection_policy&) = default;
@@ -170,7 +171,8 @@ struct listener_policy {
   /// rounded up to a whole number of SYN-ACK time-outs (1, 3, 7, 15, ... s); at the last of them
   /// SYN-ACK is sent again, and the acknowledgement that this draws is let in.
   std::optional<std::chrono::milliseconds> defer_accept{};
-  /// Connections that may wait with text from their SYN; 0 takes none (TCP_FASTOPEN): 0.
+  /// Connections that may wait with text from their SYN; 0 takes none (TCP_FASTOPEN): 0. It is kept
+  /// and shown, and has no effect: there is no Fast Open in this version.
   std::optional<std::uint32_t> fastopen_queue{};
   /// What its children start from.
   connection_policy connection{};
@@ -197,7 +199,8 @@ struct stack_policy {
   bool sack = true;
   /// Explicit congestion notification (net.ipv4.tcp_ecn).
   tcp::ecn ecn = tcp::ecn::accept;
-  /// Fast Open, as `fastopen_flag` bits (net.ipv4.tcp_fastopen).
+  /// Fast Open, as `fastopen_flag` bits (net.ipv4.tcp_fastopen). It is kept and shown, and has no
+  /// effect: there is no Fast Open in this version.
   std::uint32_t fastopen = fastopen_flag::client;
   /// How long Fast Open is not tried after a sign that the path swallows it; doubled each time; 0
   /// is never paused (net.ipv4.tcp_fastopen_blackhole_timeout_sec).
