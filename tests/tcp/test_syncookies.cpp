@@ -123,7 +123,7 @@ TEST_CASE("S41: with timestamps a cookie keeps window scale, SACK and ECN, as in
 
 TEST_CASE("S41: timestamps go on from the cookie's and never back") {
   // The bits of the options lie anywhere relative to the clock's.
-  for (int offset = 0; offset < 130; ++offset) {
+  for (std::uint32_t offset = 0; offset < 130; ++offset) {
     raw_peer peer([](host_options&) {}, time_point(1000s + std::chrono::milliseconds(offset)));
     peer.listen(always);
     peer.send_syn({mss(1460), scale(offset % 15), stamp(7)});
