@@ -49,7 +49,6 @@ void enqueue(core& host, connection& c, std::uint32_t segments_in) {
   listener.waiting.push_back(host.connections, c.index);
   listener.waiting_peak = std::max(listener.waiting_peak, ++listener.waiting_count);
   report_listener(host, c.listener);
-  enter_established(host, c);
 }
 
 /// The entry turns into a connection; null without memory.
@@ -72,6 +71,7 @@ connection* promote(core& host, std::uint32_t index, std::uint32_t window,
                      entry_ref(entry_kind::connection, c->index), host.flow_hash(c->key));
   free_half_open(host, index);
   enqueue(host, *c, segments_in);
+  enter_established(host, *c);
   return c;
 }
 
@@ -150,6 +150,39 @@ void on_full_accept_queue(core& host, const half_open_entry_v4& request, bool pa
 
 }  // namespace
 
+bool open_with_syn(core& host, const half_open_entry_v4& request, segment& seg, bool gives_cookie) {
+  connection* c = make_child(host, request, 0);
+  if (c == nullptr) {
+    ++host.count.fastopen_passive_fail;
+    return false;
+  }
+  ++host.count.fastopen_passive;
+  // The window of a segment with SYN is never scaled (RFC 7323 §2.2).
+  c->snd_.wnd = seg.window;
+  c->snd_.max_wnd = seg.window;
+  c->snd_.wl1 = seg.seq;
+  c->fastopen_child = true;
+  c->gives_cookie = gives_cookie;
+  c->fastopen_listener = request.listener;
+  host.listeners[request.listener].fastopen.enter();
+  set_state(host, *c, state::syn_received);
+  start_congestion_control(*c);
+  host.enter(entry_ref(entry_kind::connection, c->index), c->key);
+  enqueue(host, *c, 1);
+  c->timer = rtx_timer::retransmit;
+  c->when.rtx = host.after_ms(synack_timeout_ms(0));
+  schedule(host, *c);
+  c->syn_due = true;
+  want_transmit(host, *c);
+  if (seg.len == 0) return true;
+  c->traffic.data_segs_in = 1;
+  seg.seq += 1;
+  seg.flags &= static_cast<std::uint8_t>(~flag::syn);
+  take_text(host, *c, seg);
+  c->syn_data_acked = c->rcv_.nxt != c->rcv_.irs + 1;
+  return true;
+}
+
 void finish_handshake(core& host, std::uint32_t index, segment& seg) {
   half_open_entry_v4& entry = host.half_opens[index];
   listener_entry& listener = host.listeners[entry.listener];
@@ -184,6 +217,7 @@ void finish_cookie(core& host, const half_open_entry_v4& request, std::uint32_t 
   if (c->timestamps) c->ts_offset = timestamp_offset;
   host.enter(entry_ref(entry_kind::connection, c->index), c->key);
   enqueue(host, *c, segments_before(seg));
+  enter_established(host, *c);
   hand_on(host, *c, seg);
 }
 

@@ -63,7 +63,7 @@ void measure(core& host, connection& c, const segment& seg) {
   }
 }
 
-/// Takes acknowledged bytes out of the send queue and moves SND.UNA.
+/// Moves SND.UNA.
 void advance_una(core& host, connection& c, const segment& seg) {
   std::uint32_t acked = distance(c.snd_.una, seg.ack);
   measure(host, c, seg);
@@ -71,14 +71,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
   c.snd_.sml = later(c.snd_.sml, c.snd_.una);
   if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
   if (acked > 0) {
-    c.traffic.bytes_acked += acked;
-    const std::uint32_t held = c.tx.held_bytes();
-    c.tx.consume(acked);
-    if (c.orphan) host.orphan_bytes -= held - c.tx.held_bytes();
-    if (c.wants_room && c.tx.held_bytes() < send_limit(host, c)) {
-      c.wants_room = false;
-      report(host, c, events::writable);
-    }
+    take_acknowledged(host, c, acked);
     on_new_ack(c, acked);
   }
   c.flow.retransmits = 0;
@@ -87,10 +80,7 @@ void advance_una(core& host, connection& c, const segment& seg) {
   c.stalled_since_ms = host.ms();
   if (c.snd_.una == c.snd_.nxt) {
     stop_rtx_timer(c);
-    if (c.wants_drained && c.drained()) {
-      c.wants_drained = false;
-      report(host, c, events::drained);
-    }
+    tell_drained(host, c);
   } else {
     // RFC 6298 (5.3).
     arm_retransmit(host, c);
@@ -141,8 +131,28 @@ bool finish_simultaneous_open(core& host, connection& c, const segment& seg) {
 
 }  // namespace
 
+void take_acknowledged(core& host, connection& c, std::uint32_t bytes) {
+  c.traffic.bytes_acked += bytes;
+  const std::uint32_t held = c.tx.held_bytes();
+  c.tx.consume(bytes);
+  if (c.orphan) host.orphan_bytes -= held - c.tx.held_bytes();
+  if (c.wants_room && c.tx.held_bytes() < send_limit(host, c)) {
+    c.wants_room = false;
+    report(host, c, events::writable);
+  }
+}
+
+void tell_drained(core& host, connection& c) noexcept {
+  if (!c.wants_drained || !c.drained()) return;
+  c.wants_drained = false;
+  report(host, c, events::drained);
+}
+
 bool check_ack(core& host, connection& c, segment& seg) {
-  if (c.state == state::syn_received) return finish_simultaneous_open(host, c, seg);
+  if (c.state == state::syn_received) {
+    if (!c.fastopen_child) return finish_simultaneous_open(host, c, seg);
+    if (!finish_fastopen(host, c, seg)) return false;
+  }
   if (!plausible_ack(host, c, seg)) return false;
   c.last_ack_ms = host.ms();
   c.keepalive_sent = 0;

@@ -2,9 +2,9 @@
 
 #include "core.hpp"
 
-// Segment arrival in the synchronized states, and in SYN-RECEIVED after a simultaneous open: the
-// ordered checks of RFC 9293 §3.10.7.4. The third, security, has nothing to check here; urgent
-// data, the sixth, stays in the stream where it was sent (RFC 6093 §6).
+// Segment arrival in the synchronized states, and in SYN-RECEIVED after a simultaneous or a fast
+// open: the ordered checks of RFC 9293 §3.10.7.4. The third, security, has nothing to check here;
+// urgent data, the sixth, stays in the stream where it was sent (RFC 6093 §6).
 
 namespace runnel::tcp::detail {
 
@@ -97,7 +97,13 @@ bool check_reset(core& host, connection& c, const segment& seg) {
   }
   if (c.state == state::syn_received) {
     ++host.count.attempt_fails;
-    end_connection(host, c, end_reason::refused, error::connection_refused);
+    if (c.fastopen_child) {
+      // It may have an owner, to whom it was open.
+      ++host.count.embryonic_rsts;
+      end_connection(host, c, end_reason::reset, error::connection_reset);
+    } else {
+      end_connection(host, c, end_reason::refused, error::connection_refused);
+    }
     return false;
   }
   // Behind the peer's FIN too: an end is clean when our FIN was acknowledged, and in CLOSING and
@@ -115,8 +121,9 @@ bool check_syn(core& host, connection& c, const segment& seg) {
   return false;
 }
 
-/// SYN-RECEIVED after a simultaneous open: the peer's SYN, which lies before RCV.NXT, once more. As
-/// SYN-ACK it is what figure 8 of RFC 9293 ends with; alone it says that our SYN-ACK was lost.
+/// SYN-RECEIVED after a simultaneous or a fast open: the peer's SYN, which lies before RCV.NXT,
+/// once more. As SYN-ACK it is what figure 8 of RFC 9293 ends with; alone it says that our SYN-ACK
+/// was lost.
 void on_repeated_syn(core& host, connection& c, segment& seg) {
   if (!seg.has(flag::ack)) {
     c.syn_due = true;

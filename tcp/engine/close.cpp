@@ -69,7 +69,12 @@ void abort_connection(core& host, connection& c) {
 bool take_from_owner(core& host, connection& c, bool discards) {
   c.closed_by_owner = true;
   if (c.state == state::closed) return false;
-  if (c.state == state::syn_sent) {
+  if (c.syn_held) {
+    // Nobody knows of it.
+    end_connection(host, c, end_reason::clean, error::none);
+    return false;
+  }
+  if (c.state == state::syn_sent && !c.writes_early) {
     // Nothing was agreed on: it just goes. A late SYN-ACK draws RST.
     end_connection(host, c, end_reason::aborted, error::connection_aborted);
     return false;
@@ -158,7 +163,9 @@ void close_connection(core& host, connection& c, close_mode mode, std::uint32_t 
 }
 
 void on_life_timeout(core& host, connection& c) {
-  switch (std::exchange(c.life, life_timer::none)) {
+  const life_timer what = c.life;
+  c.life = life_timer::none;
+  switch (what) {
     case life_timer::none:
       break;
     case life_timer::fin_wait_2:
@@ -195,7 +202,9 @@ error host::shutdown(socket_id id, time_point now) {
   self.set_time(now);
   connection* c = self.get(id);
   if (c == nullptr) return error::bad_handle;
-  if (c->state == state::syn_sent || c->state == state::closed) return error::not_connected;
+  const bool early = c->state == state::syn_sent && !c->writes_early;
+  if (early || c->state == state::closed) return error::not_connected;
+  release_syn(self, *c);
   say_fin(self, *c);
   return error::none;
 }

@@ -41,15 +41,16 @@ outcome<std::size_t> host::send(socket_id id, std::span<const std::byte> bytes, 
   if (c->fin_queued || c->closed_by_owner || c->state == state::closed) {
     return {0, error::broken_pipe};
   }
-  if (c->state == state::syn_sent || c->state == state::syn_received) {
-    return {0, error::not_connected};
-  }
+  if (!c->may_write()) return {0, error::not_connected};
   if (under_pressure(self)) relieve_pressure(self, *c);
   const std::size_t taken = c->tx.append(self.pool, bytes, send_limit(self, *c));
   // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
   if (taken == 0 && !bytes.empty() && c->tx.empty()) return {0, error::no_buffer_space};
   if (taken < bytes.size()) c->wants_room = true;
-  if (taken > 0) want_transmit(self, *c);
+  if (taken > 0) {
+    release_syn(self, *c);
+    want_transmit(self, *c);
+  }
   if (taken == 0 && !bytes.empty()) return {0, error::would_block};
   return {taken, error::none};
 }
@@ -67,10 +68,19 @@ outcome<std::size_t> host::receive(socket_id id, std::span<std::byte> into, time
   if (c->fin_received) return {0, error::none};
   if (const error told = take_error(*c); told != error::none) return {0, told};
   if (into.empty() || c->state == state::closed) return {0, error::none};
-  if (c->state == state::syn_sent || c->state == state::syn_received) {
-    return {0, error::not_connected};
-  }
+  if (!c->may_write()) return {0, error::not_connected};
+  // Who reads waits for the peer to speak first.
+  release_syn(self, *c);
   return {0, error::would_block};
+}
+
+error host::start(socket_id id, time_point now) {
+  core& self = *core_;
+  self.set_time(now);
+  connection* c = self.get(id);
+  if (c == nullptr) return error::bad_handle;
+  release_syn(self, *c);
+  return error::none;
 }
 
 error host::set_token(socket_id id, std::uint64_t token) {

@@ -55,6 +55,14 @@ void host::set_cookie_keys(const secret_key& current, const secret_key& previous
   core_->cookie_keys.set(current, previous);
 }
 
+void host::rotate_fastopen_key(const secret_key& fresh) {
+  core_->fastopen_keys.rotate(fresh);
+}
+
+void host::set_fastopen_keys(const secret_key& current, const secret_key& previous) {
+  core_->fastopen_keys.set(current, previous);
+}
+
 error host::set_listener_defaults(const listener_policy& policy) {
   if (!check(policy).empty()) return error::invalid_argument;
   core_->listener_defaults = completed(policy);

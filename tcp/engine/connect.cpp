@@ -52,19 +52,17 @@ outcome<port_choice> choose_local_port(core& self, const flow_key& key) {
   return {named, error::none};
 }
 
-/// SYN, now or when the quiet time is over.
-void send_syn(core& self, connection& c) {
-  set_state(self, c, state::syn_sent);
-  c.timer = detail::rtx_timer::retransmit;
+}  // namespace
+
+void detail::send_syn(core& self, connection& c) {
+  c.timer = rtx_timer::retransmit;
   const std::uint32_t quiet_ms = self.quiet_left_ms();
-  c.when.rtx = self.after_ms(quiet_ms > 0 ? quiet_ms : detail::rto_initial_ms);
+  c.when.rtx = self.after_ms(quiet_ms > 0 ? quiet_ms : rto_initial_ms);
   schedule(self, c);
   if (quiet_ms > 0) return;
   c.syn_due = true;
   want_transmit(self, c);
 }
-
-}  // namespace
 
 outcome<socket_id> host::connect(net::endpoint remote, const connect_options& options,
                                  std::uint64_t token, time_point now) {
@@ -92,7 +90,14 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   c->snd_.nxt = c->snd_.iss;
   c->timestamps = self.policy.timestamps;
   ++self.count.active_opens;
-  send_syn(self, *c);
+  set_state(self, *c, state::syn_sent);
+  if (begin_fastopen(self, *c)) {
+    c->syn_held = true;
+    c->writes_early = true;
+    report(self, *c, events::connected | events::writable);
+  } else {
+    send_syn(self, *c);
+  }
   return {{c->index, c->generation}, error::none};
 }
 

@@ -163,10 +163,6 @@ struct connection {
   tcp::error soft_error = error::none;
   events reported = events::none;
 
-  bool timestamps = false;
-  bool window_scaled = false;
-  /// Both sides have said SACK-permitted (RFC 2018 §2).
-  bool sack_permitted = false;
   std::uint8_t snd_wscale = 0;
   std::uint8_t rcv_wscale = 0;
   std::uint16_t snd_mss = 536;
@@ -174,6 +170,10 @@ struct connection {
   /// What an ICMP error says that the path carries; 0 while none has.
   std::uint16_t path_mtu = 0;
 
+  bool timestamps : 1 = false;
+  bool window_scaled : 1 = false;
+  /// Both sides have said SACK-permitted (RFC 2018 §2).
+  bool sack_permitted : 1 = false;
   /// SYN, or SYN-ACK, is to be sent (again).
   bool syn_due : 1 = false;
   /// The application has said FIN.
@@ -216,8 +216,24 @@ struct connection {
   bool counted_orphan : 1 = false;
   /// Keepalive was switched on just now.
   bool keepalive_begins : 1 = false;
-  rtx_timer timer = rtx_timer::none;
-  life_timer life = life_timer::none;
+  /// Fast Open, connecting: SYN waits for the first text.
+  bool syn_held : 1 = false;
+  /// `connect` was reported as done ahead of the handshake: the owner may write.
+  bool writes_early : 1 = false;
+  /// The first SYN has the Fast Open option, or text.
+  bool fastopen_asks : 1 = false;
+  /// Text has left with the SYN; and it was acknowledged with it. The latter is also for a
+  /// listener's child that has taken such text (TCPI_OPT_SYN_DATA).
+  bool syn_data : 1 = false;
+  bool syn_data_acked : 1 = false;
+  /// Fast Open, listening: it began with its SYN, and our SYN-ACK is not acknowledged yet.
+  bool fastopen_child : 1 = false;
+  /// Its SYN-ACK has left, and carries a cookie.
+  bool synack_sent : 1 = false;
+  bool gives_cookie : 1 = false;
+  fastopen_client_fail fastopen_fail : 2 = fastopen_client_fail::none;
+  rtx_timer timer : 2 = rtx_timer::none;
+  life_timer life : 3 = life_timer::none;
   /// Keepalive probes since something last arrived.
   std::uint8_t keepalive_sent = 0;
 
@@ -250,6 +266,8 @@ struct connection {
   /// The accept queue, while a listener's child waits in it.
   list_links accept_links;
   std::uint32_t listener = no_index;
+  /// The listener in whose Fast Open queue it is counted, accepted or not.
+  std::uint32_t fastopen_listener = no_index;
   std::uint32_t last_challenge_ms = 0;
   /// Bytes that were not acknowledged when the connection ended.
   std::uint32_t lost_bytes = 0;
@@ -263,6 +281,13 @@ struct connection {
   bool synchronized() const noexcept {
     return state >= state::established && state <= state::last_ack;
   }
+  /// The owner may write: the handshake is done, or Fast Open goes ahead of it.
+  bool may_write() const noexcept {
+    return synchronized() || fastopen_child ||
+           (writes_early && (state == state::syn_sent || state == state::syn_received));
+  }
+  /// Text may be sent, and `snd_.una` is where it begins.
+  bool may_send() const noexcept { return synchronized() || fastopen_child; }
   bool fin_acked() const noexcept { return fin_sent && snd_.una == snd_.nxt && tx.empty(); }
   std::uint32_t held_bytes() const noexcept { return rx.held_bytes() + out_of_order.held_bytes(); }
   /// Bytes that left and are not acknowledged; FIN counts.

@@ -45,6 +45,7 @@ core::core(host_options options)
       connection_defaults(completed(options.connection)),
       keys(options.keys),
       cookie_keys(options.keys.cookie),
+      fastopen_keys(options.keys.fastopen),
       clock_offset_ms(options.clock_offset / std::chrono::milliseconds(1)),
       addresses(std::move(options.addresses)),
       mtu(options.mtu),

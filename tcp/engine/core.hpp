@@ -10,6 +10,7 @@
 #include "closing.hpp"
 #include "compact.hpp"
 #include "connection.hpp"
+#include "fastopen.hpp"
 #include "flow_table.hpp"
 #include "host_timestamps.hpp"
 #include "listener_entry.hpp"
@@ -89,6 +90,8 @@ struct reply {
   std::uint8_t window_scale = 0;
   bool has_window_scale = false;
   bool sack_permitted = false;
+  /// The peer's Fast Open cookie.
+  bool fastopen_cookie = false;
   bool has_timestamp = false;
   std::uint32_t tsval = 0;
   std::uint32_t tsecr = 0;
@@ -117,6 +120,7 @@ struct core {
   /// Without the keys of cookies, which are in rings of their own.
   host_keys keys;
   key_ring cookie_keys;
+  key_ring fastopen_keys;
   /// Leads from `now_ms` to the time that machines with the same keys agree on.
   std::int64_t clock_offset_ms;
   std::vector<net::address> addresses;
@@ -171,6 +175,10 @@ struct core {
   /// Only with `stack_policy::tw_recycle`.
   host_timestamps newest_timestamps;
 
+  // ---- Fast Open, connecting
+  fastopen_cache fastopen_paths;
+  fastopen_pause fastopen_paused;
+
   // ---- memory
   /// As `under_pressure` last saw it.
   bool memory_pressure = false;
@@ -219,6 +227,8 @@ struct core {
   // ---- the packet on its way out
   alignas(8) std::array<std::byte, 128> scratch;
   std::array<std::span<const std::byte>, 24> pieces;
+  /// The Fast Open option that is being written.
+  std::array<std::byte, 16> fastopen_option;
   net::tx_packet transmit;
   /// A raw reply that is being sent; it lives until the next call.
   net::packet raw_in_flight;
@@ -274,6 +284,11 @@ void report(core& host, connection& c, events what) noexcept;
 void want_transmit(core& host, connection& c) noexcept;
 void report_listener(core& host, std::uint32_t listener) noexcept;
 
+// ---- connect.cpp
+
+/// Sends SYN, now or when the quiet time is over.
+void send_syn(core& host, connection& c);
+
 // ---- arrival.cpp, listen.cpp, open.cpp, acknowledge.cpp, text.cpp: segments
 
 void on_segment(core& host, segment& seg);
@@ -286,6 +301,10 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg);
 void on_unknown_segment(core& host, segment& seg, const tcp::sequence* reopened_iss);
 /// Fifth check: acknowledgement and window. False when the segment is to be dropped.
 bool check_ack(core& host, connection& c, segment& seg);
+/// These bytes at the head of the send queue are acknowledged; `snd_.una` is the caller's.
+void take_acknowledged(core& host, connection& c, std::uint32_t bytes);
+/// Tells who waits for it that everything is acknowledged, if it is.
+void tell_drained(core& host, connection& c) noexcept;
 /// Reading made room: tells the peer when that is news to it.
 void on_room(core& host, connection& c);
 /// Seventh: the text.

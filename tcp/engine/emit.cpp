@@ -111,6 +111,7 @@ void emit_segment(core& host, connection& c, outgoing& out) {
     if (answers ? c.window_scaled : host.policy.window_scaling) {
       tcp.options.window_scale = window_scale_for(c.receive_buffer);
     }
+    tcp.options.fast_open = out.fastopen;
   }
   const bool offers_timestamps = out.flags == flag::syn && host.policy.timestamps;
   if (c.timestamps || offers_timestamps) {
@@ -118,7 +119,7 @@ void emit_segment(core& host, connection& c, outgoing& out) {
   }
   if (c.sack_permitted && !syn && !c.sacks.empty()) add_sacks(host, c, out.length, tcp.options);
   emit_headers(host, c.key, setting(host, c, &connection_policy::ttl), tcp, text_pieces, out.length,
-               c.snd_mss, out.carries_ect ? ecn_capable : 0);
+               syn ? UINT16_MAX : c.snd_mss, out.carries_ect ? ecn_capable : 0);
 }
 
 void build_reply(core& host, const reply& r) {
@@ -131,6 +132,7 @@ void build_reply(core& host, const reply& r) {
   if (r.has_window_scale) tcp.options.window_scale = r.window_scale;
   if (r.has_timestamp) tcp.options.timestamp = wire::tcp_timestamp{r.tsval, r.tsecr};
   tcp.options.sack_permitted = r.sack_permitted;
+  if (r.fastopen_cookie) tcp.options.fast_open = fastopen_cookie_for(host, r.key);
   emit_headers(host, r.key, r.ttl, tcp, 0, 0, UINT16_MAX, 0);
 }
 

@@ -13,6 +13,8 @@ struct outgoing {
   std::uint32_t window = 0;
   /// New text of a connection with ECN (RFC 3168 §6.1.5: nothing else is).
   bool carries_ect = false;
+  /// The Fast Open option, empty to ask for a cookie.
+  std::optional<std::span<const std::byte>> fastopen{};
 };
 
 /// Writes the headers into the scratch and points `host.transmit` at them and at the text. Shortens

@@ -98,9 +98,7 @@ void forget(core& host, const half_open_entry_v4& entry) noexcept {
   listener_entry& listener = host.listeners[entry.listener];
   --listener.half_open_count;
   if (entry.retries == 0) --listener.young_count;
-  if (!listener.open && listener.half_open_count == 0) {
-    host.free_listeners.push_back(entry.listener);
-  }
+  if (listener.unused()) host.free_listeners.push_back(entry.listener);
 }
 
 }  // namespace

@@ -42,6 +42,9 @@ void expire_half_opens(core& host);
 /// TCP_DEFER_ACCEPT: up to how many SYN-ACK time-outs a third segment without text is ignored.
 unsigned deferral(const core& host, const listener_entry& listener) noexcept;
 
+/// Fast Open: the request becomes a connection with its SYN, whose text it takes, and waits for
+/// `accept`. False without memory.
+bool open_with_syn(core& host, const half_open_entry_v4& request, segment& seg, bool gives_cookie);
 /// The third segment of a half-open entry, found good.
 void finish_handshake(core& host, std::uint32_t index, segment& seg);
 /// The same for a request without an entry, which a cookie has brought back: a connection, or what

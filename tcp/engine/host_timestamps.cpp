@@ -23,10 +23,10 @@ void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t
   if (!host.policy.tw_recycle) return;
   auto* const known = host.newest_timestamps.make(peer, hash_of(host, peer), host.ms());
   if (known == nullptr) return;
-  const bool fresh = known->tsval == 0 && known->at_ms == 0;
   const bool stale = host.ms() - known->at_ms > believed_for_ms;
-  if (!fresh && !stale && static_cast<std::int32_t>(tsval - known->tsval) < 0) return;
-  known->tsval = tsval;
+  const bool newer = !known->value || static_cast<std::int32_t>(tsval - *known->value) >= 0;
+  if (!newer && !stale) return;
+  known->value = tsval;
   known->at_ms = host.ms();
 }
 
@@ -34,8 +34,10 @@ bool refused_by_host_timestamp(core& host, const segment& syn) {
   if (!host.policy.tw_recycle || !syn.options->timestamp) return false;
   const net::address& peer = syn.key.remote;
   const auto* const known = host.newest_timestamps.find(peer, hash_of(host, peer));
-  if (known == nullptr || host.ms() - known->at_ms >= believed_for_ms) return false;
-  if (static_cast<std::int32_t>(known->tsval - syn.options->timestamp->value) <= tolerance) {
+  if (known == nullptr || !known->value || host.ms() - known->at_ms >= believed_for_ms) {
+    return false;
+  }
+  if (static_cast<std::int32_t>(*known->value - syn.options->timestamp->value) <= tolerance) {
     return false;
   }
   ++host.count.paws_passive;

@@ -89,7 +89,12 @@ void on_packet_too_big(core& host, connection& c, const wire::icmp_message& mess
   const std::uint32_t known = c.path_mtu != 0 ? c.path_mtu : host.mtu;
   if (mtu >= known) return;
   c.path_mtu = static_cast<std::uint16_t>(mtu);
-  if (!c.synchronized() || !fit_to_path(c) || c.in_flight() == 0) return;
+  if (c.state == state::syn_sent && c.syn_data) {
+    // A SYN that carries text; it goes again without.
+    c.syn_due = true;
+    return want_transmit(host, c);
+  }
+  if (!c.may_send() || !fit_to_path(c) || c.in_flight() == 0) return;
   resend_for_path(c);
   arm_retransmit(host, c);
   want_transmit(host, c);
@@ -100,14 +105,16 @@ void on_connection_error(core& host, connection& c, const wire::icmp_message& me
   const sequence seq(quoted.seq);
   // At SND.NXT it is about an acknowledgement, as Linux allows; none of these is too big.
   const bool too_big = message.kind == wire::icmp_kind::packet_too_big;
-  if (before(seq, c.snd_.una) || after(seq, c.snd_.nxt) || (too_big && seq == c.snd_.nxt)) {
+  const sequence oldest = c.fastopen_child ? c.snd_.iss : c.snd_.una;
+  if (before(seq, oldest) || after(seq, c.snd_.nxt) || (too_big && seq == c.snd_.nxt)) {
     ++host.count.out_of_window_icmps;
     return;
   }
   if (too_big) return on_packet_too_big(host, c, message, quoted.ip);
   const error told = meaning(message);
   if (told == error::none) return;
-  if (c.state == state::syn_sent || c.state == state::syn_received) {
+  // A child of Fast Open is open to its owner already.
+  if (!c.may_send()) {
     ++host.count.attempt_fails;
     return end_connection(host, c, end_reason::refused, told);
   }

@@ -42,7 +42,8 @@ void describe_timer(const core& host, const connection& c, tcp::snapshot& out) n
 
 void describe_traffic(const core& host, const connection& c, tcp::snapshot& out) noexcept {
   out.traffic = c.traffic;
-  const std::uint32_t flight = c.synchronized() ? c.tx.size() - c.unsent() : 0;
+  std::uint32_t flight = c.may_send() ? c.tx.size() - c.unsent() : 0;
+  if (c.state == state::syn_sent && c.syn_data) flight = distance(c.snd_.iss + 1, c.snd_.nxt);
   out.bytes_sent = c.traffic.bytes_acked + flight + c.traffic.bytes_retrans;
   if (c.traffic.data_segs_out > 0) out.last_sent = past_moment(host, c.last_sent_ms);
   if (c.traffic.bytes_received > 0) out.last_received = past_moment(host, c.ack.last_received_ms);
@@ -57,7 +58,7 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.remote = {c.key.remote, c.key.remote_port};
   out.unread_bytes = c.rx.size();
   out.unacked_bytes = c.state == state::closed ? c.lost_bytes : c.tx.size();
-  out.unsent_bytes = c.synchronized() ? c.unsent() : c.tx.size();
+  out.unsent_bytes = c.may_send() ? c.unsent() : c.tx.size();
   out.out_of_order_bytes = c.out_of_order.size();
   out.held_bytes = c.held_bytes() + c.tx.held_bytes();
   out.send_held_bytes = c.tx.held_bytes();
@@ -68,6 +69,8 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.snd_wscale = c.snd_wscale;
   out.rcv_wscale = c.rcv_wscale;
   out.timestamps = c.timestamps;
+  out.syn_data_acked = c.syn_data_acked;
+  out.fastopen_fail = c.fastopen_fail;
   out.snd_cwnd_bytes = c.flow.cwnd;
   out.snd_ssthresh_bytes = c.flow.ssthresh;
   out.snd_wnd_bytes = c.snd_.wnd;
@@ -128,6 +131,8 @@ listener_snapshot describe(const core& host, const listener_entry& entry) {
   out.syn_queue_limit = syn_queue_limit(host, entry);
   out.syn_queue_peak = entry.half_open_peak;
   out.parked = entry.parked_count;
+  out.fastopen_queue = entry.fastopen.pending();
+  out.fastopen_limit = fastopen_limit(host, entry);
   out.accepted = entry.accepted;
   out.drops = entry.drops;
   return out;
@@ -143,9 +148,9 @@ events host::readiness(socket_id id) const noexcept {
   if (over || !c->rx.empty() || c->fin_received || c->pending_error != error::none) {
     out |= events::readable;
   }
-  const bool room = c->synchronized() && c->tx.held_bytes() < send_limit(*core_, *c);
+  const bool room = c->may_write() && c->tx.held_bytes() < send_limit(*core_, *c);
   if (over || c->fin_queued || room) out |= events::writable;
-  if (c->synchronized()) out |= events::connected;
+  if (c->may_write()) out |= events::connected;
   if (over) out |= events::closed;
   return out;
 }

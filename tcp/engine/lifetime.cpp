@@ -31,6 +31,7 @@ void set_state(core& host, connection& c, state to) noexcept {
 }
 
 void detach_connection(core& host, connection& c) noexcept {
+  judge_fastopen_path(host, c);
   if (c.in_table) {
     c.in_table = false;
     host.leave(entry_ref(entry_kind::connection, c.index), c.key);
@@ -44,6 +45,7 @@ void detach_connection(core& host, connection& c) noexcept {
 }
 
 void end_connection(core& host, connection& c, end_reason reason, error told) noexcept {
+  leave_fastopen_queue(host, c, reason == end_reason::reset);
   detach_connection(host, c);
   forget_orphan(host, c);
   c.lost_bytes = c.tx.size();

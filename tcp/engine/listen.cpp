@@ -57,7 +57,7 @@ syn_verdict judge_syn(core& host, listener_entry& listener, bool reopens) noexce
   return syn_verdict::admit;
 }
 
-void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, const segment& seg,
+void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, segment& seg,
                      const sequence* reopened_iss) {
   switch (judge_syn(host, listener, reopened_iss != nullptr)) {
     case syn_verdict::cookie:
@@ -69,13 +69,18 @@ void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, 
       break;
   }
   const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
-  const std::uint32_t entry = insert_half_open(host, request_of(host, index, seg, iss));
+  const half_open_entry_v4 request = request_of(host, index, seg, iss);
+  const fastopen_answer fast = judge_fastopen(host, listener, seg);
+  if (fast.opens && open_with_syn(host, request, seg, fast.gives_cookie)) return;
+  const std::uint32_t entry = insert_half_open(host, request);
   if (entry == no_index) {
     ++host.count.listen_drops;
     ++listener.drops.no_memory;
     return;
   }
-  send_synack(host, host.half_opens[entry]);
+  reply answer = synack_of(host, request);
+  answer.fastopen_cookie = fast.gives_cookie;
+  send_reply(host, answer);
 }
 
 }  // namespace

@@ -4,13 +4,15 @@
 
 #include "compact.hpp"
 #include "connection.hpp"
+#include "fastopen_queue.hpp"
 #include "runnel/tcp/engine/policy.hpp"
 #include "runnel/tcp/engine/snapshot.hpp"
 
 namespace runnel::tcp::detail {
 
-/// One listener: its two queues, and what it has counted. A closed one keeps its place until its
-/// last half-open entry is gone, so that an entry needs no more than the place to find it.
+/// One listener: its queues, and what it has counted. A closed one keeps its place until its last
+/// half-open entry, and the last child that began with its SYN and is not done with its handshake,
+/// are gone, so that these need no more than the place to find it.
 struct listener_entry {
   bool open = false;
   bool dirty = false;
@@ -37,12 +39,17 @@ struct listener_entry {
   index_list<half_open_slab, &half_open_entry_v4::park_links> parked;
   std::uint32_t parked_count = 0;
 
+  /// Children that took text with their SYN.
+  fastopen_queue fastopen;
+
   /// Cookies that it has sent may come back until then, by `core::now_ms`.
   std::uint64_t cookies_until_ms = 0;
 
   /// Connections that it has made.
   std::uint64_t accepted = 0;
   listener_drops drops;
+
+  bool unused() const noexcept { return !open && half_open_count == 0 && fastopen.pending() == 0; }
 };
 
 }  // namespace runnel::tcp::detail

@@ -102,10 +102,6 @@ error host::close_listener(socket_id listener, time_point now) {
   self.policies.release(entry->child_policy);
   // Their peers believe that they are connected.
   while (!entry->parked.empty()) reset_parked(self, entry->parked.front());
-  // The other half-open entries find their listener gone when they are next looked at, at the
-  // latest when their SYN-ACK times out; the last one gives the place back.
-  entry->open = false;
-  if (entry->half_open_count == 0) self.free_listeners.push_back(listener.index);
   for (;;) {
     const std::uint32_t index = entry->waiting.pop_front(self.connections);
     if (index == no_index) break;
@@ -119,6 +115,10 @@ error host::close_listener(socket_id listener, time_point now) {
     }
   }
   entry->waiting_count = 0;
+  // The other half-open entries find their listener gone when they are next looked at, at the
+  // latest when their SYN-ACK times out; the last one gives the place back.
+  entry->open = false;
+  if (entry->unused()) self.free_listeners.push_back(listener.index);
   return error::none;
 }
 

@@ -54,7 +54,8 @@ void enter_established(core& host, connection& c) {
   c.flow.retransmits = 0;
   c.syn_due = false;
   stop_rtx_timer(c);
-  start_congestion_control(c);
+  // With Fast Open text may be on its way already.
+  if (c.flow.cwnd == 0) start_congestion_control(c);
   c.last_ack_ms = host.ms();
   arm_keepalive(host, c);
   report(host, c, events::connected | events::writable);
@@ -109,18 +110,22 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
   if (!has_ack) {
     // Simultaneous open (RFC 9293 §3.5, figure 8).
     c.ecn = c.ecn_asked && agrees_on_ecn(host, seg);
+    release_syn(host, c);
+    take_back_syn_text(c);
     set_state(host, c, state::syn_received);
     c.syn_due = true;
     want_transmit(host, c);
     return;
   }
   c.ecn = c.ecn_asked && seg.has(flag::ece) && !seg.has(flag::cwr);
+  on_fastopen_synack(host, c, seg);
   c.snd_.una = seg.ack;
   if (c.flow.timing) {
     c.flow.timing = false;
     sample_rtt(c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
   }
   enter_established(host, c);
+  tell_drained(host, c);
   c.ack.due = true;
   want_transmit(host, c);
   if (seg.has(flag::fin) || seg.len > 0) {

@@ -52,12 +52,19 @@ bool fin_fits_behind(const connection& c, sequence end) noexcept {
   return c.fin_queued && end == c.snd_.una + c.tx.size() && before(end, c.snd_.una + c.snd_.wnd);
 }
 
-bool plan_syn(connection& c, plan& out) {
+/// SYN or SYN-ACK; what its Fast Open option is.
+std::optional<std::span<const std::byte>> plan_syn(core& host, connection& c, plan& out) {
   c.syn_due = false;
   out.seq = c.snd_.iss;
   out.flags = flag::syn;
-  if (c.state == state::syn_received) out.flags |= flag::ack;
-  return true;
+  if (c.state == state::syn_received) {
+    out.flags |= flag::ack;
+    if (!c.gives_cookie || c.synack_sent) return {};
+    return fastopen_cookie_for(host, c.key);
+  }
+  const fastopen_syn fast = plan_fastopen_syn(host, c);
+  out.length = fast.text_bytes;
+  return fast.option;
 }
 
 bool plan_retransmission(connection& c, plan& out) {
@@ -158,12 +165,13 @@ bool plan_ack(connection& c, plan& out) {
 }
 
 /// Counts a segment, or as many as the link cuts it into.
-void count_sent(core& host, connection& c, std::uint32_t length) noexcept {
-  if (length == 0) {
+void count_sent(core& host, connection& c, const plan& sent) noexcept {
+  if (sent.length == 0) {
     ++c.traffic.segs_out;
     return;
   }
-  const std::uint32_t segments = (length + c.snd_mss - 1) / c.snd_mss;
+  const bool syn = (sent.flags & flag::syn) != 0;
+  const std::uint32_t segments = syn ? 1 : (sent.length + c.snd_mss - 1) / c.snd_mss;
   c.traffic.segs_out += segments;
   c.traffic.data_segs_out += segments;
   c.last_sent_ms = host.ms();
@@ -204,9 +212,12 @@ void after_retransmission(core& host, connection& c, const plan& sent) {
   if (c.timer != rtx_timer::retransmit) arm_retransmit(host, c);
 }
 
-void after_syn(core& host, connection& c) {
-  if (c.snd_.nxt == c.snd_.iss) {
-    c.snd_.nxt = c.snd_.iss + 1;
+void after_syn(core& host, connection& c, const plan& sent) {
+  const bool first = c.fastopen_child ? !c.synack_sent : c.snd_.nxt == c.snd_.iss;
+  c.synack_sent = c.fastopen_child;
+  if (first) {
+    if (!c.fastopen_child) c.snd_.nxt = c.snd_.iss + 1 + sent.length;
+    c.syn_data = sent.length > 0;
     c.flow.timing = true;
     c.flow.timed_end = c.snd_.nxt;
     c.flow.timed_at_us = host.now_us();
@@ -233,9 +244,10 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
 bool build_segment(core& host, connection& c) {
   plan next;
   enum class kind : std::uint8_t { syn, retransmission, fresh, other } what = kind::other;
-  const bool may_send = c.synchronized();
+  const bool may_send = c.may_send();
+  std::optional<std::span<const std::byte>> fastopen;
   if (c.syn_due) {
-    plan_syn(c, next);
+    fastopen = plan_syn(host, c, next);
     what = kind::syn;
   } else if (may_send && plan_retransmission(c, next)) {
     what = kind::retransmission;
@@ -253,14 +265,14 @@ bool build_segment(core& host, connection& c) {
     window = select_window(host, c);
   }
   const bool carries_ect = c.ecn && what == kind::fresh && next.length > 0;
-  outgoing out{next.seq, next.length, next.flags, window, carries_ect};
+  outgoing out{next.seq, next.length, next.flags, window, carries_ect, fastopen};
   emit_segment(host, c, out);
   next.length = out.length;
   next.flags = out.flags;
-  count_sent(host, c, next.length);
+  count_sent(host, c, next);
   switch (what) {
     case kind::syn:
-      after_syn(host, c);
+      after_syn(host, c, next);
       break;
     case kind::retransmission:
       after_retransmission(host, c, next);

@@ -163,7 +163,7 @@ inline constexpr std::array connection_table = {
         .name = "fastopen_connect",
         .change = policy_change::new_connections,
         .option = {.text = "TCP_FASTOPEN_CONNECT"},
-        .meaning = "send what is written first with the SYN; no effect in this version",
+        .meaning = "send what is written first with the SYN (RFC 7413)",
     }),
 };
 

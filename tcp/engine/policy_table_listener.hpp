@@ -58,7 +58,7 @@ inline constexpr std::array listener_table = {
         .lowest = 0,
         .highest = UINT32_MAX,
         .option = {.text = "TCP_FASTOPEN"},
-        .meaning = "connections with text from their SYN that may wait; no effect in this version",
+        .meaning = "connections that may have text of their SYN and no handshake; 0 is off",
     }),
 };
 

@@ -71,14 +71,14 @@ inline constexpr std::array stack_table = {
         .kind = policy_kind::bits,
         .sysctl = {.text = "net.ipv4.tcp_fastopen"},
         .words = fastopen_words,
-        .meaning = "text with the SYN (RFC 7413); no effect in this version",
+        .meaning = "who may send and take text with the SYN (RFC 7413)",
     }),
     row<&stack_policy::fastopen_blackhole_timeout>({
         .name = "fastopen_blackhole_timeout",
         .lowest = 0,
         .highest = day_ms,
         .sysctl = {.text = "net.ipv4.tcp_fastopen_blackhole_timeout_sec", .unit = seconds},
-        .meaning = "pause of Fast Open after losses; 0 is none; no effect in this version",
+        .meaning = "pause of Fast Open after losses, doubled each time; 0 is none",
     }),
     row<&stack_policy::rfc1337>({
         .name = "rfc1337",

@@ -60,7 +60,9 @@ void on_syn_timeout(core& host, connection& c) {
   }
   const unsigned limit =
       setting(host, c, &connection_policy::syn_retries) + host.policy.syn_linear_timeouts;
-  if (c.flow.retransmits >= limit || user_gave_up(host, c)) {
+  const bool gives_up = c.flow.retransmits >= limit || user_gave_up(host, c);
+  suspect_fastopen_path(host, c, gives_up);
+  if (gives_up) {
     ++host.count.attempt_fails;
     return give_up(host, c);
   }
@@ -84,10 +86,13 @@ bool unanswered_too_long(const core& host, connection& c) noexcept {
 }
 
 void on_rtx_timeout(core& host, connection& c) {
+  if (c.fastopen_child) return on_fastopen_synack_timeout(host, c);
   if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
   // As in Linux the one takes the place of the other.
   const bool bounded = setting_ms(host, c, &connection_policy::user_timeout) != 0;
-  if (bounded ? user_gave_up(host, c) : unanswered_too_long(host, c)) return give_up(host, c);
+  const bool gives_up = bounded ? user_gave_up(host, c) : unanswered_too_long(host, c);
+  suspect_fastopen_path(host, c, gives_up);
+  if (gives_up) return give_up(host, c);
   if (c.orphan && too_many_orphans(host, c)) return reset_orphan(host, c);
   ++host.count.timeouts;
   on_retransmission_timeout(c);

@@ -48,8 +48,12 @@ result<std::size_t> read_awaiter::await_resume() noexcept {
 
 bool readable_awaiter::attempt() noexcept {
   if ((error_ = socket_->failure())) return true;
-  if (any(socket_->stack->engine().readiness(socket_->id) & events::readable)) return true;
-  if (!socket_->read_deadline.passed()) return false;
+  host& engine = socket_->stack->engine();
+  if (any(engine.readiness(socket_->id) & events::readable)) return true;
+  if (!socket_->read_deadline.passed()) {
+    engine.start(socket_->id, socket_->stack->now());
+    return false;
+  }
   error_ = errc::deadline_exceeded;
   return true;
 }

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runnel/tcp/engine/host.hpp"
@@ -89,6 +91,8 @@ struct seen_packet {
   std::uint32_t length = 0;
   /// Filled on request only.
   std::string text;
+  /// The Fast Open option; that of `tcp` would point into the packet, which is gone.
+  std::optional<std::string> fast_open;
 
   std::string flags() const { return flag_letters(tcp.flags); }
   /// What it takes of the sequence space.
@@ -103,12 +107,15 @@ inline seen_packet look_at(std::span<const std::byte> packet, time_point at, int
                            bool with_text) {
   const auto ip = wire::parse_ip(packet);
   if (!ip || ip->total_length != packet.size()) throw std::logic_error("not an IP packet");
-  seen_packet seen{at, from, *ip, {}, 0, {}};
+  seen_packet seen{at, from, *ip, {}, 0, {}, {}};
   if (!seen.ip.carries(wire::ip_protocol::tcp)) return seen;
   const auto segment = seen.ip.payload(packet);
   const auto tcp = wire::parse_tcp(segment);
   if (!tcp) throw std::logic_error("not a TCP segment");
   seen.tcp = *tcp;
+  if (const auto option = std::exchange(seen.tcp.options.fast_open, std::nullopt)) {
+    seen.fast_open.emplace(reinterpret_cast<const char*>(option->data()), option->size());
+  }
   seen.length = static_cast<std::uint32_t>(segment.size()) - seen.tcp.header_bytes;
   if (with_text) {
     const auto text = segment.subspan(seen.tcp.header_bytes);

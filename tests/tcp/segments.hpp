@@ -30,6 +30,8 @@ struct field {
     sack,
     no_sack,
     ip_ecn,
+    fast_open,
+    no_fast_open,
   };
   kind what;
   std::uint32_t number = 0;
@@ -98,6 +100,15 @@ inline field ip_ecn(std::uint32_t bits) {
   return {field::kind::ip_ecn, bits};
 }
 
+/// The Fast Open option with this cookie; empty asks for one. The cookie must outlive the
+/// statement.
+inline field fast_open(std::string_view cookie) {
+  return {field::kind::fast_open, 0, cookie};
+}
+inline field no_fast_open() {
+  return {field::kind::no_fast_open};
+}
+
 /// What relative numbers count from.
 struct sequence_bases {
   std::uint32_t sender = 0;
@@ -159,6 +170,11 @@ inline void apply(segment_plan& plan, const field& f, const sequence_bases& base
     case field::kind::ip_ecn:
       plan.tos = static_cast<std::uint8_t>(f.number);
       break;
+    case field::kind::fast_open:
+      plan.tcp.options.fast_open = bytes_of(f.letters);
+      break;
+    case field::kind::no_fast_open:
+      break;
   }
 }
 
@@ -205,6 +221,10 @@ inline bool holds(const seen_packet& seen, const field& f, const sequence_bases&
       return options.sack_count == 0;
     case field::kind::ip_ecn:
       return (seen.ip.tos & 3) == f.number;
+    case field::kind::fast_open:
+      return seen.fast_open == f.letters;
+    case field::kind::no_fast_open:
+      return !seen.fast_open;
   }
   return false;
 }
@@ -220,15 +240,16 @@ inline std::string to_text(const seen_packet& seen, const sequence_bases& bases)
   for (const wire::sack_block& each : seen.tcp.options.sacks()) {
     out << " sack(" << each.left - bases.receiver << ", " << each.right - bases.receiver << ")";
   }
+  if (seen.fast_open) out << " fast_open(" << seen.fast_open->size() << " bytes)";
   if (seen.tcp.options.mss) out << " mss(" << *seen.tcp.options.mss << ")";
   return out.str();
 }
 
 inline std::string to_text(std::initializer_list<field> fields) {
   constexpr std::string_view names[] = {
-      "seq",  "ack",     "flags", "window", "window_at_least", "len",       "text",
-      "mss",  "scale",   "stamp", "echo",   "has_stamp",       "from_port", "sack_permitted",
-      "sack", "no_sack", "ip_ecn"};
+      "seq",  "ack",     "flags",  "window",    "window_at_least", "len",       "text",
+      "mss",  "scale",   "stamp",  "echo",      "has_stamp",       "from_port", "sack_permitted",
+      "sack", "no_sack", "ip_ecn", "fast_open", "no_fast_open"};
   std::ostringstream out;
   for (const field& f : fields) {
     out << names[static_cast<std::size_t>(f.what)] << "(";

@@ -171,11 +171,20 @@ class host {
   /// queue it resets such a peer rather than park it, if that has timestamps.
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
 
+  void rotate_fastopen_key(const secret_key& fresh);
+  void set_fastopen_keys(const secret_key& current, const secret_key& previous);
+
   // ---- commands: connections ----------------------------------------------------------------
 
   /// Sends SYN, during the host's quiet time not before its end.
   /// `error::address_not_available`: no local port is left towards this destination, which
   /// RunnelLocalPortsExhausted counts. `events::connected` or `events::closed` follows.
+  ///
+  /// With `connection_policy::fastopen_connect` and a cookie of the server (RFC 7413),
+  /// `events::connected` follows at once, and SYN waits for the first `send`, whose bytes go with
+  /// it. That the server refuses or is silent is then told by the calls that follow. A server that
+  /// takes the bytes may see them twice, if the SYN is duplicated on the way: they should ask for
+  /// nothing that must not happen twice.
   outcome<socket_id> connect(net::endpoint remote, const connect_options& options,
                              std::uint64_t token, time_point now);
   /// Copies bytes into the send queue, as many as there is room for. `error::would_block` when
@@ -183,6 +192,9 @@ class host {
   outcome<std::size_t> send(socket_id connection, std::span<const std::byte> bytes, time_point now);
   /// Copies received bytes out. Success with 0 is the end of the stream.
   outcome<std::size_t> receive(socket_id connection, std::span<std::byte> into, time_point now);
+  /// Sends the SYN that Fast Open keeps until there is text to go with it. `send`, `receive` and
+  /// `shutdown` do it too; it is for who waits for `events::readable` without having asked.
+  error start(socket_id connection, time_point now);
   /// Sends FIN behind what is queued (shutdown(2) with SHUT_WR).
   error shutdown(socket_id connection, time_point now);
   /// Starts the end, as the policy says; the handle stays valid, `events::drained` tells when

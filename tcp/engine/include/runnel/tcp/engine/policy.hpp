@@ -138,8 +138,9 @@ struct connection_policy {
   /// 0 is Linux's rule: until the waits between probes have grown to 120 s, which takes 361 s on a
   /// path of 30 ms: 0.
   std::optional<std::chrono::milliseconds> orphan_window_timeout{};
-  /// `connect` sends what is written first together with the SYN (TCP_FASTOPEN_CONNECT): no. It is
-  /// kept and shown, and has no effect: there is no Fast Open in this version.
+  /// `connect` to a server whose Fast Open cookie is known succeeds at once, and what is written
+  /// first goes with the SYN; otherwise the SYN asks for a cookie (TCP_FASTOPEN_CONNECT; RFC 7413):
+  /// no. The text may reach the server twice.
   std::optional<bool> fastopen_connect{};
 
   friend bool operator==(const connection_policy&, const connection_policy&) = default;
@@ -171,8 +172,10 @@ struct listener_policy {
   /// rounded up to a whole number of SYN-ACK time-outs (1, 3, 7, 15, ... s); at the last of them
   /// SYN-ACK is sent again, and the acknowledgement that this draws is let in.
   std::optional<std::chrono::milliseconds> defer_accept{};
-  /// Connections that may wait with text from their SYN; 0 takes none (TCP_FASTOPEN): 0. It is kept
-  /// and shown, and has no effect: there is no Fast Open in this version.
+  /// Connections that may have taken text with their SYN while their handshake is not done; 0 takes
+  /// none (TCP_FASTOPEN): 0. Bounded by `stack_policy::somaxconn`; beyond it, and while SYN cookies
+  /// answer, the handshake is an ordinary one. A server whose requests must not happen twice should
+  /// leave it at 0: a SYN may be duplicated on its way (RFC 7413 §6.1).
   std::optional<std::uint32_t> fastopen_queue{};
   /// What its children start from.
   connection_policy connection{};
@@ -199,11 +202,11 @@ struct stack_policy {
   bool sack = true;
   /// Explicit congestion notification (net.ipv4.tcp_ecn).
   tcp::ecn ecn = tcp::ecn::accept;
-  /// Fast Open, as `fastopen_flag` bits (net.ipv4.tcp_fastopen). It is kept and shown, and has no
-  /// effect: there is no Fast Open in this version.
+  /// Fast Open, as `fastopen_flag` bits (net.ipv4.tcp_fastopen).
   std::uint32_t fastopen = fastopen_flag::client;
-  /// How long Fast Open is not tried after a sign that the path swallows it; doubled each time; 0
-  /// is never paused (net.ipv4.tcp_fastopen_blackhole_timeout_sec).
+  /// How long `connect` does without Fast Open after a sign that the path swallows it: three
+  /// time-outs in a row, or FIN without the text before it. Doubled each time, up to 64 times; 0 is
+  /// never paused (net.ipv4.tcp_fastopen_blackhole_timeout_sec).
   std::chrono::seconds fastopen_blackhole_timeout{0};
   /// Ignore RST in TIME-WAIT (net.ipv4.tcp_rfc1337).
   bool rfc1337 = false;

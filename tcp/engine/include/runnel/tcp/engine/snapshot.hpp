@@ -44,6 +44,19 @@ constexpr std::string_view ss_name(armed_timer of) noexcept {
   return "";
 }
 
+/// Why text did not go with the SYN of a connection that asked for it
+/// (tcpi_fastopen_client_fail).
+enum class fastopen_client_fail : std::uint8_t {
+  /// It did, or was not to.
+  none,
+  /// No cookie of the server's was known; the SYN has asked for one.
+  cookie_unavailable,
+  /// The server has acknowledged the SYN without its text, which was sent again.
+  data_not_acked,
+  /// So it has when the SYN was sent again, without the text.
+  syn_retransmitted,
+};
+
 /// What a connection has moved so far. Bytes are payload: SYN and FIN do not count, as they do in
 /// Linux. A packet that the link cuts counts as the segments it becomes.
 struct traffic {
@@ -87,6 +100,10 @@ struct snapshot {
   std::uint8_t snd_wscale = 0;
   std::uint8_t rcv_wscale = 0;
   bool timestamps = false;
+  /// Text travelled with the SYN and was acknowledged with it: Fast Open, of whichever side
+  /// (TCPI_OPT_SYN_DATA).
+  bool syn_data_acked = false;
+  tcp::fastopen_client_fail fastopen_fail = tcp::fastopen_client_fail::none;
   /// Bytes (Linux counts segments).
   std::uint32_t snd_cwnd_bytes = 0;
   std::uint32_t snd_ssthresh_bytes = 0;
@@ -184,6 +201,10 @@ struct listener_snapshot {
   std::uint32_t syn_queue_peak = 0;
   /// Of them, finished handshakes that wait for room in the accept queue (`accept_overflow::park`).
   std::uint32_t parked = 0;
+  /// Connections that began with their SYN and are not done with their handshake, accepted or not,
+  /// and how many there may be; 0 is no Fast Open.
+  std::uint32_t fastopen_queue = 0;
+  std::uint32_t fastopen_limit = 0;
   /// Connections that it has made.
   std::uint64_t accepted = 0;
   listener_drops drops;
