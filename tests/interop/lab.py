@@ -205,7 +205,7 @@ def web_root(**files):
     return root
 
 
-def nginx(root, port=8080):
+def nginx(root, port=8080, listen=""):
     """nginx on the kernel's side, unprivileged settings, its access log in <root>/../access."""
     need("nginx")
     base = tempfile.mkdtemp(dir=folder)
@@ -218,7 +218,7 @@ def nginx(root, port=8080):
                   "http { " + paths +
                   "log_format short '$connection $connection_requests $status';"
                   f"access_log {log} short; keepalive_requests 100000;"
-                  f"server {{ listen {HOST}:{port} backlog=4096; root {root}; }} }}")
+                  f"server {{ listen {HOST}:{port} backlog=4096 {listen}; root {root}; }} }}")
     server = Process("nginx", "-p", base, "-c", os.path.join(base, "nginx.conf"))
     server.access = log
     return server

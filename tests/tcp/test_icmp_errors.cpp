@@ -399,3 +399,38 @@ TEST_CASE("S113 IcmpInErrors and IcmpInCsumErrors: about nothing of ours, sensel
   peer.flush();
   peer.expect_nothing();
 }
+
+TEST_CASE("S53 S120 Fast Open: an ICMP error ends no child that began with its SYN") {
+  raw_peer peer([](host_options& options) {
+    options.policy.fastopen = fastopen_flag::server | fastopen_flag::server_no_cookie;
+  });
+  listener_policy policy;
+  policy.fastopen_queue = 1;
+  peer.listen(policy);
+  peer.send_syn({mss(1460), text("GET")});
+  peer.peer_next += 3;
+  peer.accept();
+  peer.forget();
+  complain(peer, unreachable(1), peer.host_iss);
+  CHECK(peer.current() == state::syn_received);
+  CHECK(peer.look().soft_error == error::host_unreachable);
+  CHECK(peer.count().out_of_window_icmps == 0);
+  peer.send({});
+  CHECK(peer.current() == state::established);
+}
+
+TEST_CASE("S53 Fast Open: a SYN too big for the path goes again at once, without its text") {
+  raw_peer peer([](host_options& options) {
+    options.policy.fastopen = fastopen_flag::client | fastopen_flag::client_no_cookie;
+  });
+  connection_policy policy;
+  policy.fastopen_connect = true;
+  peer.connect(policy);
+  peer.write(std::string(400, 'x'));
+  peer.expect({flags("S"), length(400)});
+  complain(peer, too_big(552), peer.host_iss, 500 + 100);
+  peer.expect({flags("S"), seq(0), length(0)});
+  CHECK(peer.look().path_mtu == 552);
+  peer.send({seq(0), ack(1), flags("SA"), mss(1460)});
+  peer.expect({seq(1), length(400)});
+}

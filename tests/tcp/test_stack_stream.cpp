@@ -367,3 +367,88 @@ FIBER_TEST("tcp stream: a fiber reads, writes and closes like a task") {
   CHECK(self.await(at.close()).clean());
   self.await(group.join());
 }
+
+namespace {
+
+/// Both stacks take part in Fast Open, and the client has the server's cookie.
+task<> learn_cookie(network& both, tcp::listener& on) {
+  CHECK(both.client.set("fastopen_connect", "on") == "");
+  CHECK(both.server.set("net.ipv4.tcp_fastopen", "3") == "");
+  CHECK(on.set("TCP_FASTOPEN", "16") == "");
+  auto pair = co_await connect_ends(both, on);
+  co_await pair.client.close();
+  co_await pair.server.close();
+}
+
+}  // namespace
+
+TASK_TEST("S53 tcp stream: with Fast Open a request is answered after one round trip") {
+  network both(loop);
+  auto listener = both.server.listen(server_endpoint).value();
+  co_await learn_cookie(both, listener);
+  const auto start = loop.now();
+  auto client = (co_await both.client.connect(server_endpoint)).value();
+  CHECK(loop.now() == start);
+  const auto asked = co_await client.write(bytes_of("GET"));
+  CHECK(asked.value() == 3);
+  auto server = (co_await listener.accept()).value();
+  std::array<std::byte, 100> buffer{};
+  const auto got = co_await server.read(buffer);
+  CHECK(got.value() == 3);
+  co_await server.write(bytes_of("200"));
+  const auto answered = co_await client.read(buffer);
+  CHECK(answered.value() == 3);
+  CHECK(loop.now() - start == 2ms);
+  CHECK(client.info().syn_data_acked);
+  const auto closed = co_await client.close();
+  CHECK(closed.lost_bytes == 0);
+  co_await server.close();
+}
+
+TASK_TEST("S53 tcp stream: who waits for a server that speaks first does not wait in vain") {
+  network both(loop);
+  auto listener = both.server.listen(server_endpoint).value();
+  co_await learn_cookie(both, listener);
+  auto client = (co_await both.client.connect(server_endpoint)).value();
+  task_group group(loop);
+  group.spawn([](tcp::listener& on) -> task<> {
+    auto server = (co_await on.accept()).value();
+    co_await server.write(bytes_of("220"));
+    co_await server.close();
+  }(listener));
+  const auto came = co_await client.readable();
+  CHECK(came.has_value());
+  const std::string greeting = co_await read_to_end(client);
+  CHECK(greeting == "220");
+  co_await client.close();
+  co_await group.join();
+}
+
+TASK_TEST("S53 tcp stream: a refusal after a fast connect is told by what follows, each time") {
+  network both(loop);
+  {
+    auto listener = both.server.listen(server_endpoint).value();
+    co_await learn_cookie(both, listener);
+  }
+  auto client = (co_await both.client.connect(server_endpoint)).value();
+  const auto asked = co_await client.write(bytes_of("GET"));
+  CHECK(asked.value() == 3);
+  std::array<std::byte, 100> buffer{};
+  for (int i = 0; i < 2; ++i) {
+    const auto got = co_await client.read(buffer);
+    CHECK(got.error() == std::errc::connection_refused);
+  }
+  const auto closed = co_await client.close();
+  CHECK(closed.outcome == tcp::close_outcome::reset);
+  CHECK(closed.lost_bytes == 3);
+}
+
+TASK_TEST("S53 tcp stream: closed before anything was said, a fast connect ends clean") {
+  network both(loop);
+  auto listener = both.server.listen(server_endpoint).value();
+  co_await learn_cookie(both, listener);
+  auto client = (co_await both.client.connect(server_endpoint)).value();
+  const auto closed = co_await client.close();
+  CHECK(closed.outcome == tcp::close_outcome::clean);
+  CHECK(both.server.engine().counters().passive_opens == 1);
+}
