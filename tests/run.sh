@@ -14,7 +14,7 @@ build/NAME, runs its tests with ctest and ends with ctest's summary. The exit co
 failed.
 
   --preset NAME   release (the default), debug, asan, tsan, or clang
-  --long          also the tests that take minutes (label long), and more seeds in the others
+  --long          also the tests that take minutes (label long), and the long parts of the others
   --no-install    look for no packages; use what is there
   --help          this text
 
