@@ -44,8 +44,8 @@ core::core(host_options options)
       listener_defaults(completed(options.listener)),
       connection_defaults(completed(options.connection)),
       keys(options.keys),
-      cookie_keys(options.keys.cookie),
-      fastopen_keys(options.keys.fastopen),
+      cookie_keys(options.keys.cookie, options.keys.cookie_previous),
+      fastopen_keys(options.keys.fastopen, options.keys.fastopen_previous),
       clock_offset_ms(options.clock_offset / std::chrono::milliseconds(1)),
       addresses(std::move(options.addresses)),
       mtu(options.mtu),
@@ -55,7 +55,9 @@ core::core(host_options options)
       pool(options.policy.memory_limit, siphash(keys.lookup).add(0).finish()) {
   for (auto* each : {&keys, &options.keys}) {
     wipe(each->cookie);
+    wipe(each->cookie_previous);
     wipe(each->fastopen);
+    wipe(each->fastopen_previous);
   }
   require(check(policy));
   require(check(listener_defaults));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "runnel/tcp/engine/host.hpp"
 #include "siphash.hpp"
@@ -10,6 +11,12 @@ namespace runnel::tcp::detail {
 /// Overwrites a key in a way that the compiler keeps, although nobody reads it any more.
 inline void wipe(secret_key& key) noexcept {
   for (std::uint64_t& word : key) *static_cast<volatile std::uint64_t*>(&word) = 0;
+}
+
+/// The same for one that may be there; after that it is not.
+inline void wipe(std::optional<secret_key>& key) noexcept {
+  if (key) wipe(*key);
+  key.reset();
 }
 
 /// The key that cookies are made with, and the one before it, which still checks them. What is
@@ -23,7 +30,11 @@ class key_ring {
     bool mark = false;
   };
 
-  explicit key_ring(const secret_key& current) noexcept { replace(current_, current); }
+  explicit key_ring(const secret_key& current,
+                    const std::optional<secret_key>& previous = {}) noexcept {
+    replace(current_, current);
+    if (previous) set(current, *previous);
+  }
   key_ring(const key_ring&) = delete;
   key_ring& operator=(const key_ring&) = delete;
   ~key_ring() {
@@ -40,8 +51,10 @@ class key_ring {
     replace(current_, current);
     has_previous_ = true;
   }
-  /// The current key becomes the previous one.
+  /// The current key becomes the previous one. When it is the fresh one, too, nothing changes: to
+  /// say again what holds must not take away the key before it.
   void rotate(const secret_key& fresh) noexcept {
+    if (fresh == current_.key) return;
     replace(previous_, current_.key);
     replace(current_, fresh);
     has_previous_ = true;

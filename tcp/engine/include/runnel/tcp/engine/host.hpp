@@ -45,6 +45,9 @@ struct host_keys {
   secret_key cookie{};
   /// Fast Open cookies (net.ipv4.tcp_fastopen_key; RFC 7413), the same.
   secret_key fastopen{};
+  /// The ones before these, which only check, where there are any.
+  std::optional<secret_key> cookie_previous{};
+  std::optional<secret_key> fastopen_previous{};
 };
 
 /// What a host is made of.
@@ -161,7 +164,8 @@ class host {
                                          std::string_view value);
 
   /// The key of SYN cookies from now on; those of the key before it are good for as long as they
-  /// would have been, and the one before that is overwritten. No key can be read back.
+  /// would have been, and the one before that is overwritten. The key that is current already
+  /// changes nothing. No key can be read back.
   void rotate_cookie_key(const secret_key& fresh);
   /// Both keys at once, as an operator hands them to several machines: the first makes cookies,
   /// both check them. A key that some machines use already and others do not yet is given to the
@@ -170,9 +174,15 @@ class host {
   /// its own listener is at `syncookies::always`, or has overflowed itself. With a full accept
   /// queue it resets such a peer rather than park it, if that has timestamps.
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
-
+  /// The key of Fast Open cookies from now on, as `rotate_cookie_key` does it (RFC 7413 §4.1.2).
+  /// Clients keep such cookies for days: the previous key's are good until the next rotation, where
+  /// Linux forgets them when net.ipv4.tcp_fastopen_key is given one key.
   void rotate_fastopen_key(const secret_key& fresh);
+  /// Both keys at once (net.ipv4.tcp_fastopen_key with two): the first makes cookies, both check
+  /// them, so that machines behind one address accept each other's, also while a new key is on its
+  /// way to them.
   void set_fastopen_keys(const secret_key& current, const secret_key& previous);
+
 
   // ---- commands: connections ----------------------------------------------------------------
 
