@@ -16,6 +16,20 @@ std::string fixed_for(const policy_field& field, const char* moment) {
   return std::string(field.name) + " is fixed when " + moment + " is made";
 }
 
+/// Into the ring what was read for it, which is overwritten; false when it was nothing.
+bool take_keys(detail::key_ring& ring, std::optional<secret_key>& current,
+               std::optional<secret_key>& previous) noexcept {
+  if (!current) return false;
+  if (previous) {
+    ring.set(*current, *previous);
+  } else {
+    ring.rotate(*current);
+  }
+  detail::wipe(current);
+  detail::wipe(previous);
+  return true;
+}
+
 /// What is left to say after the values themselves were found good.
 std::string outcome_text(error of) {
   return of == error::none ? std::string() : "out of memory for one more policy";
@@ -46,6 +60,15 @@ std::string host::set(std::string_view name, std::string_view value) {
   if (!complaint.empty()) return complaint;
   const policy_field& field = *find_policy_field(detail::trimmed(name));
   if (field.change == policy_change::new_host) return fixed_for(field, "the host");
+  if (field.secret()) {
+    // A set of what is in force has no keys, so these are the ones that were just read.
+    policy_keys& given = all.keys;
+    const bool taken =
+        take_keys(core_->cookie_keys, given.cookie_key, given.cookie_key_previous) ||
+        take_keys(core_->fastopen_keys, given.fastopen_key, given.fastopen_key_previous);
+    return taken ? std::string()
+                 : std::string(field.name) + " of a running host has no default; give a key";
+  }
   complaint = check(all);
   if (complaint.empty()) set_policies(all);
   return complaint;

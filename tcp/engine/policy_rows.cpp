@@ -6,34 +6,34 @@
 #include "policy_table_connection.hpp"
 #include "policy_table_listener.hpp"
 #include "policy_table_stack.hpp"
+#include "secret.hpp"
 
 namespace runnel::tcp::detail {
 
 namespace {
 
-using secret_key = std::optional<std::array<std::uint64_t, 2>>;
-
 struct key_row {
   policy_field what;
-  secret_key policy_keys::*at;
+  std::optional<secret_key> policy_keys::*current;
+  std::optional<secret_key> policy_keys::*previous;
 };
 
 constexpr std::array key_table = {
     key_row{
         {.name = "cookie_key",
          .kind = policy_kind::key,
-         .change = policy_change::new_host,
          .meaning = "the secret of SYN cookies, to be shared by machines; random when not given"},
-        &policy_keys::cookie_key},
+        &policy_keys::cookie_key,
+        &policy_keys::cookie_key_previous},
     key_row{{.name = "fastopen_key",
              .kind = policy_kind::key,
-             .change = policy_change::new_host,
              .sysctl = {.text = "net.ipv4.tcp_fastopen_key"},
-             .meaning = "the same of Fast Open cookies; no effect in this version"},
-            &policy_keys::fastopen_key},
+             .meaning = "the same of Fast Open cookies (RFC 7413)"},
+            &policy_keys::fastopen_key,
+            &policy_keys::fastopen_key_previous},
 };
-static_assert(key_table.size() == count_fields<policy_keys>(),
-              "every field of policy_keys needs a row here");
+static_assert(2 * key_table.size() == count_fields<policy_keys>(),
+              "every two fields of policy_keys need a row here");
 
 constexpr std::size_t first_key = stack_table.size();
 constexpr std::size_t first_of_listener = first_key + key_table.size();
@@ -125,7 +125,8 @@ std::optional<std::int64_t> read_field(const const_policy_view& from, std::size_
     return listener_table[place - first_of_listener].read(*from.listener);
   }
   if (place < first_key) return stack_table[place].read(*from.stack);
-  if (!(from.keys->*key_table[place - first_key].at)) return {};
+  const key_row& row = key_table[place - first_key];
+  if (!(from.keys->*row.current) && !(from.keys->*row.previous)) return {};
   return 1;
 }
 
@@ -138,12 +139,15 @@ void write_field(const policy_view& to, std::size_t place,
   } else if (place < first_key) {
     stack_table[place].write(*to.stack, value);
   } else if (!value) {
-    key_at(*to.keys, place).reset();
+    const key_place keys = keys_at(*to.keys, place);
+    wipe(keys.current);
+    wipe(keys.previous);
   }
 }
 
-secret_key& key_at(policy_keys& keys, std::size_t place) noexcept {
-  return keys.*key_table[place - first_key].at;
+key_place keys_at(policy_keys& keys, std::size_t place) noexcept {
+  const key_row& row = key_table[place - first_key];
+  return {keys.*row.current, keys.*row.previous};
 }
 
 std::string unknown_name(const const_policy_view& in, std::string_view name) {

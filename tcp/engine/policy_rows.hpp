@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -54,13 +53,17 @@ inline policy_view view_of(policy_set& all) noexcept {
 }
 
 /// The value of a field that the view reaches; nothing where it is unset. Of a key it is 1 when it
-/// is set: its value leaves by no text.
+/// is set, or the one before it: their values leave by no text.
 std::optional<std::int64_t> read_field(const const_policy_view& from, std::size_t place) noexcept;
 /// Sets a field that is no key, or takes its value back.
 void write_field(const policy_view& to, std::size_t place,
                  std::optional<std::int64_t> value) noexcept;
-/// The key behind the place, which is one of a key.
-std::optional<std::array<std::uint64_t, 2>>& key_at(policy_keys& keys, std::size_t place) noexcept;
+/// The keys behind the place, which is one of keys.
+struct key_place {
+  std::optional<secret_key>& current;
+  std::optional<secret_key>& previous;
+};
+key_place keys_at(policy_keys& keys, std::size_t place) noexcept;
 
 /// Which of a field's names was used.
 enum class spelling : std::uint8_t { own, sysctl, option };

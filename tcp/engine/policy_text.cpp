@@ -4,6 +4,7 @@
 
 #include "policy_rows.hpp"
 #include "policy_value.hpp"
+#include "secret.hpp"
 
 namespace runnel::tcp {
 
@@ -12,7 +13,8 @@ namespace {
 using detail::allowed;
 using detail::complaint_about;
 using detail::const_policy_view;
-using detail::key_at;
+using detail::key_place;
+using detail::keys_at;
 using detail::named_field;
 using detail::parse_number;
 using detail::parse_value;
@@ -23,11 +25,12 @@ using detail::spelling;
 using detail::trimmed;
 using detail::unknown_name;
 using detail::value_text;
+using detail::wipe;
 
 constexpr auto keep = std::string_view("default");
 
 /// 32 hexadecimal digits; a group of 8 is a number, the first one the lowest, as Linux has it.
-bool parse_key(std::string_view text, std::array<std::uint64_t, 2>& out) noexcept {
+bool parse_key(std::string_view text, secret_key& out) noexcept {
   std::size_t digits = 0;
   std::array<std::uint32_t, 4> groups{};
   for (const char c : text) {
@@ -42,15 +45,33 @@ bool parse_key(std::string_view text, std::array<std::uint64_t, 2>& out) noexcep
   return digits == 32;
 }
 
-std::string set_key(const policy_view& to, const named_field& at, std::string_view name,
-                    std::string_view text) {
-  std::array<std::uint64_t, 2> key{};
-  if (!parse_key(text, key)) {
+/// "KEY" or "CURRENT,PREVIOUS".
+bool parse_keys(std::string_view text, const key_place& out) noexcept {
+  const std::size_t comma = std::min(text.find(','), text.size());
+  out.current.emplace();
+  if (!parse_key(trimmed(text.substr(0, comma)), *out.current)) return false;
+  if (comma == text.size()) return true;
+  return parse_key(trimmed(text.substr(comma + 1)), out.previous.emplace());
+}
+
+std::string set_keys(const policy_view& to, const named_field& at, std::string_view name,
+                     std::string_view text) {
+  policy_keys read;
+  const key_place fresh = keys_at(read, at.place);
+  std::string complaint;
+  if (parse_keys(text, fresh)) {
+    const key_place keys = keys_at(*to.keys, at.place);
+    write_field(to, at.place, {});
+    keys.current = fresh.current;
+    keys.previous = fresh.previous;
+  } else {
     // What was given may be the secret with a slip of the pen in it.
-    return std::string(name) + " must be " + range_text(at.field()) + "; what was given is not";
+    complaint =
+        std::string(name) + " must be " + range_text(at.field()) + "; what was given is not";
   }
-  key_at(*to.keys, at.place) = key;
-  return {};
+  wipe(fresh.current);
+  wipe(fresh.previous);
+  return complaint;
 }
 
 /// "32768 60999" into this field and the next one.
@@ -104,7 +125,7 @@ std::string set_in(const policy_view& to, std::string_view name, std::string_vie
     if (is_pair(*at)) write_field(to, at->place + 1, {});
     return {};
   }
-  if (field.secret()) return set_key(to, *at, name, text);
+  if (field.secret()) return set_keys(to, *at, name, text);
   if (is_pair(*at)) {
     return at->of_linux().form == linux_form::range ? set_range(to, *at, text)
                                                     : set_linger(to, *at, text);

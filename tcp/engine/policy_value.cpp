@@ -193,7 +193,8 @@ std::string range_text(const policy_field& field) {
     case policy_kind::key:
       break;
   }
-  return "32 hexadecimal digits, in groups of 8 with '-' between them if you like";
+  return "32 hexadecimal digits, in groups of 8 with '-' between them if you like, or two such "
+         "keys, the current one and the one before, with ',' between them";
 }
 
 std::string range_text(const policy_field& field, const linux_name& name) {

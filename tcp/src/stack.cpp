@@ -43,6 +43,15 @@ host_keys make_keys(loop& owner) {
   return keys;
 }
 
+/// Both keys of one use are from where one of them is given.
+void share(secret_key& key, std::optional<secret_key>& previous,
+           const std::optional<secret_key>& shared,
+           const std::optional<secret_key>& shared_previous) {
+  if (!shared && !shared_previous) return;
+  key = shared.value_or(key);
+  previous = shared_previous;
+}
+
 host_options engine_options(loop& owner, const net::link& link, stack_options&& options) {
   const net::link_info& info = link.info();
   host_options out;
@@ -51,8 +60,10 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
   out.listener = options.listener;
   out.connection = options.connection;
   out.keys = options.keys ? *options.keys : make_keys(owner);
-  out.keys.cookie = options.shared_keys.cookie_key.value_or(out.keys.cookie);
-  out.keys.fastopen = options.shared_keys.fastopen_key.value_or(out.keys.fastopen);
+  const policy_keys& shared = options.shared_keys;
+  share(out.keys.cookie, out.keys.cookie_previous, shared.cookie_key, shared.cookie_key_previous);
+  share(out.keys.fastopen, out.keys.fastopen_previous, shared.fastopen_key,
+        shared.fastopen_key_previous);
   out.clock_offset = options.clock_offset;
   out.mtu = info.mtu;
   out.checksum_offload_tx = info.checksum_offload_tx;
@@ -125,6 +136,14 @@ void stack::rotate_cookie_key() {
 
 void stack::set_cookie_keys(const secret_key& current, const secret_key& previous) {
   core_->engine().set_cookie_keys(current, previous);
+}
+
+void stack::rotate_fastopen_key() {
+  core_->engine().rotate_fastopen_key(make_key(core_->owner()));
+}
+
+void stack::set_fastopen_keys(const secret_key& current, const secret_key& previous) {
+  core_->engine().set_fastopen_keys(current, previous);
 }
 
 std::error_code stack::link_error() const noexcept {

@@ -80,7 +80,8 @@ class stack {
   policy_set policy() const;
   /// Sets one value of it while the stack runs, by its name or by Linux's, as sysctl(8) does:
   /// `set("net.ipv4.tcp_syn_retries", "3")`; see `tcp::set`. Empty when it is done; else one
-  /// sentence that says why not.
+  /// sentence that says why not. One key by its name is a rotation, two are `set_cookie_keys` or
+  /// `set_fastopen_keys`.
   [[nodiscard]] std::string set(std::string_view name, std::string_view value);
   /// What is in force, as text; nothing when there is no such name.
   std::optional<std::string> get(std::string_view name) const;
@@ -90,6 +91,11 @@ class stack {
   void rotate_cookie_key();
   /// Both keys, as an operator hands them to several machines: `host::set_cookie_keys`.
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
+  /// A new random key for Fast Open cookies; those of the key before it stay good until the next
+  /// one (RFC 7413 §4.1.2).
+  void rotate_fastopen_key();
+  /// Both keys (net.ipv4.tcp_fastopen_key): `host::set_fastopen_keys`.
+  void set_fastopen_keys(const secret_key& current, const secret_key& previous);
 
   /// Why the link is gone; no error while it is not.
   std::error_code link_error() const noexcept;

@@ -28,9 +28,6 @@ namespace detail {
 struct core;
 }
 
-/// A secret of 128 bits.
-using secret_key = std::array<std::uint64_t, 2>;
-
 /// Secrets that an outsider must not guess, one for each use. Fill them from the system's random
 /// source; a fixed value is for reproducible tests only. Nothing reads them back.
 struct host_keys {
@@ -157,7 +154,8 @@ class host {
   /// The three together, or nothing of it. Its keys are not looked at.
   error set_policies(const policy_set& policy);
   /// Sets one value of them by its name, which may be a sysctl of Linux's: see `tcp::set`. Empty
-  /// when it is done; else one sentence that says why not.
+  /// when it is done; else one sentence that says why not. "cookie_key" is `rotate_cookie_key` with
+  /// one key and `set_cookie_keys` with two, "fastopen_key" the same; neither has a "default".
   [[nodiscard]] std::string set(std::string_view name, std::string_view value);
   /// The same for what a listener sets itself, by name or by Linux's name of a socket option.
   [[nodiscard]] std::string set_listener(socket_id listener, std::string_view name,
@@ -182,7 +180,6 @@ class host {
   /// them, so that machines behind one address accept each other's, also while a new key is on its
   /// way to them.
   void set_fastopen_keys(const secret_key& current, const secret_key& previous);
-
 
   // ---- commands: connections ----------------------------------------------------------------
 

@@ -9,13 +9,19 @@
 
 namespace runnel::tcp {
 
+/// A secret of 128 bits.
+using secret_key = std::array<std::uint64_t, 2>;
+
 /// Secrets that several machines may share, so that each accepts the cookies of the others. They
 /// are only ever given: no function shows one.
 struct policy_keys {
   /// Of SYN cookies.
-  std::optional<std::array<std::uint64_t, 2>> cookie_key{};
-  /// Of Fast Open cookies (net.ipv4.tcp_fastopen_key).
-  std::optional<std::array<std::uint64_t, 2>> fastopen_key{};
+  std::optional<secret_key> cookie_key{};
+  /// The one before it: it makes none any more, and those that it has made are good.
+  std::optional<secret_key> cookie_key_previous{};
+  /// Of Fast Open cookies (net.ipv4.tcp_fastopen_key), the same.
+  std::optional<secret_key> fastopen_key{};
+  std::optional<secret_key> fastopen_key_previous{};
 
   friend bool operator==(const policy_keys&, const policy_keys&) = default;
 };

@@ -22,6 +22,10 @@ namespace runnel::tcp {
 /// without one, "64k", "1M", "1G" for bytes; "true" and "false", "on" and "off"; a word for a
 /// choice; words joined by "|" for bits. "default" takes the value of the level above.
 ///
+/// A key is 32 hexadecimal digits, in groups of 8 with "-" between them or without. A second one
+/// after a comma, as in net.ipv4.tcp_fastopen_key, is the one before: "current,previous". Without
+/// it there is none. No complaint repeats what was given for a key.
+///
 /// A value is checked by itself; `check` says whether all of them fit together.
 [[nodiscard]] std::string set(policy_set& policy, std::string_view name, std::string_view value);
 [[nodiscard]] std::string set(listener_policy& policy, std::string_view name,
