@@ -162,6 +162,23 @@ std::string located(std::string_view file, const toml::source_position& at, std:
   return out.append(": ").append(what);
 }
 
+/// What the parser says. It quotes a number that it cannot hold, which is what a key without quotes
+/// around it is.
+std::string without_keys(std::string_view description) {
+  std::string out;
+  while (!description.empty()) {
+    const std::size_t digits =
+        std::min(description.find_first_not_of("0123456789abcdefABCDEF"), description.size());
+    if (digits < 8) {
+      out.append(description.substr(0, digits + 1));
+    } else {
+      out.append("...").append(description.substr(digits, 1));
+    }
+    description.remove_prefix(std::min(digits + 1, description.size()));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string parse_policy(policy_set& into, std::string_view text, std::string_view name) {
@@ -171,7 +188,7 @@ std::string parse_policy(policy_set& into, std::string_view text, std::string_vi
   } catch (const mistake& found) {
     return located(name, found.at, found.what);
   } catch (const toml::parse_error& error) {
-    return located(name, error.source().begin, error.description());
+    return located(name, error.source().begin, without_keys(error.description()));
   }
 }
 

@@ -201,6 +201,39 @@ TEST_CASE("tcp policy file: keys are read and never written") {
         std::string::npos);
 }
 
+TEST_CASE("tcp policy file: two keys are the current one and the one before, as in the sysctl") {
+  const std::string pair =
+      "\"5ec2e71b-0c0ffee1-deadbeef-41424344,00000001-00000000-00000002-00000000\"\n";
+  const policy_set all =
+      parsed("[stack]\ncookie_key = " + pair + "[linux]\n\"net.ipv4.tcp_fastopen_key\" = " + pair);
+  CHECK(all.keys.cookie_key.has_value());
+  CHECK(all.keys.cookie_key_previous == secret_key{1, 2});
+  CHECK(all.keys.fastopen_key == all.keys.cookie_key);
+  CHECK(all.keys.fastopen_key_previous == secret_key{1, 2});
+  CHECK(to_toml(all).find("# cookie_key is set and not shown") != std::string::npos);
+  CHECK(parsed(to_toml(all)) == policy_set());
+}
+
+TEST_CASE("tcp policy file: no mistake about a key repeats what was given for it") {
+  for (const std::string value :
+       {"5ec2e71b-0c0ffee1-deadbeef-41424344", "0x5ec2e71b0c0ffee1deadbeef41424344",
+        "\"5ec2e71b-0c0ffee1-deadbeef-41424344", "'5ec2e71b', 'deadbeef'",
+        "[\"5ec2e71b-0c0ffee1-deadbeef-41424344\", \"5ec2e71b-0c0ffee1-deadbeef-41424344\"]",
+        "{deadbeef = 1}", "5.5ec2e71b", "0xdeadbeef", "deadbeef41424344", "1979-05-27 deadbeef",
+        "\"\\deadbeef\"", "414243445152535461626364717273748182838491929394"}) {
+    CAPTURE(value);
+    for (const std::string name : {"cookie_key", "stack.cookie_key", "fastopen_key",
+                                   "\"net.ipv4.tcp_fastopen_key\"", "\"cookie_key\""}) {
+      const std::string what = complaint(name + " = " + value + "\n");
+      CAPTURE(what);
+      CHECK(what.starts_with("p.toml:1:"));
+      for (const char* part : {"5ec2", "5e", "dead", "4142", "ffee"}) {
+        CHECK(what.find(part) == std::string::npos);
+      }
+    }
+  }
+}
+
 TEST_CASE("tcp policy file: a file is read, and one that cannot be is named with the reason") {
   const scratch_file file("[stack]\nsomaxconn = 9\n");
   policy_set all;
