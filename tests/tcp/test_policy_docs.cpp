@@ -36,6 +36,11 @@ without one, bytes take "64k", "1M", "1G", a choice its word or its number, bits
 "|". "default" takes the value of the level above. A wrong name, type or range is one sentence that
 says what is allowed; nothing is ignored.
 
+A key is 32 hexadecimal digits; a second one after a comma is the one before, as in Linux's sysctl
+of Fast Open. On a running stack one key is a rotation: what the key before it has made stays good
+until the next one. Two are both from now on, and in a set or a file one key has none before it. No
+key is ever shown.
+
 `runnel::policy_file` reads the same from TOML ([a sample](../examples/policy.toml)); `http_server`
 and `echo_server` take `--policy FILE`, `--set NAME=VALUE` and `--print-policy`.
 

@@ -163,9 +163,6 @@ TEST_CASE("tcp policy: what is fixed when a connection or the host is made is re
         "max_segment is fixed when the connection is made");
   CHECK(client.set("net.ipv4.tcp_mem", "1000 2000 3000") ==
         "memory_limit is fixed when the host is made");
-  CHECK(client.set("cookie_key", "00000000000000000000000000000000") ==
-        "cookie_key is fixed when the host is made");
-  CHECK(client.get("cookie_key") == text("(set)"));
   CHECK(client.set("net.ipv4.tcp_rmem", "4096 65536 65536") == "");
   CHECK(client.get(pair.client_socket, "receive_buffer") == text("1048576"));
 }

@@ -56,6 +56,24 @@ TASK_TEST("tcp stack: it is made of a set, keys included") {
   co_return;
 }
 
+TASK_TEST("tcp stack: keys are rotated by name and by call while it runs") {
+  network both(loop);
+  tcp::stack& stack = both.client;
+  const std::string key = "00000001-00000000-00000002-00000000";
+  for (const char* name : {"cookie_key", "fastopen_key", "net.ipv4.tcp_fastopen_key"}) {
+    CHECK(stack.set(name, key) == "");
+    CHECK(stack.set(name, key + "," + key) == "");
+    CHECK(stack.set(name, key + ",1").find("must be 32 hexadecimal digits") != std::string::npos);
+    CHECK(stack.get(name) == text("(set)"));
+  }
+  stack.rotate_cookie_key();
+  stack.rotate_fastopen_key();
+  stack.set_cookie_keys({1, 2}, {3, 4});
+  stack.set_fastopen_keys({1, 2}, {3, 4});
+  CHECK(stack.policy().keys == tcp::policy_keys());
+  co_return;
+}
+
 TASK_TEST("tcp listener: options by name hold for it and for those that it makes") {
   network both(loop);
   auto listener = both.server.listen(server_endpoint).value();
