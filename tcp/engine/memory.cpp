@@ -46,6 +46,8 @@ void relieve(core& host, connection& c) {
   if (!c.orphan && (!is_exhausted(host) || held <= even_share(host))) return;
   ++host.count.abort_on_memory;
   send_reset(host, c);
+  // With bytes that nobody will read the stream does not end where the peer has ended it.
+  if (!c.rx.empty()) c.fin_received = false;
   c.rx.clear(host.pool);
   end_connection(host, c, end_reason::aborted, error::no_buffer_space);
 }

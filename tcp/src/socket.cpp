@@ -90,15 +90,9 @@ void socket::begin_close() noexcept {
 
 std::error_code socket::remember(error told) noexcept {
   const std::error_code code = to_error_code(told);
-  switch (told) {
-    case error::connection_reset:
-    case error::connection_aborted:
-    case error::timed_out:
-      ended = code;
-      break;
-    default:
-      break;
-  }
+  // A broken pipe is for writers alone: for a reader the stream had ended well before it.
+  if (!code || told == error::broken_pipe) return code;
+  if (any(stack->engine().readiness(id) & events::closed)) ended = code;
   return code;
 }
 

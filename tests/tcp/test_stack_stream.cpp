@@ -102,6 +102,42 @@ void dies_in(task<> (*body)(loop&), std::string_view word) {
 
 }  // namespace
 
+TASK_TEST("tcp stream: an error that ends it is never taken for the end of the stream") {
+  tcp::connection_policy fast;
+  fast.send_buffer = 16'384;
+  fast.fastopen_connect = true;
+  network both(loop, fast);
+  tcp::policy_set blind = both.client.policy();
+  blind.stack.fastopen = tcp::fastopen_flag::client | tcp::fastopen_flag::client_no_cookie;
+  REQUIRE(both.client.set_policy(blind).has_value());
+  // Nobody listens: whoever waits in the open stream finds out.
+  auto connected = co_await both.client.connect(server_endpoint);
+  REQUIRE(connected.has_value());
+  tcp::stream at = std::move(*connected);
+  task_group group{loop};
+  const auto reads = [](tcp::stream& from) -> task<> {
+    std::byte buffer[16];
+    for (int i = 0; i < 3; ++i) {
+      const auto got = co_await from.read(buffer);
+      REQUIRE(got.has_error());
+      CHECK(got.error() == std::errc::connection_refused);
+    }
+  };
+  const auto writes = [](tcp::stream& to, std::string_view what) -> task<> {
+    const auto sent = co_await to.write(bytes_of(what));
+    REQUIRE(sent.has_value());
+    CHECK(*sent < what.size());
+    const auto first = co_await to.write(bytes_of("x"));
+    CHECK(first.error() == std::errc::connection_refused);
+    const auto later = co_await to.write(bytes_of("x"));
+    CHECK(later.error() == std::errc::broken_pipe);
+  };
+  const std::string text = pattern(100'000);
+  group.spawn(reads(at));
+  group.spawn(writes(at, text));
+  co_await group.join();
+}
+
 TEST_CASE("tcp stream: a second reader is a checked error") {
   dies_in(
       [](loop& on) -> task<> {
