@@ -31,7 +31,7 @@ std::uint8_t queue_for(core& host, std::uint32_t duration_ms) noexcept {
     if (queue.duration_ms == duration_ms) return static_cast<std::uint8_t>(&queue - queues.data());
     if (queue.entries.empty()) empty = &queue;
     if (queue.duration_ms > longest->duration_ms) longest = &queue;
-    const bool fits = queue.duration_ms > duration_ms;
+    const bool fits = !queue.entries.empty() && queue.duration_ms > duration_ms;
     if (fits && (longer == nullptr || queue.duration_ms < longer->duration_ms)) longer = &queue;
   }
   time_wait_queue* const chosen = empty != nullptr ? empty : longer != nullptr ? longer : longest;

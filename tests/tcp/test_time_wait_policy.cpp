@@ -70,6 +70,24 @@ TEST_CASE("tcp S94 TIME-WAIT: with evict_oldest the oldest goes for the newest, 
   peer.expect({flags("A"), ack(2)});
 }
 
+TEST_CASE("tcp TIME-WAIT: it lasts as long as its policy says, whatever lasted longer before") {
+  raw_peer peer;
+  peer.listen();
+  std::uint16_t port = 0;
+  for (const auto length : {90s, 5s, 60s, 30s, 31s, 7s}) {
+    CAPTURE(length.count());
+    connection_policy policy;
+    policy.time_wait = length;
+    CHECK(peer.engine().set_connection_defaults(policy) == error::none);
+    wait_from(peer, ++port);
+    CHECK(waits(peer, port));
+    peer.run_for(length - 1ms);
+    CHECK(waits(peer, port));
+    peer.run_for(2ms);
+    CHECK(!waits(peer, port));
+  }
+}
+
 TEST_CASE("tcp S94 TIME-WAIT: the oldest is the one that would leave first, whatever its length") {
   raw_peer peer(bounded(3, tw_overflow::evict_oldest));
   const std::pair<std::uint16_t, std::chrono::seconds> all[] = {{1, 90s}, {2, 20s}, {3, 60s}};
