@@ -98,9 +98,10 @@ bool receive_queue::collapse(buffer_pool& pool) noexcept {
   while (head_ != nullptr) {
     const std::uint32_t left = size_ - packed.size_;
     net::packet_buffer* block = pop();
-    if (has_memory && !is_packed(*block)) {
-      const std::uint32_t room =
-          packed.tail_ == nullptr ? 0 : packed.tail_->capacity - packed.tail_->end;
+    const std::uint32_t room =
+        packed.tail_ == nullptr ? 0 : packed.tail_->capacity - packed.tail_->end;
+    // A packed one that fits moves too: behind it another block would have to be begun.
+    if (has_memory && (!is_packed(*block) || block->size() <= room)) {
       if (room < block->size()) {
         net::packet fresh =
             pool.allocate(std::max(block->size(), std::min(left, full_block_bytes)));

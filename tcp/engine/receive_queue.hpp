@@ -26,7 +26,8 @@ class receive_queue {
   /// Copies bytes out and drops them.
   std::size_t read(buffer_pool& pool, std::span<std::byte> into) noexcept;
   /// Copies what lies in sparse blocks into full ones, unless that would gain less than a block.
-  /// Returns whether anything was gained. A byte is moved once: what is packed stays.
+  /// Returns whether anything was gained. A byte is moved once: what is packed stays, unless
+  /// it fits into the block before it.
   bool collapse(buffer_pool& pool) noexcept;
   void clear(buffer_pool& pool) noexcept;
 

@@ -64,11 +64,18 @@ void refuse_text(core& host, connection& c, segment& seg) {
   want_transmit(host, c);
 }
 
+/// What a window promises fits into the buffer, whatever the packets' bookkeeping takes meanwhile.
+/// But a scaled one is rounded up with each acknowledgement, and who makes us acknowledge every few
+/// bytes would so be promised more and more.
+bool has_promised_room(core& host, connection& c) {
+  return make_room(host, c) || c.rx.size() <= c.receive_buffer;
+}
+
 void take_in_order(core& host, connection& c, segment& seg) {
   const std::uint32_t length = seg.len;
-  // The window has promised room for it, and what the promise holds once it is packed is bounded.
-  make_room(host, c);
-  if (!c.discards && !may_hold_more(host, c, length)) return refuse_text(host, c, seg);
+  if (!c.discards && !(has_promised_room(host, c) && may_hold_more(host, c, length))) {
+    return refuse_text(host, c, seg);
+  }
   const std::uint32_t taken = c.discards ? length : c.rx.append(host.pool, std::move(seg.payload));
   c.rcv_.nxt += taken;
   c.traffic.bytes_received += taken;

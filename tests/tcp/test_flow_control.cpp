@@ -336,6 +336,36 @@ TEST_CASE("tcp window: what it offers is taken without reading, whatever the seg
   }
 }
 
+TEST_CASE("tcp window: rounding to its scale does not open it beyond the buffer, however often") {
+  raw_peer peer;
+  peer.establish({}, {mss(1460), scale(7)});
+  const std::uint32_t buffer = peer.look().receive_buffer;
+  std::uint32_t at = 1;
+  const auto feed = [&](std::uint32_t most) {
+    const std::uint32_t size = std::min(most, peer.look().rcv_wnd_bytes);
+    if (size > 0) peer.send({length(size)});
+    at += size;
+  };
+  while (peer.look().rcv_wnd_bytes > 3000) feed(1460);
+  CHECK(peer.count().rcv_q_drop == 0);
+  // Each byte of old draws an acknowledgement, and each is rounded anew.
+  for (int i = 0; i < 60'000; ++i) {
+    feed(15);
+    peer.send({seq(at - 1), length(1)});
+    peer.forget();
+  }
+  CHECK(peer.look().unread_bytes <= buffer + 15);
+  CHECK(peer.look().held_bytes <= buffer + 40'000);
+  CHECK(peer.look().rcv_wnd_bytes == 0);
+  // What was acknowledged is there, and there is room again when it was read.
+  const std::uint32_t told = peer.look().unread_bytes;
+  CHECK(peer.read().size() == told);
+  peer.forget();
+  peer.peer_next = peer.peer_iss + 1 + told;
+  peer.send({text("more")});
+  CHECK(peer.read() == "more");
+}
+
 TEST_CASE("tcp window: a challenge ACK offers nothing that is taken back later") {
   watched_peer peer;
   peer.establish(with_receive_buffer(100'000));

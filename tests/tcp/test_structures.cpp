@@ -208,6 +208,25 @@ TEST_CASE("tcp reassembly: what follows on is one run, however long") {
   CHECK(model.next == 10 + 500 * 1400);
 }
 
+TEST_CASE("tcp receive queue: short and long pieces in turn are packed as well as others") {
+  runnel::net::packet_pool link;
+  buffer_pool pool(4'000'000, 1);
+  receive_queue queue;
+  std::uint32_t written = 0;
+  for (int i = 0; i < 100; ++i) {
+    for (const std::uint32_t size : {1U, 600U, 1650U}) {
+      written += queue.append(pool, payload_of(link, written, size, 40));
+    }
+  }
+  CHECK(queue.collapse(pool));
+  CHECK(queue.size() == written);
+  CHECK(queue.held_bytes() <= written + written / 3 + 17'000);
+  std::vector<std::byte> bytes(written);
+  CHECK(queue.read(pool, bytes) == written);
+  CHECK(bytes == bytes_from(0, written));
+  CHECK(pool.used_bytes() == 0);
+}
+
 TEST_CASE("tcp receive queue: random texts are read as they were written, packed or not") {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     CAPTURE(seed);
