@@ -159,6 +159,8 @@ close_result close_awaiter::await_resume() noexcept {
   if (socket_->closed) return socket_->closed_as;
   close_result result;
   host& engine = socket_->stack->engine();
+  // In a scope that was cancelled before, the wait ends before it begins; the close does not.
+  if (error_ == errc::cancelled && !socket_->failure()) begin(engine);
   const auto last = engine.snapshot(socket_->id);
   result.lost_bytes = last.value.unacked_bytes;
   switch (last.value.ended) {

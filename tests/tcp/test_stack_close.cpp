@@ -144,6 +144,37 @@ TASK_TEST("tcp close: cancelled, the engine goes on alone and delivers") {
   CHECK(ended.clean());
 }
 
+TASK_TEST("tcp close: the mode and the time hold also where the scope is cancelled already") {
+  network both(loop);
+  auto listener = both.listen();
+  ends one = co_await connect_ends(both, listener);
+  ends two = co_await connect_ends(both, listener);
+  task_group group{loop, on_failure::collect};
+  const auto closes = [](tcp::stream& mine, tcp::close_mode mode) -> task<> {
+    const auto rested = co_await sleep(1h);
+    CHECK(rested.has_error());
+    const auto ended = co_await mine.close(mode, 1s);
+    CHECK(ended.outcome == close_outcome::cancelled);
+    const auto again = co_await mine.close();
+    CHECK(again == ended);
+  };
+  group.spawn(closes(one.server, tcp::close_mode::peer_first));
+  group.spawn(closes(two.server, tcp::close_mode::abort));
+  co_await sleep(5ms);
+  const auto before = loop.now();
+  group.cancel();
+  co_await group.join();
+  std::byte buffer[16];
+  const auto reset = co_await two.client.read(buffer);
+  CHECK(reset.error() == std::errc::connection_reset);
+  const std::string got = co_await read_to_end(one.client);
+  CHECK(got.empty());
+  CHECK(loop.now() - before >= 1s);
+  CHECK(both.server.engine().counters().released_open == 0);
+  const auto ended = co_await one.client.close();
+  CHECK(ended.clean());
+}
+
 TASK_TEST("tcp close: link lost") {
   network both(loop);
   auto listener = both.listen();
