@@ -54,6 +54,8 @@ void enter_established(core& host, connection& c) {
   c.flow.retransmits = 0;
   c.syn_due = false;
   stop_rtx_timer(c);
+  // After a simultaneous open an ICMP error may have come since the options were agreed on.
+  fit_to_path(c);
   // With Fast Open text may be on its way already.
   if (c.flow.cwnd == 0) start_congestion_control(c);
   c.last_ack_ms = host.ms();

@@ -142,6 +142,21 @@ TEST_CASE("tcp S120 SYN-RECEIVED after simultaneous open: an ICMP error ends it 
   CHECK(peer.read_error() == error::host_unreachable);
 }
 
+TEST_CASE("tcp RFC 1191: 3/4 after simultaneous open holds once the connection is open") {
+  raw_peer peer;
+  bring_to(peer, state::syn_sent);
+  peer.send_syn();
+  complain(peer, too_big(1000), peer.host_iss);
+  CHECK(peer.look().state == state::syn_received);
+  peer.forget();
+  peer.send({ack(1)});
+  CHECK(peer.look().state == state::established);
+  CHECK(peer.look().snd_mss == 960);
+  CHECK(peer.look().snd_cwnd_bytes == 10 * 960);
+  peer.write(numbered_text(1000));
+  peer.expect({seq(1), length(960)});
+}
+
 TEST_CASE("tcp RFC 5927: an ICMP error counts only for a number that is in flight") {
   raw_peer peer;
   SUBCASE("SYN-SENT") {
