@@ -23,6 +23,17 @@ bool plausible_ack(core& host, connection& c, const segment& seg) {
   return true;
 }
 
+/// RFC 7323 §4.3: only a segment that covers Last.ACK.sent updates TS.Recent, so that an echo
+/// measures the whole round trip of what is acknowledged. As in Linux only with an acknowledgement
+/// that nobody has overtaken: who cannot see the connection must not choose what the timestamps of
+/// others are held against.
+void remember_timestamp(core& host, connection& c, const segment& seg) {
+  if (!c.timestamps || !seg.options->timestamp || before(seg.ack, c.snd_.una)) return;
+  if (after(seg.seq, c.rcv_.wup)) return;
+  c.ts_recent = seg.options->timestamp->value;
+  c.ts_recent_ms = host.ms();
+}
+
 void update_window(core& host, connection& c, const segment& seg) {
   // RFC 9293 §3.10.7.4: only where SND.UNA =< SEG.ACK. The window of an overtaken segment counts
   // from an older number and would reach beyond what was offered.
@@ -154,6 +165,7 @@ bool check_ack(core& host, connection& c, segment& seg) {
     if (!finish_fastopen(host, c, seg)) return false;
   }
   if (!plausible_ack(host, c, seg)) return false;
+  remember_timestamp(host, c, seg);
   c.last_ack_ms = host.ms();
   c.keepalive_sent = 0;
   // Something gets through.

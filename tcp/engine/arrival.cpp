@@ -22,15 +22,6 @@ bool paws_rejects(const core& host, const connection& c, const segment& seg) {
   return static_cast<std::int32_t>(seg.options->timestamp->value - c.ts_recent) < 0;
 }
 
-void remember_timestamp(core& host, connection& c, const segment& seg) {
-  // RFC 7323 §4.3: only a segment that covers Last.ACK.sent updates TS.Recent, so that an echo
-  // measures the whole round trip of what is acknowledged.
-  if (c.timestamps && seg.options->timestamp && at_or_before(seg.seq, c.rcv_.wup)) {
-    c.ts_recent = seg.options->timestamp->value;
-    c.ts_recent_ms = host.ms();
-  }
-}
-
 /// The window that acceptability is judged by.
 std::uint32_t receive_window(const connection& c) {
   const sequence edge = c.rcv_.wup + c.rcv_.wnd;
@@ -183,7 +174,6 @@ void on_connection_segment(core& host, connection& c, segment& seg) {
   if (!check_reset(host, c, seg)) return;
   if (!check_syn(host, c, seg)) return;
   if (!seg.has(flag::ack)) return;
-  remember_timestamp(host, c, seg);
   if (!check_ack(host, c, seg)) return;
   if (c.state == state::closed || c.state == state::time_wait) return;
   trim(c, seg);

@@ -107,6 +107,27 @@ TEST_CASE("S53 Fast Open: text of a SYN with the cookie is there at once, and ma
   CHECK(peer.read() == "more");
 }
 
+TEST_CASE("S53 Fast Open: the third segment brings the timestamp that is echoed next") {
+  raw_peer peer(serve_fast);
+  peer.listen(queue_of(5));
+  const std::string cookie = ask_for_cookie(peer);
+  peer.send_syn({mss(1460), fast_open(cookie), stamp(100)});
+  peer.expect({flags("SA"), echo(100)});
+  peer.accept();
+  SUBCASE("when what it acknowledges was sent") {
+    peer.send({stamp(107)});
+    CHECK(peer.current() == state::established);
+    peer.write("hello");
+    peer.expect({text("hello"), echo(107)});
+  }
+  SUBCASE("and not when it was not") {
+    peer.send({ack(700), stamp(107)});
+    peer.expect({flags("R")});
+    peer.write("hello");
+    peer.expect({text("hello"), echo(100)});
+  }
+}
+
 TEST_CASE("S53 Fast Open: the third segment may have text, FIN, and a window that is scaled") {
   raw_peer peer(serve_fast);
   peer.listen(queue_of(5));

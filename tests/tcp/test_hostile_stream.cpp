@@ -247,6 +247,37 @@ TEST_CASE("tcp hostile: blind RST, SYN and text guess in vain (RFC 5961)") {
   CHECK(peer.read() == "honest");
 }
 
+TEST_CASE(
+    "tcp hostile: a blind segment does not choose the timestamp that others are held against") {
+  raw_peer peer;
+  peer.establish({}, {mss(1460), stamp(100)}, {stamp(101)});
+  peer.write("ours");
+  peer.send({stamp(102)});
+  peer.forget();
+  for (const std::uint32_t guess : {9U, 100'000U, 0x7000'0000U, 0U - 65'537U, 0x9000'0000U}) {
+    CAPTURE(guess);
+    const std::uint32_t keep = peer.peer_next;
+    peer.send({ack(5 + guess), stamp(0x7000'0000)});
+    peer.send({ack(5 + guess), stamp(0x7000'0000), text("blind")});
+    peer.peer_next = keep;
+  }
+  peer.forget();
+  peer.send({text("honest"), stamp(103)});
+  CHECK(peer.count().paws_estab == 0);
+  CHECK(peer.read() == "honest");
+  peer.write("more");
+  REQUIRE(!peer.said().empty());
+  CHECK(peer.said().back().tcp.options.timestamp->echo == 103);
+  // An acknowledgement that others have overtaken says nothing new of the time either, as in Linux.
+  peer.send({ack(1), text("late"), stamp(104)});
+  CHECK(peer.read() == "late");
+  peer.run_for(1s);
+  peer.forget();
+  peer.send({stamp(105)});
+  peer.write("end");
+  peer.expect({text("end"), echo(105)});
+}
+
 TEST_CASE("tcp hostile: blind RST, exact, in the window and outside of it") {
   for (const state in : synchronized_states) {
     CAPTURE(in);
