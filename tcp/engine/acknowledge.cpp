@@ -51,13 +51,9 @@ void update_window(core& host, connection& c, const segment& seg) {
   // The peer is alive. As long as it answers, the probes go on (RFC 9293 §3.8.6.1), and so does
   // sending again what it has taken its window back from.
   if (c.timer == rtx_timer::persist || (window == 0 && !c.closed_by_owner)) c.heard = true;
-  if (c.timer == rtx_timer::persist && window > 0) {
-    // A window too small to be used at once waits for a time-out too, but not for a long one.
-    if (c.flow.retransmits > 0) stop_rtx_timer(c);
-    c.heard = false;
-    c.flow.retransmits = 0;
-    want_transmit(host, c);
-  }
+  // Only what it lets out ends the waiting: one that is too small to be used at once, or closes
+  // before it was, leaves the probes and their bounds as they are.
+  if (c.timer == rtx_timer::persist && window > 0) want_transmit(host, c);
 }
 
 void measure(core& host, connection& c, const segment& seg) {

@@ -90,10 +90,7 @@ bool take_from_owner(core& host, connection& c, bool discards) {
     // Pieces behind a hole have no reader either.
     forget_out_of_order(host, c);
   }
-  if (c.timer == rtx_timer::persist &&
-      setting_ms(host, c, &connection_policy::orphan_window_timeout) != 0) {
-    c.stalled_since_ms = host.ms();
-  }
+  if (c.timer == rtx_timer::persist) bound_closed_window(host, c);
   return true;
 }
 

@@ -26,6 +26,8 @@ bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retr
 void give_up(core& host, connection& c);
 /// Brings the timer forward to when TCP_USER_TIMEOUT ends a connection that waits for an answer.
 void bound_by_user_timeout(core& host, connection& c) noexcept;
+/// The owner is gone while a closed window holds text back: orphan_window_timeout counts from here.
+void bound_closed_window(core& host, connection& c) noexcept;
 
 // ---- keepalive.cpp
 // -------------------------------------------------------------------------------

@@ -189,7 +189,10 @@ void after_new_data(core& host, connection& c, const plan& sent) {
   c.probe_due = false;
   c.uncork_due = false;
   c.when.cork = 0;
-  if (c.timer == rtx_timer::persist) c.flow.retransmits = 0;
+  if (c.timer == rtx_timer::persist) {
+    c.flow.retransmits = 0;
+    c.heard = false;
+  }
   if (!c.flow.timing && c.flow.recovery == recovery_state::open) {
     c.flow.timing = true;
     c.flow.timed_end = end;

@@ -215,6 +215,14 @@ void bound_by_user_timeout(core& host, connection& c) noexcept {
   bound_by(host, c, setting_ms(host, c, &connection_policy::user_timeout));
 }
 
+void bound_closed_window(core& host, connection& c) noexcept {
+  const std::uint32_t patience_ms = window_patience_ms(host, c);
+  if (patience_ms == 0) return;
+  c.stalled_since_ms = host.ms();
+  bound_by(host, c, patience_ms);
+  schedule(host, c);
+}
+
 void give_up(core& host, connection& c) {
   ++host.count.abort_on_timeout;
   const bool known = c.soft_error != error::none;
