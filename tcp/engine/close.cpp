@@ -100,6 +100,13 @@ void say_last_fin(core& host, connection& c) {
   if (c.state == state::fin_wait_2) wait_for_fin(host, c, host.count.abort_on_linger);
 }
 
+/// FIN, while what still arrives is thrown away for so long.
+void linger_on(core& host, connection& c, std::uint32_t time_ms) {
+  c.discards = time_ms > 0;
+  if (c.discards) run_life_timer(host, c, life_timer::discard, time_ms);
+  say_last_fin(host, c);
+}
+
 }  // namespace
 
 void say_fin(core& host, connection& c) {
@@ -177,8 +184,7 @@ void on_life_timeout(core& host, connection& c) {
       if (c.state == state::fin_wait_2) wait_for_fin(host, c, host.count.abort_on_linger);
       break;
     case life_timer::await_peer:
-      c.discards = false;
-      say_last_fin(host, c);
+      linger_on(host, c, setting_ms(host, c, &connection_policy::close_time));
       break;
   }
 }

@@ -252,6 +252,10 @@ TASK_TEST("http server: what a client sends behind a refused request does not de
     co_await runnel::sleep(200ms);
     const auto more = co_await client.write(std::as_bytes(std::span{upload}));
     CHECK(more.has_value());
+    // It goes on also when the time to close first is over.
+    co_await runnel::sleep(http::server_options{}.client_close_grace);
+    const auto late = co_await client.write(std::as_bytes(std::span{upload}));
+    CHECK(late.has_value());
     co_await runnel::sleep(200ms);
     const std::string got = co_await read_until(client, "400 Bad Request\n");
     CHECK(got.starts_with("HTTP/1.1 400 Bad Request\r\n"));

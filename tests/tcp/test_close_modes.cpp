@@ -184,9 +184,15 @@ TEST_CASE("tcp peer_first: after the grace it is closed from here") {
     peer.send({flags("FA")});
     CHECK(peer.current() == state::time_wait);
   }
-  SUBCASE("and text draws RST") {
+  SUBCASE("and text is thrown away for as long again, so that no RST overtakes the answer") {
     peer.forget();
     peer.send({text("late")});
+    peer.expect({flags("A"), ack(5)});
+    peer.run_for(1900ms);
+    peer.send({text("later")});
+    peer.expect({flags("A"), ack(10)});
+    peer.run_for(100ms);
+    peer.send({text("too late")});
     peer.expect({flags("R")});
   }
   SUBCASE("and a peer that says nothing is given up") {

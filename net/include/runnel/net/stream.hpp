@@ -87,7 +87,7 @@ enum class departure : std::uint8_t {
   /// what was written (RFC 9112 section 9.6).
   lingering,
   /// The peer is given a time to end first, so that the TIME-WAIT is the peer's; what it sends is
-  /// thrown away. Then as `graceful`.
+  /// thrown away. Then as `lingering`, for a time that is the stream's own.
   peer_first,
 };
 

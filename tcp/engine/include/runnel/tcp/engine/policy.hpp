@@ -73,9 +73,9 @@ enum class close_mode : std::uint8_t {
   /// FIN, and then what still arrives, like what is unread, is thrown away for up to `close_time`,
   /// so that no RST overtakes what was sent (RFC 9112 §9.6); then as `graceful`.
   lingering,
-  /// Waits up to `close_time` for the peer's FIN and answers it, so that TIME-WAIT is the peer's;
-  /// then as `graceful`. What is unread or arrives meanwhile is thrown away. Where FIN was said
-  /// already it is `lingering`.
+  /// Waits up to `close_time` for the peer's FIN and answers it, so that TIME-WAIT is the peer's.
+  /// What is unread or arrives meanwhile is thrown away. Where none comes, or FIN was said already,
+  /// it is `lingering`, for the policy's `close_time`.
   peer_first,
 };
 
