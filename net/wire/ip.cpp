@@ -1,5 +1,6 @@
 #include "runnel/wire/ip.hpp"
 
+#include "ipv6.hpp"
 #include "runnel/wire/bytes.hpp"
 #include "runnel/wire/checksum.hpp"
 
@@ -13,14 +14,6 @@ constexpr std::uint16_t v4_offset_mask = 0x1fff;
 
 enum class strictness : bool { quoted, whole };
 
-/// The version field, or why there is none that can be read.
-ip_error check_version(std::span<const std::byte> packet) noexcept {
-  if (packet.empty()) return ip_error::too_short;
-  const unsigned version = load8(packet.data()) >> 4;
-  if (version == 6) return ip_error::unsupported_family;
-  return version == 4 ? ip_error::none : ip_error::bad_version;
-}
-
 /// Whether the sum over a header of this length is right. Nearly all have no options.
 bool header_intact(const std::byte* at, std::size_t bytes) noexcept {
   if (bytes != v4_bytes) return checksum_of({at, bytes}) == 0;
@@ -31,9 +24,7 @@ bool header_intact(const std::byte* at, std::size_t bytes) noexcept {
   return (sum >> 16) + (sum & 0xffff) == 0xffff;
 }
 
-ip_error read_header(ip_header& header, std::span<const std::byte> packet,
-                     strictness how) noexcept {
-  if (const ip_error error = check_version(packet); error != ip_error::none) return error;
+ip_error read_v4(ip_header& header, std::span<const std::byte> packet, strictness how) noexcept {
   if (packet.size() < v4_bytes) return ip_error::too_short;
   const std::byte* const at = packet.data();
 
@@ -55,47 +46,23 @@ ip_error read_header(ip_header& header, std::span<const std::byte> packet,
   header.fragment_offset = static_cast<std::uint16_t>((fragment & v4_offset_mask) * 8);
   header.ttl = load8(at + 8);
   header.protocol = load8(at + 9);
+  header.protocol_at = 9;
   header.source = net::address::v4(load32(at + 12));
   header.destination = net::address::v4(load32(at + 16));
   return ip_error::none;
 }
 
 parsed<ip_header, ip_error> read(std::span<const std::byte> packet, strictness how) noexcept {
-  return parsed<ip_header, ip_error>::from(
-      [&](ip_header& header) noexcept { return read_header(header, packet, how); });
+  return parsed<ip_header, ip_error>::from([&](ip_header& header) noexcept {
+    if (packet.empty()) return ip_error::too_short;
+    const unsigned version = load8(packet.data()) >> 4;
+    if (version == 4) return read_v4(header, packet, how);
+    if (version != 6) return ip_error::bad_version;
+    return how == strictness::whole ? read_v6(header, packet) : read_quoted_v6(header, packet);
+  });
 }
 
-}  // namespace
-
-const char* to_string(ip_error error) noexcept {
-  switch (error) {
-    case ip_error::none:
-      return "none";
-    case ip_error::too_short:
-      return "too_short";
-    case ip_error::bad_version:
-      return "bad_version";
-    case ip_error::unsupported_family:
-      return "unsupported_family";
-    case ip_error::bad_header_length:
-      return "bad_header_length";
-    case ip_error::bad_total_length:
-      return "bad_total_length";
-    case ip_error::bad_checksum:
-      return "bad_checksum";
-  }
-  return "unknown";
-}
-
-parsed<ip_header, ip_error> parse_ip(std::span<const std::byte> packet) noexcept {
-  return read(packet, strictness::whole);
-}
-
-parsed<ip_header, ip_error> parse_quoted_ip(std::span<const std::byte> quote) noexcept {
-  return read(quote, strictness::quoted);
-}
-
-std::size_t emit_ip(std::span<std::byte> out, const ip_header& header) noexcept {
+std::size_t emit_v4(std::span<std::byte> out, const ip_header& header) noexcept {
   const bool fits = header.source.is_v4() && header.destination.is_v4() && out.size() >= v4_bytes &&
                     header.total_length <= 0xffff && header.id <= 0xffff &&
                     header.fragment_offset % 8 == 0;
@@ -128,6 +95,58 @@ std::size_t emit_ip(std::span<std::byte> out, const ip_header& header) noexcept 
   }
   store16(at + 10, sum.value());
   return v4_bytes;
+}
+
+}  // namespace
+
+const char* to_string(ip_error error) noexcept {
+  switch (error) {
+    case ip_error::none:
+      return "none";
+    case ip_error::too_short:
+      return "too_short";
+    case ip_error::bad_version:
+      return "bad_version";
+    case ip_error::bad_header_length:
+      return "bad_header_length";
+    case ip_error::bad_total_length:
+      return "bad_total_length";
+    case ip_error::bad_checksum:
+      return "bad_checksum";
+    case ip_error::jumbogram:
+      return "jumbogram";
+    case ip_error::misplaced_hop_by_hop:
+      return "misplaced_hop_by_hop";
+    case ip_error::too_many_extensions:
+      return "too_many_extensions";
+    case ip_error::extensions_too_long:
+      return "extensions_too_long";
+    case ip_error::bad_option_length:
+      return "bad_option_length";
+    case ip_error::unknown_option:
+      return "unknown_option";
+    case ip_error::too_many_options:
+      return "too_many_options";
+    case ip_error::source_routed:
+      return "source_routed";
+    case ip_error::repeated_fragment:
+      return "repeated_fragment";
+    case ip_error::incomplete_chain:
+      return "incomplete_chain";
+  }
+  return "unknown";
+}
+
+parsed<ip_header, ip_error> parse_ip(std::span<const std::byte> packet) noexcept {
+  return read(packet, strictness::whole);
+}
+
+parsed<ip_header, ip_error> parse_quoted_ip(std::span<const std::byte> quote) noexcept {
+  return read(quote, strictness::quoted);
+}
+
+std::size_t emit_ip(std::span<std::byte> out, const ip_header& header) noexcept {
+  return header.source.is_v6() ? emit_v6(out, header) : emit_v4(out, header);
 }
 
 }  // namespace runnel::wire

@@ -4,10 +4,12 @@
 #include <runnel/wire/ip.hpp>
 #include <runnel/wire/tcp.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <span>
+#include <vector>
 
 namespace runnel::fuzz {
 
@@ -38,17 +40,43 @@ inline void fuzz_tcp(std::span<const std::byte> segment) {
           "an emitted tcp header parses to something else");
 }
 
+/// A header that was read can be written, and, where nothing that is not written belongs to it,
+/// reads the same again.
+inline void fuzz_header(const wire::ip_header& ip, std::span<const std::byte> packet) {
+  std::array<std::byte, 48> out;
+  const std::size_t size = wire::emit_ip(out, ip);
+  require(size == wire::ip_header_bytes(ip), "a parsed ip header cannot be emitted");
+  if (size != ip.header_bytes) return;
+  std::vector<std::byte> again(packet.begin(), packet.end());
+  std::copy_n(out.begin(), size, again.begin());
+  const auto header = wire::parse_ip(again);
+  require(header && *header == ip, "an emitted ip header parses to something else");
+}
+
+/// What is owed for a packet that cannot be read can be said.
+inline void fuzz_problem(std::span<const std::byte> packet) {
+  const auto problem = wire::problem_of(packet);
+  if (!problem) return;
+  require(!wire::parse_ip(packet), "a problem with a packet that can be read");
+  const auto quote = wire::parse_quote(problem->body);
+  require(quote.has_value(), "a problem that quotes no packet");
+  std::array<std::byte, 1240> out;
+  require(wire::emit_icmp(out, quote->ip.destination, quote->ip.source, *problem) != 0,
+          "a problem that cannot be emitted");
+}
+
 /// Reads bytes as a packet and everything in it; aborts where a property does not hold.
 inline void fuzz_packet(std::span<const std::byte> packet) {
   fuzz_tcp(packet);
   static_cast<void>(wire::parse_quote(packet));
   require(wire::icmp_quote(packet).size() <= packet.size(), "a quote longer than its packet");
+  static_cast<void>(wire::may_report_on(packet));
+  fuzz_problem(packet);
   const auto ip = wire::parse_ip(packet);
   if (!ip) return;
   require(ip->header_bytes + ip->payload_bytes() == ip->total_length, "ip lengths do not add up");
   require(ip->total_length <= packet.size(), "ip packet longer than its bytes");
-  std::array<std::byte, 20> out;
-  require(wire::emit_ip(out, *ip) == out.size(), "a parsed ip header cannot be emitted");
+  fuzz_header(*ip, packet);
   const auto payload = ip->payload(packet);
   fuzz_tcp(payload);
   static_cast<void>(wire::tcp_checksum_intact(ip->source, ip->destination, payload));

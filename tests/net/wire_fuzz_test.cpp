@@ -1,6 +1,7 @@
 #include "fuzz/wire_fuzz.hpp"
 
 #include "net/bytes.hpp"
+#include "net/v6_packets.hpp"
 
 #include <runnel/wire/bytes.hpp>
 #include <runnel/wire/checksum.hpp>
@@ -32,6 +33,29 @@ byte_string real_packet(random_source& random) {
   CHECK(wire::emit_ip(packet, ip) == 20);
   CHECK(wire::emit_tcp(std::span(packet).subspan(20), tcp) == header);
   return packet;
+}
+
+/// A well-formed IPv6 packet behind some extension headers.
+byte_string real_v6_packet(random_source& random) {
+  const int transport = random.chance(70) ? 6 : 58;
+  byte_string rest = plain_tcp(random.below(100));
+  int next = transport;
+  for (std::size_t i = random.below(6); i > 0; --i) {
+    const int kind = static_cast<int>(random.below(3));
+    if (kind == 0) {
+      rest = joined({options_header(next, bytes_of({0x1e, 1, 0, 1, 1, 0})), rest});
+    } else if (kind == 1) {
+      rest = joined({bytes_of({next, 0, 0, 0, 0, 0, 0, 0}), rest});
+    } else {
+      rest = joined({fragment_header(next, 0, random.chance(50)), rest});
+    }
+    next = kind == 0 ? 60 : kind == 1 ? 43 : 44;
+  }
+  if (random.chance(30)) {
+    rest = joined({padding_header(next), rest});
+    next = 0;
+  }
+  return v6_packet(next, rest);
 }
 
 /// Breaks some bytes, mostly of the headers, and mends the IP checksum so that what lies behind it
@@ -70,4 +94,24 @@ TEST_CASE("wire: ten thousand mutated packets are read without harm") {
     mutate(packet, random);
     fuzz::fuzz_packet(copy_of(packet));
   }
+}
+
+TEST_CASE("wire: ten thousand mutated IPv6 packets are read without harm") {
+  random_source random{seed()};
+  INFO("RUNNEL_SEED=", seed());
+  int readable = 0;
+  int owed = 0;
+  for (int round = 0; round < 10'000; ++round) {
+    auto packet = real_v6_packet(random);
+    for (std::size_t i = random.below(4); i > 0; --i) {
+      packet[random.chance(70) ? 40 + random.below(packet.size() - 40)
+                               : random.below(packet.size())] = static_cast<std::byte>(random());
+    }
+    if (random.chance(10)) packet.resize(random.below(packet.size()));
+    fuzz::fuzz_packet(copy_of(packet));
+    readable += wire::parse_ip(packet) ? 1 : 0;
+    owed += wire::problem_of(packet) ? 1 : 0;
+  }
+  CHECK(readable > 1000);
+  CHECK(owed > 100);
 }

@@ -6,13 +6,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace runnel::wire {
 
 /// What an ICMP message says, whichever family's numbers it says it with.
 enum class icmp_kind : std::uint8_t {
-  /// A type or code that this stack does nothing with.
+  /// A type or code that this stack does nothing with; neighbour discovery among them, which a link
+  /// without link layer does not need.
   other,
   echo_request,
   echo_reply,
@@ -35,10 +37,40 @@ inline constexpr std::uint8_t fragmentation_needed = 4;
 inline constexpr std::uint8_t administratively_prohibited = 13;
 }  // namespace unreachable_code
 
+/// Codes of ICMPv6's destination unreachable (RFC 4443 section 3.1).
+namespace unreachable_code_v6 {
+inline constexpr std::uint8_t no_route = 0;
+inline constexpr std::uint8_t administratively_prohibited = 1;
+inline constexpr std::uint8_t beyond_scope = 2;
+inline constexpr std::uint8_t address = 3;
+inline constexpr std::uint8_t port = 4;
+inline constexpr std::uint8_t source_policy = 5;
+inline constexpr std::uint8_t reject_route = 6;
+}  // namespace unreachable_code_v6
+
+/// Codes of time exceeded, the same in both families (RFC 792, RFC 4443 section 3.3).
+namespace time_exceeded_code {
+inline constexpr std::uint8_t in_transit = 0;
+inline constexpr std::uint8_t in_reassembly = 1;
+}  // namespace time_exceeded_code
+
+/// Codes of ICMPv6's parameter problem (RFC 4443 section 3.4, RFC 7112 section 6, RFC 8883 section
+/// 3).
+namespace parameter_code {
+inline constexpr std::uint8_t header_field = 0;
+inline constexpr std::uint8_t next_header = 1;
+inline constexpr std::uint8_t option = 2;
+inline constexpr std::uint8_t incomplete_chain = 3;
+inline constexpr std::uint8_t chain_too_long = 7;
+inline constexpr std::uint8_t too_many_extensions = 8;
+inline constexpr std::uint8_t too_many_options = 9;
+}  // namespace parameter_code
+
 /// The meaning of an ICMP message. Numbers are in host order.
 struct icmp_message {
   icmp_kind kind = icmp_kind::other;
-  /// The code, where the kind leaves one open; `packet_too_big` fixes its own when emitted.
+  /// The code, where the kind leaves one open, in its family's numbers; `packet_too_big` fixes its
+  /// own when emitted.
   std::uint8_t code = 0;
   /// Echo only.
   std::uint16_t identifier = 0;
@@ -70,8 +102,9 @@ enum class icmp_error : std::uint8_t {
 /// The name of the reason, as an identifier: "bad_checksum".
 const char* to_string(icmp_error error) noexcept;
 
-/// Reads the ICMP message that is the payload of a whole packet with this header, and verifies its
-/// checksum (RFC 792). Reads nothing outside `message`.
+/// Reads the ICMP or ICMPv6 message that is the payload of a whole packet with this header, and
+/// verifies its checksum (RFC 792; RFC 4443 section 2.3, with the pseudo-header). Reads nothing
+/// outside `message`.
 parsed<icmp_message, icmp_error> parse_icmp(const ip_header& ip,
                                             std::span<const std::byte> message) noexcept;
 
@@ -81,15 +114,28 @@ constexpr std::size_t icmp_bytes(const icmp_message& message) noexcept {
 }
 
 /// Writes the message, which will be the payload of a packet from `source` to `destination`, with
-/// its checksum, and returns its length; 0 when `out` is too small, the family is not supported,
-/// the kind is `other`, or the pointer or MTU does not fit its field. `body` may already lie in its
-/// place in `out`.
+/// its checksum, and returns its length; 0 when `out` is too small, the addresses' families differ
+/// or are none, the kind is `other`, or the pointer or MTU does not fit its field. `body` may
+/// already lie in its place in `out`.
 std::size_t emit_icmp(std::span<std::byte> out, const net::address& source,
                       const net::address& destination, const icmp_message& message) noexcept;
 
 /// The part of an offending packet that an ICMP error about it quotes: as much as keeps an IPv4
-/// error within 576 bytes (RFC 1812 section 4.3.2.3). Empty when `packet` is no IP packet.
+/// error within 576 bytes (RFC 1812 section 4.3.2.3) and an ICMPv6 error within 1280 (RFC 4443
+/// section 2.4 (c)). Empty when `packet` is no IP packet.
 std::span<const std::byte> icmp_quote(std::span<const std::byte> packet) noexcept;
+
+/// Whether an ICMP error may be sent about this packet, as far as the packet tells (RFC 1122
+/// section 3.2.2, RFC 4443 section 2.4 (e)): not about an ICMP error or redirect, a fragment but
+/// the first, what went to many, or what does not name one sender. `to_many` lets a multicast
+/// destination pass, which ICMPv6 allows for packet too big and for option problems.
+bool may_report_on(std::span<const std::byte> packet, bool to_many = false) noexcept;
+
+/// The parameter problem that is owed for a packet that `parse_ip` refused, to be sent to its
+/// source and within the rate limit: which header, field or option was wrong (RFC 8200 section 4).
+/// Nothing for IPv4, for faults that are silently dropped, and where `may_report_on` forbids it.
+/// The body points into `packet`. Reads the packet again: call it only for what was refused.
+std::optional<icmp_message> problem_of(std::span<const std::byte> packet) noexcept;
 
 /// What an ICMP error says about the packet that caused it.
 struct quoted_packet {
@@ -103,8 +149,9 @@ struct quoted_packet {
   std::uint32_t seq = 0;
 };
 
-/// Reads the packet that an ICMP error quotes in its body. The quote comes from a stranger: compare
-/// it with what was really sent before believing it (RFC 5927).
+/// Reads the packet that an ICMP error quotes in its body, behind its extension headers too. The
+/// quote comes from a stranger: compare it with what was really sent before believing it (RFC
+/// 5927).
 parsed<quoted_packet, ip_error> parse_quote(std::span<const std::byte> body) noexcept;
 
 }  // namespace runnel::wire
