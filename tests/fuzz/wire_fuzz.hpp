@@ -1,5 +1,6 @@
 #pragma once
 
+#include <runnel/wire/address.hpp>
 #include <runnel/wire/icmp.hpp>
 #include <runnel/wire/ip.hpp>
 #include <runnel/wire/tcp.hpp>
@@ -9,6 +10,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace runnel::fuzz {
@@ -65,8 +68,26 @@ inline void fuzz_problem(std::span<const std::byte> packet) {
           "a problem that cannot be emitted");
 }
 
+/// An address, endpoint or prefix that was read prints as something that reads the same and prints
+/// the same.
+template <class Value>
+void fuzz_text_as(std::string_view text) {
+  const auto value = Value::parse(text);
+  if (!value) return;
+  const std::string printed = value->to_string();
+  const auto again = Value::parse(printed);
+  require(again && *again == *value, "a printed address reads as something else");
+  require(again->to_string() == printed, "an address prints in two ways");
+}
+inline void fuzz_text(std::string_view text) {
+  fuzz_text_as<net::address>(text);
+  fuzz_text_as<net::endpoint>(text);
+  fuzz_text_as<net::prefix>(text);
+}
+
 /// Reads bytes as a packet and everything in it; aborts where a property does not hold.
 inline void fuzz_packet(std::span<const std::byte> packet) {
+  fuzz_text({reinterpret_cast<const char*>(packet.data()), packet.size()});
   fuzz_tcp(packet);
   static_cast<void>(wire::parse_quote(packet));
   require(wire::icmp_quote(packet).size() <= packet.size(), "a quote longer than its packet");

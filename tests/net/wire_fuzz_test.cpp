@@ -1,4 +1,4 @@
-#include "fuzz/wire_fuzz.hpp"
+#include "fuzz/reassembly_fuzz.hpp"
 
 #include "net/bytes.hpp"
 #include "net/v6_packets.hpp"
@@ -7,6 +7,9 @@
 #include <runnel/wire/checksum.hpp>
 
 #include <doctest/doctest.h>
+
+#include <string>
+#include <string_view>
 
 using namespace runnel;
 using namespace runnel::test;
@@ -114,4 +117,29 @@ TEST_CASE("wire: ten thousand mutated IPv6 packets are read without harm") {
   }
   CHECK(readable > 1000);
   CHECK(owed > 100);
+}
+
+TEST_CASE("wire: a thousand random programs of fragments are taken without harm") {
+  random_source random{seed()};
+  INFO("RUNNEL_SEED=", seed());
+  std::uint64_t whole = 0;
+  for (int round = 0; round < 1000; ++round) {
+    fuzz::reassembly_fuzz strangers;
+    strangers.run(random.bytes(random.below(1500)));
+    whole += strangers.whole();
+  }
+  CHECK(whole > 1000);
+}
+
+TEST_CASE("wire: a hundred thousand texts like addresses are read without harm") {
+  random_source random{seed()};
+  INFO("RUNNEL_SEED=", seed());
+  constexpr std::string_view letters = "0123456789abcdefF::::....%/[]1";
+  for (int round = 0; round < 100'000; ++round) {
+    std::string text(random.below(24), ':');
+    for (char& c : text) {
+      if (random.chance(85)) c = letters[random.below(letters.size())];
+    }
+    fuzz::fuzz_text(text);
+  }
 }
