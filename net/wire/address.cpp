@@ -136,29 +136,62 @@ char* print_v6(char* out, std::span<const std::uint8_t> bytes) noexcept {
   return out;
 }
 
-}  // namespace
+std::optional<std::uint32_t> parse_zone(std::string_view text, const zone_names* zones) noexcept {
+  if (const auto number = parse_decimal(text, 0xffffffff)) return number;
+  if (text.empty() || zones == nullptr) return std::nullopt;
+  const std::uint32_t zone = zones->zone_of(text);
+  if (zone == 0) return std::nullopt;
+  return zone;
+}
 
-std::optional<address> address::parse(std::string_view text) noexcept {
+std::optional<address> parse_address(std::string_view text, const zone_names* zones) noexcept {
   if (text.find(':') == std::string_view::npos) {
     const auto number = parse_v4(text);
     if (!number) return std::nullopt;
-    return v4(*number);
+    return address::v4(*number);
   }
   std::uint32_t zone = 0;
   const std::size_t percent = text.find('%');
-  if (percent != std::string_view::npos) {
-    const auto number = parse_decimal(text.substr(percent + 1), 0xffffffff);
-    if (!number) return std::nullopt;
-    zone = *number;
-  }
   const auto value = parse_v6(text.substr(0, percent));
   if (!value) return std::nullopt;
+  if (percent != std::string_view::npos) {
+    const auto named = parse_zone(text.substr(percent + 1), zones);
+    if (!named) return std::nullopt;
+    zone = *named;
+  }
   std::array<std::uint8_t, 16> bytes;
   for (std::size_t i = 0; i < group_count; ++i) {
     bytes[2 * i] = static_cast<std::uint8_t>((*value)[i] >> 8);
     bytes[2 * i + 1] = static_cast<std::uint8_t>((*value)[i]);
   }
-  return v6(bytes, zone);
+  return address::v6(bytes, zone);
+}
+
+std::optional<endpoint> parse_endpoint(std::string_view text, const zone_names* zones) noexcept {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  const auto where = parse_address(host, zones);
+  const auto port = parse_decimal(text.substr(colon + 1), 0xffff);
+  if (!where || !port || where->is_v6() != bracketed) return std::nullopt;
+  return endpoint{*where, static_cast<std::uint16_t>(*port)};
+}
+
+std::string with_port(const std::string& host, bool bracketed, std::uint16_t port) {
+  const std::string digits = std::to_string(port);
+  return bracketed ? "[" + host + "]:" + digits : host + ":" + digits;
+}
+
+}  // namespace
+
+std::optional<address> address::parse(std::string_view text) noexcept {
+  return parse_address(text, nullptr);
+}
+
+std::optional<address> address::parse(std::string_view text, const zone_names& zones) noexcept {
+  return parse_address(text, &zones);
 }
 
 bool address::is_any() const noexcept {
@@ -184,6 +217,10 @@ bool address::is_link_local() const noexcept {
   return is_v6() && raw[0] == 0xfe && (raw[1] & 0xc0) == 0x80;
 }
 
+bool address::is_v4_mapped() const noexcept {
+  return is_v6() && first_ == 0 && wire::network_order(second_) >> 32 == 0xffff;
+}
+
 std::string address::to_string() const {
   std::array<char, 64> text;
   char* out = text.data();
@@ -201,22 +238,28 @@ std::string address::to_string() const {
   return {text.data(), out};
 }
 
+std::string address::to_string(const zone_names& zones) const {
+  std::string name = scope_id_ != 0 ? zones.name_of(scope_id_) : std::string();
+  if (name.empty()) return to_string();
+  address bare = *this;
+  bare.scope_id_ = 0;
+  return bare.to_string() + "%" + name;
+}
+
 std::optional<endpoint> endpoint::parse(std::string_view text) noexcept {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  std::string_view host = text.substr(0, colon);
-  const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
-  if (bracketed) host = host.substr(1, host.size() - 2);
-  const auto where = net::address::parse(host);
-  const auto port = parse_decimal(text.substr(colon + 1), 0xffff);
-  if (!where || !port || where->is_v6() != bracketed) return std::nullopt;
-  return endpoint{*where, static_cast<std::uint16_t>(*port)};
+  return parse_endpoint(text, nullptr);
+}
+
+std::optional<endpoint> endpoint::parse(std::string_view text, const zone_names& zones) noexcept {
+  return parse_endpoint(text, &zones);
 }
 
 std::string endpoint::to_string() const {
-  const std::string host = address.to_string();
-  const std::string digits = std::to_string(port);
-  return address.is_v6() ? "[" + host + "]:" + digits : host + ":" + digits;
+  return with_port(address.to_string(), address.is_v6(), port);
+}
+
+std::string endpoint::to_string(const zone_names& zones) const {
+  return with_port(address.to_string(zones), address.is_v6(), port);
 }
 
 std::optional<prefix> prefix::parse(std::string_view text) noexcept {

@@ -171,3 +171,71 @@ TEST_CASE("address: the order is that of the bytes") {
   CHECK(address::any(family::v4) < address::any(family::v6));
   CHECK(endpoint::parse("10.0.0.1:80") < endpoint::parse("10.0.0.1:81"));
 }
+
+TEST_CASE("address: RFC 5952 section 4, rule by rule") {
+  // 4.1: no leading zeros, and a zero group is one zero.
+  CHECK(reprinted("2001:0db8::0001") == "2001:db8::1");
+  CHECK(reprinted("2001:db8:aaaa:bbbb:cccc:dddd:eeee:0001") ==
+        "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1");
+  // 4.2.1: as short as possible.
+  CHECK(reprinted("2001:db8:0:0:0:0:2:1") == "2001:db8::2:1");
+  CHECK(reprinted("2001:db8::0:1") == "2001:db8::1");
+  // 4.2.2: a single zero group stays.
+  CHECK(reprinted("2001:db8::1:1:1:1:1") == "2001:db8:0:1:1:1:1:1");
+  // 4.2.3: the longest run, the first of two equals.
+  CHECK(reprinted("2001:0:0:1:0:0:0:1") == "2001:0:0:1::1");
+  CHECK(reprinted("2001:db8:0:0:1:0:0:1") == "2001:db8::1:0:0:1");
+  // 4.3: lower case.
+  CHECK(reprinted("2001:DB8:AAAA:BBBB:CCCC:DDDD:EEEE:AAAA") ==
+        "2001:db8:aaaa:bbbb:cccc:dddd:eeee:aaaa");
+  // 5: a dotted quad where the prefix says that one is embedded.
+  CHECK(reprinted("::FFFF:192.0.2.1") == "::ffff:192.0.2.1");
+  CHECK(reprinted("0:0:0:0:0:ffff:192.0.2.1") == "::ffff:192.0.2.1");
+  CHECK(reprinted("::ffff:0.0.0.0") == "::ffff:0.0.0.0");
+  CHECK(reprinted("1:2:3:4:5:6:1.2.3.4") == "1:2:3:4:5:6:102:304");
+  CHECK(reprinted("::192.0.2.1") == "::c000:201");
+}
+
+TEST_CASE("address: a mapped IPv4 address is IPv6, and known as such") {
+  const auto v = [](std::string_view text) { return address::parse(text).value(); };
+  CHECK(v("::ffff:1.2.3.4").is_v6());
+  CHECK(v("::ffff:1.2.3.4").is_v4_mapped());
+  CHECK(v("::ffff:0:0").is_v4_mapped());
+  CHECK_FALSE(v("::fffe:1.2.3.4").is_v4_mapped());
+  CHECK_FALSE(v("1::ffff:1.2.3.4").is_v4_mapped());
+  CHECK_FALSE(v("1.2.3.4").is_v4_mapped());
+  CHECK_FALSE(v("::1.2.3.4").is_v4_mapped());
+  CHECK(v("::ffff:1.2.3.4") != v("1.2.3.4"));
+}
+
+TEST_CASE("address: zones go by the names one gives them (RFC 4007 section 11)") {
+  const runnel::net::zone_names zones{
+      [](std::string_view name) noexcept -> std::uint32_t {
+        return name == "eth0" ? 7 : name == "12" ? 99 : 0;
+      },
+      [](std::uint32_t zone) { return std::string(zone == 7 ? "eth0" : ""); }};
+  const auto named = address::parse("fe80::1%eth0", zones);
+  REQUIRE(named);
+  CHECK(named->scope_id() == 7);
+  CHECK(named->to_string() == "fe80::1%7");
+  CHECK(named->to_string(zones) == "fe80::1%eth0");
+  CHECK(address::parse("fe80::1%7", zones) == named);
+  CHECK(address::parse("fe80::1%8", zones)->to_string(zones) == "fe80::1%8");
+  // A number is a number, even where something is called so.
+  CHECK(address::parse("fe80::1%12", zones)->scope_id() == 12);
+  CHECK(address::parse("2001:db8::1", zones)->to_string(zones) == "2001:db8::1");
+  CHECK(address::parse("10.0.0.1", zones)->to_string(zones) == "10.0.0.1");
+  for (const char* bad : {"fe80::1%", "fe80::1%eth1", "fe80::1%eth0 ", "10.0.0.1%eth0", "%eth0",
+                          "fe80::1%4294967296"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(address::parse(bad, zones));
+  }
+
+  const auto where = endpoint::parse("[fe80::1%eth0]:80", zones);
+  REQUIRE(where);
+  CHECK(where->to_string(zones) == "[fe80::1%eth0]:80");
+  CHECK(where->to_string() == "[fe80::1%7]:80");
+  CHECK(endpoint::parse("10.0.0.1:80", zones)->to_string(zones) == "10.0.0.1:80");
+  CHECK_FALSE(endpoint::parse("[fe80::1%eth0]:80"));
+  CHECK_FALSE(endpoint::parse("fe80::1%eth0:80", zones));
+}

@@ -20,6 +20,15 @@ namespace runnel::net {
 /// The address families that a value can name. The numbers are those of the IP version field.
 enum class family : std::uint8_t { unspecified = 0, v4 = 4, v6 = 6 };
 
+/// How the zones of scoped literals are called (RFC 4007 section 11.2). The pure layers know of no
+/// interfaces and are told; `net::system_zones` asks the kernel.
+struct zone_names {
+  /// The zone that is called so; 0 when none is.
+  std::uint32_t (*zone_of)(std::string_view name) noexcept;
+  /// What a zone is called; empty when it has no name.
+  std::string (*name_of)(std::uint32_t zone);
+};
+
 /// An IPv4 or IPv6 address as a plain value of 24 bytes, in network byte order.
 ///
 /// An IPv4 address occupies the first four bytes; the rest is zero, so that equality and hashing
@@ -54,8 +63,11 @@ class address {
     const auto words = std::bit_cast<std::array<std::uint64_t, 2>>(copy);
     return address{words[0], words[1], scope_id, net::family::v6};
   }
-  /// Reads "10.0.0.1", "2001:db8::1" or "fe80::1%3" (a numeric zone); nothing else is an address.
+  /// Reads "10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1" (RFC 4291 section 2.2) or "fe80::1%3" (a
+  /// numeric zone); nothing else is an address.
   static std::optional<address> parse(std::string_view text) noexcept;
+  /// The same, and "fe80::1%eth0". A zone that is a number is not looked up.
+  static std::optional<address> parse(std::string_view text, const zone_names& zones) noexcept;
 
   constexpr net::family family() const noexcept { return static_cast<net::family>(family_); }
   constexpr bool is_v4() const noexcept { return family() == net::family::v4; }
@@ -81,9 +93,15 @@ class address {
   bool is_limited_broadcast() const noexcept;
   /// 169.254.0.0/16 or fe80::/10.
   bool is_link_local() const noexcept;
+  /// ::ffff:0:0/96, an IPv4 address in IPv6's clothes (RFC 4291 section 2.5.5.2). None should be on
+  /// the wire.
+  bool is_v4_mapped() const noexcept;
 
-  /// Dotted decimal, or RFC 5952 with "%zone" where there is one; "-" when there is no address.
+  /// Dotted decimal, or RFC 5952 with the number of the zone where there is one, "fe80::1%3"; "-"
+  /// when there is no address.
   std::string to_string() const;
+  /// The same with the zone's name, "fe80::1%eth0", where it has one.
+  std::string to_string(const zone_names& zones) const;
 
   friend constexpr bool operator==(const address&, const address&) noexcept = default;
   /// By the bytes in network order, so that the addresses of a prefix lie together.
@@ -146,10 +164,15 @@ struct endpoint {
   net::address address{};
   std::uint16_t port = 0;
 
-  /// Reads "10.0.0.1:80" or "[2001:db8::1]:80".
+  /// Reads "10.0.0.1:80", "[2001:db8::1]:80" or "[fe80::1%3]:80": brackets for IPv6 and only for it
+  /// (RFC 5952 section 6).
   static std::optional<endpoint> parse(std::string_view text) noexcept;
+  /// The same, and "[fe80::1%eth0]:80".
+  static std::optional<endpoint> parse(std::string_view text, const zone_names& zones) noexcept;
   /// "10.0.0.1:80" or "[2001:db8::1]:80".
   std::string to_string() const;
+  /// The same with the zone's name where it has one.
+  std::string to_string(const zone_names& zones) const;
 
   friend constexpr bool operator==(const endpoint&, const endpoint&) noexcept = default;
   friend constexpr auto operator<=>(const endpoint&, const endpoint&) noexcept = default;
