@@ -1,4 +1,5 @@
 #include "raw_peer.hpp"
+#include "support/pace.hpp"
 
 // Half-open entries: what they cost, how they end, and what they answer.
 
@@ -11,13 +12,7 @@ namespace {
 
 constexpr std::uint32_t batch = 20'000;
 
-/// Builds without optimisation play a part of it.
-constexpr std::uint32_t rounds =
-#ifdef __OPTIMIZE__
-    50;
-#else
-    5;
-#endif
+constexpr std::uint32_t rounds = testing::worthwhile(50U);
 
 /// A host whose SYN queue takes a batch, and as many clients: a batch asks, and comes to an end.
 struct flood : raw_peer {

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "host_pair.hpp"
+#include "support/pace.hpp"
 #include "tests/fuzz/engine_fuzz.hpp"
 #include "wire_watch.hpp"
 
@@ -15,13 +16,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Builds without optimisation play a part of them.
-#ifdef __OPTIMIZE__
-constexpr std::uint64_t pace = 1;
-#else
-constexpr std::uint64_t pace = 6;
-#endif
-
 /// Calls `play` for each seed.
 template <class Play>
 void for_each_seed(std::uint64_t count, Play&& play) {
@@ -30,7 +24,7 @@ void for_each_seed(std::uint64_t count, Play&& play) {
     play(std::strtoull(wanted, nullptr, 0));
     return;
   }
-  for (std::uint64_t seed = 1; seed <= std::max<std::uint64_t>(1, count / pace); ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::worthwhile(count); ++seed) {
     INFO("RUNNEL_SEED=", seed);
     play(seed);
   }
