@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -68,7 +69,7 @@ struct place_hash {
 /// order; of those that it knows it is told every change.
 struct port_map {
   port_map(std::uint32_t first_port, std::uint32_t ports)
-      : first(first_port), count(ports), free(ports), waiting(ports) {}
+      : first(first_port), count(ports), free(ports), waiting_known(ports) {}
 
   std::uint32_t first;
   std::uint32_t count;
@@ -77,11 +78,43 @@ struct port_map {
   /// Of the known ones.
   std::uint32_t used = 0;
   port_set free;
-  /// Those in TIME-WAIT.
-  port_set waiting;
-  /// Where the search for one that may be used again goes on, so that it meets the oldest first:
-  /// ports are taken in order and mostly come to TIME-WAIT in that order.
-  std::uint32_t hand = 0;
+
+  /// A port that has entered TIME-WAIT, and when, or before it last did.
+  struct waiting_port {
+    std::uint32_t since_ms = 0;
+    std::uint32_t number = 0;
+  };
+  /// A heap with the oldest on top. What is in it may be out of date: its time is then too early,
+  /// or the port not in TIME-WAIT any more, which shows when it comes to the top.
+  std::vector<waiting_port> waiting;
+  /// Those in the heap; none is in it twice.
+  port_set waiting_known;
+
+  /// Takes a port that has been in TIME-WAIT since then. Without memory it is forgotten, and is
+  /// found when it is free.
+  void add_waiting(std::uint32_t number, std::uint32_t since_ms) noexcept {
+    if (waiting_known.contains(number)) return;
+    try {
+      waiting.push_back({since_ms, number});
+    } catch (...) {
+      return;
+    }
+    waiting_known.insert(number);
+    std::push_heap(waiting.begin(), waiting.end(), is_younger);
+  }
+  /// Takes the oldest out.
+  waiting_port pop_waiting() noexcept {
+    std::pop_heap(waiting.begin(), waiting.end(), is_younger);
+    const waiting_port oldest = waiting.back();
+    waiting.pop_back();
+    waiting_known.erase(oldest.number);
+    return oldest;
+  }
+
+ private:
+  static bool is_younger(const waiting_port& a, const waiting_port& b) noexcept {
+    return static_cast<std::int32_t>(a.since_ms - b.since_ms) > 0;
+  }
 };
 
 }  // namespace runnel::tcp::detail

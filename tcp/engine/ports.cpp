@@ -17,8 +17,6 @@ constexpr std::uint32_t short_range = 64;
 constexpr std::uint32_t blind_tries = 8;
 /// How many ports each `connect` adds to the map: it knows all of them before they are used up.
 constexpr std::uint32_t survey_step = 32;
-/// How many TIME-WAIT entries are looked at for one that is old enough.
-constexpr std::uint32_t reuse_tries = 32;
 
 /// SplitMix64's mixing step: scatters numbers that differ little.
 std::uint64_t scatter(std::uint64_t number) noexcept {
@@ -71,15 +69,19 @@ struct port_search {
   std::uint32_t* counter = nullptr;
 };
 
-/// Whether the entry gives its port to a new connection now, without a wish for this very port.
-bool reusable(const core& host, const flow_key& key, entry_ref entry) noexcept {
+/// Whether the policy lets connections to this place have ports out of TIME-WAIT.
+bool place_allows_reuse(const core& host, const flow_key& key) noexcept {
+  if (host.policy.tw_reuse == tw_reuse::off || !host.policy.timestamps) return false;
+  return host.policy.tw_reuse == tw_reuse::on || key.remote.is_loopback() ||
+         host.local_address(key).is_loopback();
+}
+
+/// Whether the entry, of a place that allows it, gives its port to a new connection now, without a
+/// wish for this very port.
+bool reusable(const core& host, entry_ref entry) noexcept {
   if (entry.kind() != entry_kind::time_wait_v4) return false;
   const time_wait_entry_v4& waiting = host.time_waits[entry.index()];
   if (!may_recycle(host, waiting)) return false;
-  if (host.policy.tw_reuse == tw_reuse::loopback && !key.remote.is_loopback() &&
-      !host.local_address(key).is_loopback()) {
-    return false;
-  }
   return time_wait_age_ms(host, waiting) >= host.policy.tw_reuse_delay.count();
 }
 
@@ -88,13 +90,12 @@ port_choice search_all(port_search& search) noexcept {
   std::uint32_t oldest = no_index;
   std::uint32_t oldest_number = 0;
   const std::uint32_t start = search.start();
+  const bool may_reuse = place_allows_reuse(search.host, search.key);
   for (std::uint32_t tried = 0; tried < search.count; ++tried) {
     const std::uint32_t number = (start + tried) % search.count;
     const entry_ref entry = search.look_up(number);
     if (!entry) return search.take(number);
-    if (search.host.policy.tw_reuse == tw_reuse::off || !reusable(search.host, search.key, entry)) {
-      continue;
-    }
+    if (!may_reuse || !reusable(search.host, entry)) continue;
     const time_wait_slab& all = search.host.time_waits;
     if (oldest == no_index || is_due(all[entry.index()].deadline_ms, all[oldest].deadline_ms)) {
       oldest = entry.index();
@@ -149,6 +150,11 @@ port_map* make_map(port_search& search) noexcept {
   }
 }
 
+/// Since when the entry has been in TIME-WAIT.
+std::uint32_t waiting_since_ms(const core& host, entry_ref entry) noexcept {
+  return host.ms() - time_wait_age_ms(host, host.time_waits[entry.index()]);
+}
+
 /// Adds up to `ports` ports to what the map knows.
 void survey(port_search& search, port_map& map, std::uint32_t ports) noexcept {
   const std::uint32_t end = std::min(map.count, map.known + ports);
@@ -159,27 +165,36 @@ void survey(port_search& search, port_map& map, std::uint32_t ports) noexcept {
       continue;
     }
     ++map.used;
-    if (entry.kind() == entry_kind::time_wait_v4) map.waiting.insert(map.known);
+    if (entry.kind() == entry_kind::time_wait_v4) {
+      map.add_waiting(map.known, waiting_since_ms(search.host, entry));
+    }
   }
 }
 
-/// One in TIME-WAIT that is old enough.
+/// The one that has been in TIME-WAIT longest, if that is long enough. What is out of date goes on
+/// the way, each at most once for an entry, and once more each time that an entry starts anew.
 std::uint32_t search_waiting(port_search& search, port_map& map, std::uint32_t& entry) noexcept {
-  if (search.host.policy.tw_reuse == tw_reuse::off) return no_index;
-  for (std::uint32_t tried = 0; tried < reuse_tries; ++tried) {
-    const std::uint32_t number = map.waiting.next(map.hand);
-    if (number == port_set::none) break;
-    map.hand = (number + 1) % map.count;
-    const entry_ref found = search.look_up(number);
-    if (found && reusable(search.host, search.key, found)) {
+  core& host = search.host;
+  if (!place_allows_reuse(host, search.key)) return no_index;
+  while (!map.waiting.empty()) {
+    const port_map::waiting_port oldest = map.waiting.front();
+    if (host.ms() - oldest.since_ms < host.policy.tw_reuse_delay.count()) return no_index;
+    const entry_ref found = search.look_up(oldest.number);
+    const bool waits = found && found.kind() == entry_kind::time_wait_v4;
+    if (waits && reusable(host, found)) {
       entry = found.index();
-      return number;
+      return oldest.number;
+    }
+    map.pop_waiting();
+    if (waits && may_recycle(host, host.time_waits[found.index()])) {
+      map.add_waiting(oldest.number, waiting_since_ms(host, found));
     }
   }
   return no_index;
 }
 
-/// A free one; the one where the counter stands, if that is free, for the sake of the order.
+/// A free one: where the counter stands, else the next of those that the map knows, in a circle,
+/// else the first of those that it does not know yet.
 std::uint32_t search_free(port_search& search, port_map& map) noexcept {
   const std::uint32_t start = search.start();
   if (start >= map.known && !search.look_up(start)) return start;
@@ -203,7 +218,6 @@ port_choice search_map(port_search& search, port_map& map) noexcept {
   std::uint32_t number = search_free(search, map);
   if (number == no_index) number = search_waiting(search, map, entry);
   if (number == no_index) return {};
-  map.hand = (number + 1) % map.count;
   return search.take(number, entry);
 }
 
@@ -269,7 +283,7 @@ void note_port_taken(core& host, const flow_key& key) noexcept {
 
 void note_port_waiting(core& host, const flow_key& key) noexcept {
   std::uint32_t number = 0;
-  if (port_map* map = map_that_knows(host, key, number)) map->waiting.insert(number);
+  if (port_map* map = map_that_knows(host, key, number)) map->add_waiting(number, host.ms());
 }
 
 void note_port_free(core& host, const flow_key& key) noexcept {
@@ -277,7 +291,6 @@ void note_port_free(core& host, const flow_key& key) noexcept {
   port_map* const map = map_that_knows(host, key, number);
   if (map == nullptr || map->free.contains(number)) return;
   map->free.insert(number);
-  map->waiting.erase(number);
   --map->used;
   if (map->known == map->count && map->used < map->count / 4) {
     flow_key place = key;

@@ -220,6 +220,11 @@ struct churn : host_pair {
           options.policy.tw_reuse = reuse;
         }) {
     keep_trace = false;
+    delivered = [this](const seen_packet& seen) {
+      if (seen.from == server && seen.flags().find('F') != std::string::npos) {
+        last_fin[seen.tcp.destination_port] = seen.tcp;
+      }
+    };
     listener = (*this)[server].listen({{}, 80}, {}, 1).value;
   }
   /// Starts that many, finishes them, closes them from the client; how many got a port.
@@ -229,6 +234,37 @@ struct churn : host_pair {
       const auto made = (*this)[client].connect({address(server), 80}, {}, 2, now());
       if (made) ends.push_back(made.value);
     }
+    return finish(ends);
+  }
+  /// The same with these ports.
+  int round_named(std::uint16_t first, int wanted) {
+    std::vector<socket_id> ends;
+    for (int i = 0; i < wanted; ++i) {
+      connect_options options;
+      options.local.port = static_cast<std::uint16_t>(first + i);
+      const auto made = (*this)[client].connect({address(server), 80}, options, 2, now());
+      if (made) ends.push_back(made.value);
+    }
+    return finish(ends);
+  }
+  /// Whether there is a port for one more; it is kept, and its SYN is lost.
+  bool connect_and_drop() {
+    filter = [](const seen_packet&) { return false; };
+    const auto made = (*this)[client].connect({address(server), 80}, {}, 2, now());
+    flush();
+    filter = nullptr;
+    return made.error == error::none;
+  }
+  /// What the server says when the last acknowledgement was lost.
+  void repeat_fin(std::uint16_t port) {
+    wire::tcp_header tcp = last_fin.at(port);
+    tcp.checksum = 0;
+    // The server knows of no connection any more, and would answer with RST.
+    filter = [](const seen_packet&) { return false; };
+    inject(client, {address(server), 80}, {address(client), port}, tcp);
+    filter = nullptr;
+  }
+  int finish(const std::vector<socket_id>& ends) {
     drive_for(10ms);
     for (const socket_id id : ends) (*this)[client].release(id, now());
     drive_for(5ms);
@@ -241,6 +277,7 @@ struct churn : host_pair {
     return static_cast<int>(ends.size());
   }
   socket_id listener;
+  std::map<std::uint16_t, wire::tcp_header> last_fin;
 };
 
 }  // namespace
@@ -277,6 +314,42 @@ TEST_CASE("tcp S88 S90 ports: with tw_reuse on the same ports serve again after 
   CHECK(pair[0].counters().tw_recycled >= 20 * 290 - 600);
   CHECK(pair[0].counters().local_ports_exhausted == 0);
   CHECK(pair[0].counters().local_port_probes < 20 * 290 * 5);
+}
+
+TEST_CASE("tcp S90 ports: one that may be used again is found, wherever it lies among young ones") {
+  constexpr std::uint16_t ports = 400;
+  churn pair(ports, tw_reuse::on);
+  // The upper half is old when the lower half has only just entered TIME-WAIT.
+  CHECK(pair.round_named(10'200, 200) == 200);
+  pair.drive_for(900ms);
+  CHECK(pair.round_named(10'000, 200) == 200);
+  pair.drive_for(100ms);
+  const auto may_connect = [&](int wanted) {
+    int got = 0;
+    while (got < wanted && pair.connect_and_drop()) ++got;
+    return got;
+  };
+  const std::uint64_t before = pair[0].counters().local_port_probes;
+  CHECK(may_connect(200) == 200);
+  CHECK(may_connect(10) == 0);
+  pair.drive_for(900ms);
+  CHECK(may_connect(200) == 200);
+  CHECK(may_connect(10) == 0);
+  CHECK(pair[0].counters().local_port_probes - before < 2000);
+}
+
+TEST_CASE("tcp S90 ports: TIME-WAIT that a repeated FIN has started anew is young again") {
+  churn pair(100, tw_reuse::on);
+  CHECK(pair.round_named(10'000, 100) == 100);
+  pair.drive_for(900ms);
+  for (std::uint16_t port = 10'000; port < 10'050; ++port) pair.repeat_fin(port);
+  pair.drive_for(150ms);
+  int got = 0;
+  while (got < 100 && pair.connect_and_drop()) ++got;
+  CHECK(got == 50);
+  pair.drive_for(900ms);
+  while (got < 150 && pair.connect_and_drop()) ++got;
+  CHECK(got == 100);
 }
 
 TEST_CASE("tcp S89 ports: a listener needs no port of its own for a connection") {
