@@ -52,6 +52,13 @@ void share(secret_key& key, std::optional<secret_key>& previous,
   previous = shared_previous;
 }
 
+/// Taken whether or not there is a shared key by now: one may be given later.
+duration offset_to_wall_clock(const loop& owner, const stack_options& options) {
+  if (owner.simulated()) return {};
+  const auto wall = options.wall_clock().time_since_epoch();
+  return std::chrono::duration_cast<duration>(wall) - owner.now().time_since_epoch();
+}
+
 host_options engine_options(loop& owner, const net::link& link, stack_options&& options) {
   const net::link_info& info = link.info();
   host_options out;
@@ -64,7 +71,7 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
   share(out.keys.cookie, out.keys.cookie_previous, shared.cookie_key, shared.cookie_key_previous);
   share(out.keys.fastopen, out.keys.fastopen_previous, shared.fastopen_key,
         shared.fastopen_key_previous);
-  out.clock_offset = options.clock_offset;
+  out.clock_offset = options.clock_offset.value_or(offset_to_wall_clock(owner, options));
   out.mtu = info.mtu;
   out.checksum_offload_tx = info.checksum_offload_tx;
   out.checksum_offload_rx = info.checksum_offload_rx;

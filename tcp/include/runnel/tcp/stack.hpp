@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -34,8 +35,12 @@ struct stack_options {
   /// Those of them that several machines share, where they are given.
   policy_keys shared_keys{};
   /// What the loop's time lacks of the time that these machines agree on, for SYN cookies; see
-  /// `host_options::clock_offset`.
-  duration clock_offset{};
+  /// `host_options::clock_offset`. Left out, that time is `wall_clock`'s as it is when the stack is
+  /// made, so that machines with one key whose clocks agree to some seconds accept each other's
+  /// cookies. On a simulated loop, which knows no wall clock, it is the loop's own time.
+  std::optional<duration> clock_offset{};
+  /// Where that time comes from.
+  std::chrono::system_clock::time_point (*wall_clock)() = std::chrono::system_clock::now;
 
   /// Takes all policies and keys from a set, such as `load_policy` gives.
   void use(const policy_set& all);
