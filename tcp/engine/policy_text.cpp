@@ -115,7 +115,6 @@ bool is_pair(const named_field& at) noexcept {
 }
 
 std::string set_in(const policy_view& to, std::string_view name, std::string_view value) {
-  name = trimmed(name);
   const std::optional<named_field> at = find_named(to, name);
   if (!at) return unknown_name({to.stack, to.keys, to.listener, to.connection}, name);
   const std::string_view text = trimmed(value);
@@ -156,7 +155,7 @@ std::string linger_text(std::int64_t mode, std::optional<std::int64_t> time_ms) 
 }
 
 std::optional<std::string> get_in(const const_policy_view& from, std::string_view name) {
-  const std::optional<named_field> at = find_named(from, trimmed(name));
+  const std::optional<named_field> at = find_named(from, name);
   if (!at) return {};
   const policy_field& field = at->field();
   const std::optional<std::int64_t> value = read_field(from, at->place);

@@ -146,6 +146,16 @@ TEST_CASE("tcp policy file: an unknown name is told with its place and the neare
   CHECK(complaint("stack = 1\n") == "p.toml:1:1: stack must be a section");
 }
 
+TEST_CASE("tcp policy file: a name with blanks around it is told as unknown, in every section") {
+  CHECK(complaint("[stack]\n\" somaxconn\" = 5\n") ==
+        "p.toml:2:1: there is no policy called ' somaxconn'; did you mean somaxconn?");
+  CHECK(complaint("\"net.core.somaxconn \" = 5\n")
+            .starts_with("p.toml:1:1: there is no policy called 'net.core.somaxconn '"));
+  CHECK(complaint("[linux]\n\" net.core.somaxconn\" = 5\n")
+            .starts_with("p.toml:2:1: there is no policy called ' net.core.somaxconn'"));
+  CHECK(complaint("[connection]\n\"ttl\\t\" = 5\n").starts_with("p.toml:2:1: there is no"));
+}
+
 TEST_CASE("tcp policy file: a name in the wrong section is told where it belongs") {
   CHECK(complaint("[stack]\nkeepalive = true\n") ==
         "p.toml:2:1: keepalive belongs into [connection]");
