@@ -20,7 +20,7 @@ connection* make_child(core& host, const half_open_entry_v4& request, std::uint3
   c->rcv_.irs = request.irs;
   c->rcv_.nxt = request.irs + 1;
   c->rcv_.wup = c->rcv_.nxt;
-  c->rcv_.wnd = first_window(c->receive_buffer);
+  c->rcv_.wnd = first_window(request, c->receive_buffer);
   c->snd_.iss = request.iss;
   c->snd_.una = request.iss + 1;
   c->snd_.nxt = c->snd_.una;
@@ -31,6 +31,11 @@ connection* make_child(core& host, const half_open_entry_v4& request, std::uint3
   if (request.timestamps) options.timestamp = wire::tcp_timestamp{request.ts_recent, 0};
   if (request.window_scaled) options.window_scale = request.snd_wscale;
   options.sack_permitted = request.sack_permitted;
+  // What its SYN-ACK has said, which the policy may not say any more.
+  c->timestamps = request.timestamps;
+  c->sack_permitted = request.sack_permitted;
+  c->window_scaled = request.window_scaled;
+  c->rcv_wscale = request.rcv_wscale;
   negotiate(host, *c, options);
   c->ecn = request.ecn;
   c->snd_.wnd = window << c->snd_wscale;
@@ -65,7 +70,7 @@ connection* promote(core& host, std::uint32_t index, std::uint32_t window,
     // The first SYN-ACK left one time-out before the deadline.
     const std::uint32_t sent_ms = entry.deadline_ms - synack_timeout_ms(0);
     const auto elapsed = static_cast<std::int32_t>(host.ms() - sent_ms);
-    sample_rtt(*c, static_cast<std::uint32_t>(std::max(elapsed, 1)) * 1000);
+    sample_rtt(host, *c, static_cast<std::uint32_t>(std::max(elapsed, 1)) * 1000);
   }
   host.table.replace(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
                      entry_ref(entry_kind::connection, c->index), host.flow_hash(c->key));
@@ -127,9 +132,9 @@ void on_full_accept_queue(core& host, std::uint32_t index, const segment& seg) {
       return drop_third(host, listener);
     case accept_overflow::reset:
       drop_third(host, listener);
-      ++host.count.attempt_fails;
+      // Linux counts AttemptFails only where RST or SYN ends a request.
       ++host.count.embryonic_rsts;
-      send_reset_for(host, seg);
+      reset_proven(host, seg);
       return drop_half_open(host, index);
   }
 }
@@ -145,7 +150,7 @@ void on_full_accept_queue(core& host, const half_open_entry_v4& request, bool pa
     if (index != no_index) return park(host, index, seg.window);
   }
   drop_third(host, listener);
-  if (policy != accept_overflow::drop) send_reset_for(host, seg);
+  if (policy != accept_overflow::drop) reset_proven(host, seg);
 }
 
 }  // namespace
@@ -212,7 +217,7 @@ void finish_cookie(core& host, const half_open_entry_v4& request, std::uint32_t 
   if (c == nullptr) {
     ++host.count.listen_drops;
     ++listener.drops.no_memory;
-    return send_reset_for(host, seg);
+    return reset_proven(host, seg);
   }
   if (c->timestamps) c->ts_offset = timestamp_offset;
   host.enter(entry_ref(entry_kind::connection, c->index), c->key);
@@ -222,11 +227,11 @@ void finish_cookie(core& host, const half_open_entry_v4& request, std::uint32_t 
 }
 
 void admit_parked(core& host, listener_entry& listener) {
+  if (!listener.open) return;
   while (!listener.parked.empty() && !accept_queue_full(host, listener)) {
     const std::uint32_t index = listener.parked.front();
     // What it has sent since then comes again, because nothing of it was acknowledged.
     if (promote(host, index, host.half_opens[index].snd_wnd, 2) == nullptr) {
-      ++host.count.attempt_fails;
       reset_parked(host, index);
     }
   }
@@ -240,8 +245,7 @@ void reset_parked(core& host, std::uint32_t index) {
   r.seq = entry.iss + 1;
   r.ack = entry.irs + 1;
   r.ttl = setting(host, host.listeners[entry.listener].policy.connection, &connection_policy::ttl);
-  ++host.count.out_rsts;
-  send_reply(host, r);
+  if (send_reply(host, r)) ++host.count.out_rsts;
   drop_half_open(host, index);
 }
 

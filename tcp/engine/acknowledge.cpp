@@ -59,14 +59,14 @@ void update_window(core& host, connection& c, const segment& seg) {
 void measure(core& host, connection& c, const segment& seg) {
   if (c.flow.timing && at_or_after(seg.ack, c.flow.timed_end)) {
     c.flow.timing = false;
-    sample_rtt(c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
     return;
   }
   // RFC 7323 §4: with timestamps even a retransmitted segment can be measured, to the millisecond.
   if (!c.flow.timing && c.flow.retransmits > 0 && c.timestamps && seg.options->timestamp) {
     const std::uint32_t sent = seg.options->timestamp->echo - c.ts_offset;
     const std::uint32_t elapsed_ms = host.ms() - sent;
-    if (elapsed_ms < rto_max_ms) sample_rtt(c, std::max(elapsed_ms, 1U) * 1000);
+    if (elapsed_ms < rto_limit_ms) sample_rtt(host, c, std::max(elapsed_ms, 1U) * 1000);
   }
 }
 

@@ -19,8 +19,6 @@ void on_connection_timer(core& host, connection& c);
 void arm_retransmit(core& host, connection& c) noexcept;
 void arm_persist(core& host, connection& c) noexcept;
 void stop_rtx_timer(connection& c) noexcept;
-/// Whether unanswered sending since `since_ms` has lasted for `retries` doublings.
-bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retries) noexcept;
 
 /// Nobody has answered for as long as the policy bears: it is over.
 void give_up(core& host, connection& c);

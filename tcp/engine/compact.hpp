@@ -53,6 +53,8 @@ struct half_open_entry {
   std::uint8_t retries = 0;
   std::uint8_t snd_wscale : 4 = 0;
   std::uint8_t rcv_wscale : 4 = 0;
+  /// The window of its SYN-ACK, rounded up to a whole number of 256 bytes, as that number less 1.
+  std::uint8_t offered_window = 0;
   bool window_scaled : 1 = false;
   bool timestamps : 1 = false;
   bool sack_permitted : 1 = false;

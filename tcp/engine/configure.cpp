@@ -169,12 +169,27 @@ const connection_policy& host::connection_defaults() const noexcept {
   return core_->connection_defaults;
 }
 
+namespace {
+
+/// `max_segment` as the connection was made with it: what the policy says if that still comes to
+/// the MSS that was offered.
+std::uint16_t max_segment_of(const core& self, const connection& c) {
+  const net::family family = c.key.remote.family();
+  const std::uint16_t now = setting(self, c, &connection_policy::max_segment);
+  if (own_mss(self, now, family) == c.rcv_mss_offered) return now;
+  return own_mss(self, 0, family) == c.rcv_mss_offered ? std::uint16_t{0} : c.rcv_mss_offered;
+}
+
+}  // namespace
+
 outcome<connection_policy> host::connection_settings(socket_id id) const {
   const connection* c = core_->get(id);
   if (c == nullptr) return {{}, error::bad_handle};
   connection_policy own = core_->policies[c->policy];
   own.receive_buffer = c->receive_buffer;
   own.send_buffer = c->send_buffer;
+  own.max_segment = max_segment_of(*core_, *c);
+  own.fastopen_connect = c->fastopen_wanted;
   detail::complete(own, core_->connection_defaults, detail::connection_table);
   return {own, error::none};
 }

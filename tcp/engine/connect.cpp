@@ -57,7 +57,7 @@ outcome<port_choice> choose_local_port(core& self, const flow_key& key) {
 void detail::send_syn(core& self, connection& c) {
   c.timer = rtx_timer::retransmit;
   const std::uint32_t quiet_ms = self.quiet_left_ms();
-  c.when.rtx = self.after_ms(quiet_ms > 0 ? quiet_ms : rto_initial_ms);
+  c.when.rtx = self.after_ms(quiet_ms > 0 ? quiet_ms : rto_initial_of(self, c));
   schedule(self, c);
   if (quiet_ms > 0) return;
   c.syn_due = true;
@@ -89,6 +89,9 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   c->snd_.una = c->snd_.iss;
   c->snd_.nxt = c->snd_.iss;
   c->timestamps = self.policy.timestamps;
+  c->sack_permitted = self.policy.sack;
+  c->window_scaled = self.policy.window_scaling;
+  if (c->window_scaled) c->rcv_wscale = detail::window_scale_for(c->receive_buffer);
   ++self.count.active_opens;
   set_state(self, *c, state::syn_sent);
   if (begin_fastopen(self, *c)) {

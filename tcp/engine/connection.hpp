@@ -166,10 +166,13 @@ struct connection {
   std::uint8_t snd_wscale = 0;
   std::uint8_t rcv_wscale = 0;
   std::uint16_t snd_mss = 536;
+  /// The MSS that our SYN, or SYN-ACK, offers.
   std::uint16_t rcv_mss_offered = 1460;
   /// What an ICMP error says that the path carries; 0 while none has.
   std::uint16_t path_mtu = 0;
 
+  /// These three, and `rcv_wscale`, are what our SYN offers until the peer's has come: what was
+  /// said once holds, whatever the policy says by then.
   bool timestamps : 1 = false;
   bool window_scaled : 1 = false;
   /// Both sides have said SACK-permitted (RFC 2018 §2).
@@ -216,6 +219,8 @@ struct connection {
   bool counted_orphan : 1 = false;
   /// Keepalive was switched on just now.
   bool keepalive_begins : 1 = false;
+  /// `connection_policy::fastopen_connect` as it was when the connection was made.
+  bool fastopen_wanted : 1 = false;
   /// Fast Open, connecting: SYN waits for the first text.
   bool syn_held : 1 = false;
   /// `connect` was reported as done ahead of the handshake: the owner may write.

@@ -29,10 +29,8 @@ namespace runnel::tcp::detail {
 
 namespace flag = wire::tcp_flag;
 
-/// Retransmission times (RFC 6298 with Linux's bounds).
-inline constexpr std::uint32_t rto_initial_ms = 1'000;
-inline constexpr std::uint32_t rto_min_ms = 200;
-inline constexpr std::uint32_t rto_max_ms = 120'000;
+/// No round trip is believed to take longer, and no policy lets a time-out grow further.
+inline constexpr std::uint32_t rto_limit_ms = 120'000;
 /// The default when a SYN has no MSS option (RFC 9293 §3.7.1).
 inline constexpr std::uint16_t default_mss = 536;
 /// The ECN bits of an IP header (RFC 3168 §5).
@@ -97,7 +95,7 @@ struct reply {
   std::uint32_t tsecr = 0;
 };
 
-/// Beyond the last queue the time-outs of SYN-ACK are all `rto_max_ms`.
+/// Beyond the last queue the time-outs of SYN-ACK are the longest.
 inline constexpr std::size_t synack_queue_count = 8;
 
 /// TIME-WAIT entries of one duration, oldest first.
@@ -165,6 +163,8 @@ struct core {
   listener_table listener_places;
   /// Closed listeners, whose places are to be used again.
   std::vector<std::uint32_t> free_listeners;
+  /// Closed listeners, some of whose waiting connections are still to be reset.
+  std::vector<std::uint32_t> closing_listeners;
 
   // ---- timers
   timer_wheel<connection_slab, &connection::node> wheel;
@@ -311,7 +311,7 @@ void on_room(core& host, connection& c);
 void take_text(core& host, connection& c, segment& seg);
 /// Eighth: FIN.
 void take_fin(core& host, connection& c, const segment& seg);
-/// Options of a SYN or SYN-ACK into a connection.
+/// Leaves of what our SYN or SYN-ACK has offered, which `c` says, what the peer offers too.
 void negotiate(core& host, connection& c, const wire::tcp_options& options);
 void enter_established(core& host, connection& c);
 /// Whether this SYN asks for ECN and this host agrees.
@@ -324,6 +324,9 @@ std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
 /// RST as RFC 9293 §3.10.7.1 forms it, rate-limited.
 void send_reset_for(core& host, const segment& seg);
+/// The same for a peer that has proved its address by acknowledging our first number: it is told
+/// whatever strangers have drawn.
+void reset_proven(core& host, const segment& seg);
 /// Whether one more RST or ICMP message may go to this peer, whom nothing is known of. Counts when
 /// not.
 bool may_reject(core& host, const net::address& peer) noexcept;
@@ -337,7 +340,8 @@ void send_challenge_ack(core& host, connection& c);
 void send_plain_ack(core& host, connection& c, const segment& seg, std::uint64_t& skipped);
 /// An ACK as it is to leave now; what it offers counts as offered.
 reply ack_reply(core& host, connection& c);
-void send_reply(core& host, const reply& r);
+/// Queues it for `poll_transmit`; false, counted, when there is no room: it is lost.
+bool send_reply(core& host, const reply& r);
 
 // ---- time_wait.cpp
 
@@ -371,7 +375,7 @@ void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 
 // ---- recovery.cpp
 
-void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept;
+void sample_rtt(const core& host, connection& c, std::uint32_t rtt_us) noexcept;
 void start_congestion_control(connection& c) noexcept;
 /// Before sending after a pause: `cwnd` halves for each RTO of it, down to the initial window, as
 /// in Linux (RFC 5681 §4.1).
@@ -456,9 +460,17 @@ T setting(const core& host, const connection& c,
 }
 /// The same in milliseconds.
 template <class Own>
-std::uint32_t setting_ms(const core& host, const Own& own,
-                         std::optional<std::chrono::milliseconds> connection_policy::*field) {
+std::uint32_t setting_ms(
+    const core& host, const Own& own,
+    std::optional<std::chrono::milliseconds> connection_policy::*field) noexcept {
   return static_cast<std::uint32_t>(setting(host, own, field).count());
+}
+/// What the retransmission time-out begins with, and grows to.
+inline std::uint32_t rto_max_of(const core& host, const connection& c) noexcept {
+  return setting_ms(host, c, &connection_policy::rto_max);
+}
+inline std::uint32_t rto_initial_of(const core& host, const connection& c) noexcept {
+  return std::min(setting_ms(host, c, &connection_policy::rto_initial), rto_max_of(host, c));
 }
 /// The value in force for a listener.
 template <class T>

@@ -104,17 +104,12 @@ void emit_segment(core& host, connection& c, outgoing& out) {
   tcp.window = static_cast<std::uint16_t>(
       std::min<std::uint32_t>(syn ? out.window : out.window >> c.rcv_wscale, 65535));
   if (syn) {
-    const bool answers = c.state == state::syn_received;
-    tcp.options.sack_permitted = answers ? c.sack_permitted : host.policy.sack;
-    tcp.options.mss =
-        own_mss(host, setting(host, c, &connection_policy::max_segment), c.key.remote.family());
-    if (answers ? c.window_scaled : host.policy.window_scaling) {
-      tcp.options.window_scale = window_scale_for(c.receive_buffer);
-    }
+    tcp.options.sack_permitted = c.sack_permitted;
+    tcp.options.mss = c.rcv_mss_offered;
+    if (c.window_scaled) tcp.options.window_scale = c.rcv_wscale;
     tcp.options.fast_open = out.fastopen;
   }
-  const bool offers_timestamps = out.flags == flag::syn && host.policy.timestamps;
-  if (c.timestamps || offers_timestamps) {
+  if (c.timestamps) {
     tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
   }
   if (c.sack_permitted && !syn && !c.sacks.empty()) add_sacks(host, c, out.length, tcp.options);

@@ -39,8 +39,7 @@ bool may_send_text(core& host, const connection& c) noexcept {
 
 /// What one SYN takes of the send queue.
 std::uint32_t syn_room(core& host, const connection& c) noexcept {
-  const std::uint32_t fits =
-      own_mss(host, setting(host, c, &connection_policy::max_segment), c.key.remote.family());
+  const std::uint32_t fits = c.rcv_mss_offered;
   const fastopen_cache::entry* const known = known_path(host, c);
   const std::uint32_t theirs = known == nullptr ? 0 : known->value.mss;
   const std::uint32_t segment = std::min(fits, theirs == 0 ? default_mss : theirs);
@@ -74,7 +73,7 @@ void remember_path(core& host, const connection& c, const wire::tcp_options& opt
 }  // namespace
 
 bool begin_fastopen(core& host, connection& c) noexcept {
-  if (!setting(host, c, &connection_policy::fastopen_connect)) return false;
+  if (!c.fastopen_wanted) return false;
   if ((host.policy.fastopen & fastopen_flag::client) == 0 || paused(host)) return false;
   c.fastopen_asks = true;
   if (may_send_text(host, c)) return true;

@@ -65,7 +65,7 @@ bool finish_fastopen(core& host, connection& c, const segment& seg) {
   }
   if (c.flow.timing && c.flow.retransmits == 0 && at_or_after(seg.ack, c.flow.timed_end)) {
     c.flow.timing = false;
-    sample_rtt(c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
   }
   // Text that followed a lost SYN-ACK found nobody there who knew its number.
   const bool lost = c.flow.retransmits > 0 && c.snd_.una != c.snd_.nxt;
@@ -80,7 +80,8 @@ bool finish_fastopen(core& host, connection& c, const segment& seg) {
 void on_fastopen_synack_timeout(core& host, connection& c) {
   // One more than a half-open entry gets, as in Linux.
   const listener_entry& listener = host.listeners[c.fastopen_listener];
-  const unsigned limit = setting(host, listener, &listener_policy::synack_retries) + 1U;
+  const unsigned limit =
+      std::min(setting(host, listener, &listener_policy::synack_retries) + 1U, 255U);
   if (c.flow.retransmits >= limit) {
     ++host.count.attempt_fails;
     return give_up(host, c);

@@ -14,7 +14,7 @@ namespace {
 bool matches_sequence(const core& host, const half_open_entry_v4& entry,
                       const listener_entry& listener, const segment& seg) noexcept {
   const sequence expected = entry.irs + 1;
-  const std::uint32_t window = first_window(receive_buffer_of(host, listener));
+  const std::uint32_t window = first_window(entry, receive_buffer_of(host, listener));
   return in_window(seg.seq, expected, std::max(window, 1U));
 }
 
@@ -26,7 +26,7 @@ reply reply_of(core& host, const half_open_entry_v4& entry, std::uint8_t flags) 
   r.seq = entry.iss;
   r.ack = entry.irs + 1;
   r.flags = flags;
-  r.window = first_window(receive_buffer_of(host, listener));
+  r.window = first_window(entry, receive_buffer_of(host, listener));
   r.ttl = setting(host, listener.policy.connection, &connection_policy::ttl);
   if (entry.timestamps) {
     r.has_timestamp = true;
@@ -54,11 +54,11 @@ bool answered_lately(core& host, half_open_entry_v4& entry, const segment& seg) 
 }
 
 /// Where we are.
-void send_half_open_ack(core& host, const half_open_entry_v4& entry) {
+bool send_half_open_ack(core& host, const half_open_entry_v4& entry) {
   reply r = reply_of(host, entry, flag::ack);
   r.seq += 1;
   r.window = static_cast<std::uint16_t>(r.window >> entry.rcv_wscale);
-  send_reply(host, r);
+  return send_reply(host, r);
 }
 
 /// The answer to what is not acceptable (RFC 9293 §3.10.7.4, first check).
@@ -71,8 +71,7 @@ void refuse(core& host, half_open_entry_v4& entry, const segment& seg) {
 /// that we expect.
 void challenge(core& host, const half_open_entry_v4& entry) {
   if (!may_challenge(host, entry.key.expand().remote)) return;
-  ++host.count.challenge_ack;
-  send_half_open_ack(host, entry);
+  if (send_half_open_ack(host, entry)) ++host.count.challenge_ack;
 }
 
 /// The peer has not seen our SYN-ACK; it gets another, and its time starts anew.
@@ -84,9 +83,7 @@ void on_repeated_syn(core& host, std::uint32_t index, const segment& seg) {
   if (answered_lately(host, entry, seg)) return;
   entry.untimed = true;
   restart_synack_timer(host, index);
-  ++host.count.retrans_segs;
-  ++host.count.syn_retrans;
-  send_synack(host, entry);
+  resend_synack(host, entry);
 }
 
 bool paws_rejects(const half_open_entry_v4& entry, const segment& seg) noexcept {
@@ -116,6 +113,27 @@ std::uint16_t first_window(std::uint32_t receive_buffer) noexcept {
   return static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_buffer / 2, 65535));
 }
 
+namespace {
+
+std::uint8_t in_256_bytes(std::uint32_t window) noexcept {
+  return static_cast<std::uint8_t>(window == 0 ? 0 : (window - 1) / 256);
+}
+
+}  // namespace
+
+std::uint16_t first_window(const half_open_entry_v4& request,
+                           std::uint32_t receive_buffer) noexcept {
+  const std::uint16_t now = first_window(receive_buffer);
+  if (in_256_bytes(now) >= request.offered_window) return now;
+  return static_cast<std::uint16_t>(std::min((request.offered_window + 1U) * 256, 65535U));
+}
+
+void remember_offers(const core& host, half_open_entry_v4& request) noexcept {
+  const std::uint32_t buffer = receive_buffer_of(host, host.listeners[request.listener]);
+  request.offered_window = in_256_bytes(first_window(buffer));
+  if (request.window_scaled) request.rcv_wscale = window_scale_for(buffer) & 15;
+}
+
 half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const segment& seg,
                               sequence iss) {
   half_open_entry_v4 request;
@@ -131,8 +149,8 @@ half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const se
   request.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
   if (request.window_scaled) {
     request.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14) & 15;
-    request.rcv_wscale = window_scale_for(receive_buffer_of(host, host.listeners[listener])) & 15;
   }
+  remember_offers(host, request);
   request.sack_permitted = host.policy.sack && options.sack_permitted;
   request.ecn = agrees_on_ecn(host, seg);
   return request;
@@ -167,8 +185,10 @@ reply synack_of(core& host, const half_open_entry_v4& request) {
   return r;
 }
 
-void send_synack(core& host, const half_open_entry_v4& request) {
-  send_reply(host, synack_of(host, request));
+void resend_synack(core& host, const half_open_entry_v4& request) {
+  if (!send_reply(host, synack_of(host, request))) return;
+  ++host.count.retrans_segs;
+  ++host.count.syn_retrans;
 }
 
 void free_half_open(core& host, std::uint32_t index) noexcept {

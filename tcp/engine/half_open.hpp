@@ -19,11 +19,14 @@ std::uint64_t syn_queue_limit(const core& host, const listener_entry& listener) 
 /// What the listener's SYN asks for, with our first number: an entry that is nowhere yet.
 half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const segment& seg,
                               tcp::sequence iss);
+/// Fills in what the SYN-ACK of a request says of our window.
+void remember_offers(const core& host, half_open_entry_v4& request) noexcept;
 /// Puts the request in the SYN queue and the table; `no_index` without memory.
 std::uint32_t insert_half_open(core& host, const half_open_entry_v4& request);
 /// The SYN-ACK of a request, which need not be in the SYN queue.
 reply synack_of(core& host, const half_open_entry_v4& request);
-void send_synack(core& host, const half_open_entry_v4& request);
+/// Sends it again, and counts that.
+void resend_synack(core& host, const half_open_entry_v4& request);
 /// Takes the entry out of the SYN queue; whether its place in the table goes too is the caller's.
 void free_half_open(core& host, std::uint32_t index) noexcept;
 /// Takes it out of both.
@@ -34,10 +37,15 @@ listener_entry* listener_of(core& host, const half_open_entry_v4& request) noexc
 std::uint32_t receive_buffer_of(const core& host, const listener_entry& listener) noexcept;
 /// The window that a SYN-ACK offers; unscaled, so at most 65,535.
 std::uint16_t first_window(std::uint32_t receive_buffer) noexcept;
+/// The same of a request whose SYN-ACK has left already: never less than that one offered, and at
+/// most 255 bytes more where the buffer has become smaller since.
+std::uint16_t first_window(const half_open_entry_v4& request,
+                           std::uint32_t receive_buffer) noexcept;
 /// The time-out of the SYN-ACK that was sent again `retries` times.
 std::uint32_t synack_timeout_ms(unsigned retries) noexcept;
 /// Gives the entry the time-out of its `retries` from now on.
 void restart_synack_timer(core& host, std::uint32_t index) noexcept;
+/// Runs the time-outs that are due. What would find no room among the replies stays due.
 void expire_half_opens(core& host);
 /// TCP_DEFER_ACCEPT: up to how many SYN-ACK time-outs a third segment without text is ignored.
 unsigned deferral(const core& host, const listener_entry& listener) noexcept;
@@ -55,6 +63,9 @@ void finish_cookie(core& host, const half_open_entry_v4& request, std::uint32_t 
                    segment& seg);
 /// Lets parked entries in, first in first out, as long as there is room.
 void admit_parked(core& host, listener_entry& listener);
+/// Goes on with telling those who wait in the queues of closed listeners, as far as there is room
+/// among the replies.
+void reset_waiting(core& host);
 /// A parked entry has waited too long, or its listener closes: RST.
 void reset_parked(core& host, std::uint32_t index);
 

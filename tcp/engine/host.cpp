@@ -47,6 +47,7 @@ const net::tx_packet* host::poll_transmit(time_point now) {
     self.transmit.offload = {};
     return &self.transmit;
   }
+  if (self.replies.empty()) reset_waiting(self);
   if (!self.replies.empty()) {
     build_reply(self, self.replies.pop());
     return &self.transmit;
@@ -70,8 +71,11 @@ time_point host::poll_timeout() const noexcept {
     const auto ahead = static_cast<std::int32_t>(deadline_ms - self.ms());
     at = std::min(at, self.now_ms + static_cast<std::uint64_t>(std::max(ahead, 0)));
   };
-  for (const auto& queue : self.synack_queues) {
-    if (!queue.empty()) consider(self.half_opens[queue.front()].deadline_ms);
+  // Without room for what they say they wait until `poll_transmit` has made some.
+  if (self.replies.room() > 0) {
+    for (const auto& queue : self.synack_queues) {
+      if (!queue.empty()) consider(self.half_opens[queue.front()].deadline_ms);
+    }
   }
   for (const auto& queue : self.time_wait_queues) {
     if (!queue.entries.empty()) consider(self.time_waits[queue.entries.front()].deadline_ms);

@@ -17,6 +17,10 @@ connection* make_connection(core& host, const flow_key& key, std::uint32_t polic
   c.policy = policy;
   c.receive_buffer = setting(host, c, &connection_policy::receive_buffer);
   c.send_buffer = setting(host, c, &connection_policy::send_buffer);
+  c.rcv_mss_offered =
+      own_mss(host, setting(host, c, &connection_policy::max_segment), key.remote.family());
+  c.fastopen_wanted = setting(host, c, &connection_policy::fastopen_connect);
+  c.flow.rto_ms = rto_initial_of(host, c);
   c.ts_offset = host.timestamp_offset(key);
   c.index = index;
   return &c;

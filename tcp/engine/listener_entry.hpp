@@ -11,11 +11,14 @@
 namespace runnel::tcp::detail {
 
 /// One listener: its queues, and what it has counted. A closed one keeps its place until its last
-/// half-open entry, and the last child that began with its SYN and is not done with its handshake,
-/// are gone, so that these need no more than the place to find it.
+/// half-open entry, the last connection that waited for `accept`, and the last child that began
+/// with its SYN and is not done with its handshake, are gone, so that these need no more than the
+/// place to find it.
 struct listener_entry {
   bool open = false;
   bool dirty = false;
+  /// It was closed, and is in `core::closing_listeners`.
+  bool closing = false;
   /// With an unspecified address or 0.0.0.0 / :: it takes every address of the host.
   net::endpoint local;
   listener_policy policy;
@@ -49,7 +52,9 @@ struct listener_entry {
   std::uint64_t accepted = 0;
   listener_drops drops;
 
-  bool unused() const noexcept { return !open && half_open_count == 0 && fastopen.pending() == 0; }
+  bool unused() const noexcept {
+    return !open && !closing && half_open_count == 0 && fastopen.pending() == 0;
+  }
 };
 
 }  // namespace runnel::tcp::detail

@@ -26,6 +26,7 @@ std::uint32_t make_listener(core& self, const net::endpoint& local, std::uint32_
       reuse ? self.free_listeners.back() : static_cast<std::uint32_t>(self.listeners.size());
   if (!reuse) {
     make_room(self.free_listeners, index + std::size_t{1});
+    make_room(self.closing_listeners, index + std::size_t{1});
     make_room(self.dirty_listeners, index + std::size_t{1});
     make_room(self.listeners, index + std::size_t{1});
   }
@@ -100,12 +101,25 @@ error host::close_listener(socket_id listener, time_point now) {
   if (entry == nullptr) return error::bad_handle;
   self.listener_places.remove(listener.index);
   self.policies.release(entry->child_policy);
-  // Their peers believe that they are connected.
-  while (!entry->parked.empty()) reset_parked(self, entry->parked.front());
-  for (;;) {
-    const std::uint32_t index = entry->waiting.pop_front(self.connections);
-    if (index == no_index) break;
-    connection& c = self.connections[index];
+  // The other half-open entries find their listener gone when they are next looked at, at the
+  // latest when their SYN-ACK times out; the last one gives the place back.
+  entry->open = false;
+  entry->closing = true;
+  self.closing_listeners.push_back(listener.index);
+  reset_waiting(self);
+  return error::none;
+}
+
+namespace {
+
+/// Those that wait believe that they are connected. False when there is no room to tell them all.
+bool reset_waiting_of(core& self, listener_entry& entry) {
+  while (self.replies.room() > 0 && !entry.parked.empty()) {
+    reset_parked(self, entry.parked.front());
+  }
+  while (self.replies.room() > 0 && !entry.waiting.empty()) {
+    connection& c = self.connections[entry.waiting.pop_front(self.connections)];
+    --entry.waiting_count;
     c.listener = no_index;
     if (c.state == state::closed) {
       free_connection(self, c);
@@ -114,12 +128,20 @@ error host::close_listener(socket_id listener, time_point now) {
       end_connection(self, c, end_reason::aborted, error::connection_aborted);
     }
   }
-  entry->waiting_count = 0;
-  // The other half-open entries find their listener gone when they are next looked at, at the
-  // latest when their SYN-ACK times out; the last one gives the place back.
-  entry->open = false;
-  if (entry->unused()) self.free_listeners.push_back(listener.index);
-  return error::none;
+  return entry.parked.empty() && entry.waiting.empty();
+}
+
+}  // namespace
+
+void detail::reset_waiting(core& self) {
+  while (!self.closing_listeners.empty()) {
+    const std::uint32_t index = self.closing_listeners.back();
+    listener_entry& entry = self.listeners[index];
+    if (!reset_waiting_of(self, entry)) return;
+    self.closing_listeners.pop_back();
+    entry.closing = false;
+    if (entry.unused()) self.free_listeners.push_back(index);
+  }
 }
 
 }  // namespace runnel::tcp

@@ -22,12 +22,9 @@ std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept {
 }
 
 void negotiate(core& host, connection& c, const wire::tcp_options& options) {
-  const std::uint16_t ours =
-      own_mss(host, setting(host, c, &connection_policy::max_segment), c.key.remote.family());
   const std::uint16_t theirs = std::max(options.mss.value_or(default_mss), min_mss);
-  c.rcv_mss_offered = ours;
-  c.timestamps = host.policy.timestamps && options.timestamp.has_value();
-  c.snd_mss = std::min(theirs, ours);
+  c.timestamps = c.timestamps && options.timestamp.has_value();
+  c.snd_mss = std::min(theirs, c.rcv_mss_offered);
   if (c.timestamps) {
     c.ts_recent = options.timestamp->value;
     c.ts_recent_ms = host.ms();
@@ -35,13 +32,11 @@ void negotiate(core& host, connection& c, const wire::tcp_options& options) {
     c.snd_mss = static_cast<std::uint16_t>(c.snd_mss - 12);
   }
   fit_to_path(c);
-  c.sack_permitted = host.policy.sack && options.sack_permitted;
-  c.window_scaled = host.policy.window_scaling && options.window_scale.has_value();
-  if (c.window_scaled) {
-    // RFC 7323 §2.3: more than 14 is taken as 14.
-    c.snd_wscale = std::min<std::uint8_t>(*options.window_scale, 14);
-    c.rcv_wscale = window_scale_for(c.receive_buffer);
-  }
+  c.sack_permitted = c.sack_permitted && options.sack_permitted;
+  c.window_scaled = c.window_scaled && options.window_scale.has_value();
+  // RFC 7323 §2.3: more than 14 is taken as 14.
+  c.snd_wscale = c.window_scaled ? std::min<std::uint8_t>(*options.window_scale, 14) : 0;
+  if (!c.window_scaled) c.rcv_wscale = 0;
 }
 
 bool agrees_on_ecn(const core& host, const segment& syn) noexcept {
@@ -102,7 +97,7 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
     const std::uint32_t echo = seg.options->timestamp->echo;
     // An echo that we never sent belongs to an older connection (RFC 7323 §3.2). Some middleboxes
     // write zero; Linux bears that.
-    if (echo != 0 && host.ms() - (echo - c.ts_offset) > rto_max_ms * 2) {
+    if (echo != 0 && host.ms() - (echo - c.ts_offset) > rto_limit_ms * 2) {
       ++host.count.paws_active;
       send_reset_for(host, seg);
       return;
@@ -124,7 +119,7 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
   c.snd_.una = seg.ack;
   if (c.flow.timing) {
     c.flow.timing = false;
-    sample_rtt(c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
   }
   enter_established(host, c);
   tell_drained(host, c);

@@ -40,6 +40,9 @@ connection_policy default_connection_policy() {
       .max_segment = 0,
       .ttl = 64,
       .syn_retries = 6,
+      .rto_initial = milliseconds(1'000),
+      .rto_min = milliseconds(200),
+      .rto_max = milliseconds(120'000),
       .retries2 = 15,
       .orphan_retries = 8,
       .keepalive = false,
@@ -120,6 +123,7 @@ policy_set linux_policy() {
   out.stack.challenge_ack_limit_per_peer = 0;
   out.stack.reject_limit = 0;
   out.stack.reject_limit_per_peer = 0;
+  out.stack.failed_cookie_limit = 0;
   out.stack.orphan_memory = 0;
   out.listener.cookie_overflow = accept_overflow::drop;
   // What its buffers may grow to.

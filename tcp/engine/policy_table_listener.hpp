@@ -20,9 +20,9 @@ inline constexpr std::array listener_table = {
     row<&listener_policy::synack_retries>({
         .name = "synack_retries",
         .lowest = 0,
-        .highest = 60,
+        .highest = 255,
         .sysctl = {.text = "net.ipv4.tcp_synack_retries"},
-        .option = {.text = "TCP_SYNCNT"},
+        .option = {.text = "TCP_SYNCNT", .highest = 127},
         .meaning = "SYN-ACK retransmissions until a half-open entry is dropped",
     }),
     row<&listener_policy::syncookies>({

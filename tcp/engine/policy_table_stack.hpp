@@ -37,7 +37,7 @@ inline constexpr std::array stack_table = {
     row<&stack_policy::syn_linear_timeouts>({
         .name = "syn_linear_timeouts",
         .lowest = 0,
-        .highest = 60,
+        .highest = 127,
         .sysctl = {.text = "net.ipv4.tcp_syn_linear_timeouts"},
         .meaning = "SYN retransmissions one second apart before the doubling starts",
     }),
@@ -139,7 +139,7 @@ inline constexpr std::array stack_table = {
         .name = "challenge_ack_limit",
         .lowest = 0,
         .highest = UINT32_MAX,
-        .sysctl = {.text = "net.ipv4.tcp_challenge_ack_limit"},
+        .sysctl = {.text = "net.ipv4.tcp_challenge_ack_limit", .form = linux_form::zero_is_none},
         .meaning = "challenge ACKs a second for the whole host (RFC 5961); 0 is unbounded",
     }),
     row<&stack_policy::challenge_ack_limit_per_peer>({
@@ -166,6 +166,12 @@ inline constexpr std::array stack_table = {
         .lowest = 0,
         .highest = UINT32_MAX,
         .meaning = "the same for one peer's address; 0 is unbounded",
+    }),
+    row<&stack_policy::failed_cookie_limit>({
+        .name = "failed_cookie_limit",
+        .lowest = 0,
+        .highest = UINT32_MAX,
+        .meaning = "wrong SYN cookies a second that are looked at closely; 0 is unbounded",
     }),
     row<&stack_policy::local_port_first>({
         .name = "local_port_first",

@@ -126,10 +126,12 @@ std::string time_text(std::int64_t ms) {
 std::int64_t lowest_of(const policy_field& field, const linux_name& name) noexcept {
   if (name.form == linux_form::zero_is_unset) return -1;
   if (name.form == linux_form::zero_is_eight) return 0;
+  if (name.form == linux_form::zero_is_none || name.form == linux_form::thousandths) return 1;
   return (field.lowest + name.unit - 1) / name.unit;
 }
 std::int64_t highest_of(const policy_field& field, const linux_name& name) noexcept {
   if (name.highest > 0) return name.highest;
+  if (name.form == linux_form::thousandths) return field.highest * 1000;
   return field.highest / (name.form == linux_form::doubled ? 2 : name.unit);
 }
 
@@ -226,6 +228,8 @@ std::string range_text(const policy_field& field, const linux_name& name) {
   }
   std::string out = bounds(field, std::to_string(lowest_of(field, name)),
                            std::to_string(highest_of(field, name)));
+  if (name.form == linux_form::thousandths) return out + " microseconds";
+  if (name.form == linux_form::zero_is_none) return out + ", for none at all is not to be had";
   if (field.kind == policy_kind::time) out += name.unit == 1000 ? " s" : " ms";
   if (field.kind == policy_kind::bytes) out += " bytes";
   return out;
@@ -290,6 +294,9 @@ parsed_value parse_value(const policy_field& field, const linux_name& name, std:
                (out.value == 0 && field.zero);
         if (good) out.value *= name.form == linux_form::doubled ? 2 : name.unit;
       }
+      if (name.form == linux_form::thousandths) {
+        out.value = std::max((out.value + 999) / 1000, field.lowest);
+      }
       if (name.form == linux_form::zero_is_eight && out.value == 0) out.value = 8;
       break;
   }
@@ -310,7 +317,11 @@ std::string value_text(const policy_field& field, const linux_name& name, std::i
     }
     case linux_form::zero_is_unset:
       if (value == 0) return "-1";
-      [[fallthrough]];
+      return std::to_string(value / name.unit + (value % name.unit != 0 ? 1 : 0));
+    case linux_form::thousandths:
+      return std::to_string(value * 1000);
+    case linux_form::zero_is_none:
+      return std::to_string(value == 0 ? INT32_MAX : value);
     default:
       return std::to_string(value / name.unit + (value % name.unit != 0 ? 1 : 0));
   }

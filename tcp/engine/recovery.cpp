@@ -7,9 +7,9 @@
 
 namespace runnel::tcp::detail {
 
-void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept {
+void sample_rtt(const core& host, connection& c, std::uint32_t rtt_us) noexcept {
   transmission& flow = c.flow;
-  rtt_us = std::clamp<std::uint32_t>(rtt_us, 1, rto_max_ms * 1000);
+  rtt_us = std::clamp<std::uint32_t>(rtt_us, 1, rto_limit_ms * 1000);
   if (flow.srtt_us == 0) {
     // RFC 6298 (2.2).
     flow.srtt_us = rtt_us;
@@ -21,10 +21,11 @@ void sample_rtt(connection& c, std::uint32_t rtt_us) noexcept {
     flow.rttvar_us = flow.rttvar_us - flow.rttvar_us / 4 + error / 4;
     flow.srtt_us = std::max(flow.srtt_us - flow.srtt_us / 8 + rtt_us / 8, 1U);
   }
-  // Linux bounds the variance's share and not the sum, so that the RTO is never under SRTT + 200
-  // ms.
-  const std::uint32_t variance_us = std::max(4 * flow.rttvar_us, rto_min_ms * 1000);
-  flow.rto_ms = std::min((flow.srtt_us + variance_us + 999) / 1000, rto_max_ms);
+  // Linux bounds the variance's share and not the sum, so that the RTO is never under SRTT +
+  // `rto_min`.
+  const std::uint32_t least_us = setting_ms(host, c, &connection_policy::rto_min) * 1000;
+  const std::uint32_t variance_us = std::max(4 * flow.rttvar_us, least_us);
+  flow.rto_ms = std::min((flow.srtt_us + variance_us + 999) / 1000, rto_max_of(host, c));
 }
 
 void start_congestion_control(connection& c) noexcept {

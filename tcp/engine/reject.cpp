@@ -5,8 +5,10 @@
 
 namespace runnel::tcp::detail {
 
-void send_reply(core& host, const reply& r) {
-  if (!host.replies.push(r)) ++host.count.reject_limited;
+bool send_reply(core& host, const reply& r) {
+  if (host.replies.push(r)) return true;
+  ++host.count.reject_limited;
+  return false;
 }
 
 bool may_reject(core& host, const net::address& peer) noexcept {
@@ -29,9 +31,12 @@ bool may_challenge(core& host, const net::address& peer) noexcept {
 }
 
 void send_reset_for(core& host, const segment& seg) {
+  if (!seg.has(flag::rst) && may_reject(host, seg.key.remote)) reset_proven(host, seg);
+}
+
+void reset_proven(core& host, const segment& seg) {
   // RFC 9293 §3.10.7.1: nothing answers a reset, or two hosts would never stop.
   if (seg.has(flag::rst)) return;
-  if (!may_reject(host, seg.key.remote)) return;
   reply r;
   r.key = seg.key;
   r.flags = flag::rst;
@@ -42,8 +47,7 @@ void send_reset_for(core& host, const segment& seg) {
     r.flags |= flag::ack;
     r.ack = seg.end();
   }
-  ++host.count.out_rsts;
-  send_reply(host, r);
+  if (send_reply(host, r)) ++host.count.out_rsts;
 }
 
 void send_reset(core& host, const connection& c) {
@@ -53,8 +57,7 @@ void send_reset(core& host, const connection& c) {
   r.seq = c.snd_.nxt;
   r.ack = c.rcv_.nxt;
   r.ttl = setting(host, c, &connection_policy::ttl);
-  ++host.count.out_rsts;
-  send_reply(host, r);
+  if (send_reply(host, r)) ++host.count.out_rsts;
 }
 
 reply ack_reply(core& host, connection& c) {
@@ -95,8 +98,7 @@ void send_challenge_ack(core& host, connection& c) {
     return;
   }
   if (!may_challenge(host, c.key.remote)) return;
-  ++host.count.challenge_ack;
-  send_reply(host, ack_reply(host, c));
+  if (send_reply(host, ack_reply(host, c))) ++host.count.challenge_ack;
 }
 
 void send_plain_ack(core& host, connection& c, const segment& seg, std::uint64_t& skipped) {

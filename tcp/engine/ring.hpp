@@ -14,6 +14,8 @@ class ring {
 
   bool empty() const noexcept { return count_ == 0; }
   std::size_t size() const noexcept { return count_; }
+  /// How many more it may take, memory permitting.
+  std::size_t room() const noexcept { return limit_ - count_; }
 
   /// False when the bound is reached or there is no memory; the item is dropped then.
   bool push(T item) noexcept {

@@ -8,8 +8,16 @@
 
 namespace runnel::tcp::detail {
 
+namespace {
+
+/// Linux's TCP_TIMEOUT_INIT and TCP_RTO_MAX.
+constexpr std::uint32_t synack_timeout_first_ms = 1'000;
+constexpr std::uint32_t synack_timeout_max_ms = 120'000;
+
+}  // namespace
+
 std::uint32_t synack_timeout_ms(unsigned retries) noexcept {
-  return std::min(rto_initial_ms << std::min(retries, 16U), rto_max_ms);
+  return std::min(synack_timeout_first_ms << std::min(retries, 16U), synack_timeout_max_ms);
 }
 
 void restart_synack_timer(core& host, std::uint32_t index) noexcept {
@@ -57,7 +65,6 @@ bool is_expired(const core& host, const listener_entry& listener,
 void expire(core& host, std::uint32_t index, listener_entry* listener) {
   const half_open_entry_v4& entry = host.half_opens[index];
   if (listener == nullptr) return drop_half_open(host, index);
-  ++host.count.attempt_fails;
   if (!entry.parked) {
     ++host.count.timeouts;
     return drop_half_open(host, index);
@@ -68,22 +75,30 @@ void expire(core& host, std::uint32_t index, listener_entry* listener) {
   reset_parked(host, index);
 }
 
-/// Drops the due entries of a queue that have had their retries, the newest first: whom to drop
-/// depends on how many are left.
-void drop_expired(core& host, std::size_t level) {
+/// Looks at up to `most` due entries of a queue and drops those that have had their retries, the
+/// newest first: whom to drop depends on how many are left. How many stay.
+std::size_t drop_expired(core& host, std::size_t level, std::size_t most) {
   auto& queue = host.synack_queues[level];
   std::uint32_t at = no_index;
-  for (std::uint32_t i = queue.front(); i != no_index; i = host.half_opens[i].links.next) {
+  std::size_t seen = 0;
+  for (std::uint32_t i = queue.front(); i != no_index && seen < most;
+       i = host.half_opens[i].links.next) {
     if (!is_due(host.half_opens[i].deadline_ms, host.ms())) break;
     at = i;
+    ++seen;
   }
+  std::size_t stay = seen;
   while (at != no_index) {
     const half_open_entry_v4& entry = host.half_opens[at];
     const std::uint32_t previous = entry.links.prev;
     listener_entry* listener = listener_of(host, entry);
-    if (listener == nullptr || is_expired(host, *listener, entry)) expire(host, at, listener);
+    if (listener == nullptr || is_expired(host, *listener, entry)) {
+      expire(host, at, listener);
+      --stay;
+    }
     at = previous;
   }
+  return stay;
 }
 
 void on_synack_timeout(core& host, std::uint32_t index) {
@@ -102,9 +117,7 @@ void on_synack_timeout(core& host, std::uint32_t index) {
   ++host.count.timeouts;
   if (silent) return;
   entry.untimed = true;
-  ++host.count.retrans_segs;
-  ++host.count.syn_retrans;
-  send_synack(host, entry);
+  resend_synack(host, entry);
 }
 
 }  // namespace
@@ -112,10 +125,14 @@ void on_synack_timeout(core& host, std::uint32_t index) {
 void expire_half_opens(core& host) {
   // The longest wait first: what times out moves up a queue.
   for (std::size_t level = host.synack_queues.size(); level-- > 0;) {
-    drop_expired(host, level);
-    auto& queue = host.synack_queues[level];
+    const auto& queue = host.synack_queues[level];
     while (!queue.empty() && is_due(host.half_opens[queue.front()].deadline_ms, host.ms())) {
-      on_synack_timeout(host, queue.front());
+      // Each of them has one thing to say at most.
+      const std::size_t room = host.replies.room();
+      if (room == 0) return;
+      for (std::size_t left = drop_expired(host, level, room); left > 0; --left) {
+        on_synack_timeout(host, queue.front());
+      }
     }
   }
 }

@@ -35,11 +35,11 @@ bool gate_open(const core& host, const listener_entry& listener) noexcept {
 }
 
 std::optional<cookie_options> read_cookie(core& host, std::uint32_t listener, const segment& seg,
-                                          sequence irs) noexcept {
+                                          sequence irs, cookie_effort effort) noexcept {
   std::optional<std::uint32_t> echo;
   if (host.policy.timestamps && seg.options->timestamp) echo = seg.options->timestamp->echo;
   return check_cookie(host.cookie_keys, flow_of(host, seg.key, irs, listener), seg.ack - 1, echo,
-                      host.cookie_count());
+                      host.cookie_count(), effort);
 }
 
 /// The timestamps of the connection, as an offset to our clock: they go on from the one that the
@@ -52,21 +52,22 @@ std::uint32_t timestamp_offset_behind(const core& host, const segment& seg) noex
 }
 
 /// The request as its half-open entry would be now.
-half_open_entry_v4 request_from(const cookie_options& kept, std::uint32_t listener,
-                                const segment& seg, const cookie_flow& flow) noexcept {
+half_open_entry_v4 request_from(const core& host, const cookie_options& kept,
+                                std::uint32_t listener, const segment& seg, sequence irs) noexcept {
   half_open_entry_v4 request;
   request.key = key_v4::from(seg.key);
   request.key.room16 = kept.mss;
-  request.irs = flow.irs;
+  request.irs = irs;
   request.iss = seg.ack - 1;
   request.listener = listener;
   request.snd_wscale = kept.snd_wscale & 15;
-  request.rcv_wscale = flow.rcv_wscale & 15;
   request.window_scaled = kept.window_scaled;
   request.sack_permitted = kept.sack_permitted;
   request.ecn = kept.ecn;
   request.timestamps = kept.timestamps;
   if (kept.timestamps) request.ts_recent = seg.options->timestamp->value;
+  // The hash covers our shift, so that it is what the SYN-ACK said.
+  remember_offers(host, request);
   // When SYN-ACK left is forgotten too.
   request.untimed = true;
   return request;
@@ -92,33 +93,34 @@ void send_cookie(core& host, std::uint32_t listener, const segment& seg) {
   reply r = synack_of(host, request);
   if (asked.timestamps) r.tsval = cookie_timestamp(asked, r.tsval);
   host.listeners[listener].cookies_until_ms = host.now_ms + cookie_lifetime_ms;
-  ++host.count.syncookies_sent;
-  send_reply(host, r);
+  if (send_reply(host, r)) ++host.count.syncookies_sent;
 }
 
 bool take_cookie(core& host, std::uint32_t listener, std::uint32_t replaced, segment& seg) {
   if (seg.has(flag::syn | flag::rst) || !gate_open(host, host.listeners[listener])) return false;
-  if (host.spent(host.failed_cookie_rate, failed_cookies_per_second)) {
+  const std::uint32_t limit = host.policy.failed_cookie_limit;
+  const bool limited = limit > 0 && host.spent(host.failed_cookie_rate, limit);
+  const auto effort = limited ? cookie_effort::least : cookie_effort::full;
+  sequence irs = seg.seq - 1;
+  auto kept = read_cookie(host, listener, seg, irs, effort);
+  if (limited && !kept) {
     ++host.count.cookie_checks_limited;
     return true;
   }
   ++host.count.cookie_checks;
-  sequence irs = seg.seq - 1;
-  auto kept = read_cookie(host, listener, seg, irs);
   const bool may_probe = seg.len <= 1 && !seg.has(flag::fin);
   const bool probe = !kept && may_probe;
   if (probe) {
     irs = seg.seq;
-    kept = read_cookie(host, listener, seg, irs);
+    kept = read_cookie(host, listener, seg, irs, effort);
   }
   if (!kept) {
-    host.take(host.failed_cookie_rate, failed_cookies_per_second);
+    host.take(host.failed_cookie_rate, limit);
     ++host.count.syncookies_failed;
     return false;
   }
   ++host.count.syncookies_recv;
-  const half_open_entry_v4 request =
-      request_from(*kept, listener, seg, flow_of(host, seg.key, irs, listener));
+  const half_open_entry_v4 request = request_from(host, *kept, listener, seg, irs);
   const std::uint32_t offset = kept->timestamps ? timestamp_offset_behind(host, seg) : 0;
   if (replaced != no_index) drop_half_open(host, replaced);
   finish_cookie(host, request, offset, seg);

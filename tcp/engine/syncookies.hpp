@@ -40,10 +40,18 @@ namespace runnel::tcp::detail {
 inline constexpr std::uint32_t cookie_lifetime_ms = 120'000;
 /// How far the bits of the options set a timestamp back at most.
 inline constexpr std::uint32_t timestamp_bits_span = 128;
-/// Cookies that turn out wrong, a second, for the whole host. Checking one costs some hundred
-/// nanoseconds, so this is a few percent of a core; what comes beyond is dropped unlooked at, and a
-/// good peer sends again.
-inline constexpr std::uint32_t failed_cookies_per_second = 100'000;
+// Checking a wrong one costs some hundred nanoseconds. Beyond `stack_policy::failed_cookie_limit`
+// of them a second, each costs one hash or none: only the present step and key are tried, and not
+// the number before, so that most of what the honest bring back is still taken. What is not taken
+// then is dropped, for it may be a good one, whose peer sends again.
+
+/// How much is tried before a cookie counts as wrong.
+enum class cookie_effort : std::uint8_t {
+  /// The steps next to the present one, and the previous key.
+  full,
+  /// The present step and key.
+  least,
+};
 
 /// What a cookie remembers of a SYN.
 struct cookie_options {
@@ -83,7 +91,8 @@ std::uint32_t cookie_timestamp(const cookie_options& asked, std::uint32_t clock)
 /// peer gives back, if it sends any.
 std::optional<cookie_options> check_cookie(const key_ring& keys, const cookie_flow& flow,
                                            sequence iss, std::optional<std::uint32_t> echo,
-                                           std::uint64_t count) noexcept;
+                                           std::uint64_t count,
+                                           cookie_effort effort = cookie_effort::full) noexcept;
 
 /// Answers a SYN with a cookie and opens the listener's gate.
 void send_cookie(core& host, std::uint32_t listener, const segment& seg);

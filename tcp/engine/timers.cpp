@@ -45,16 +45,17 @@ void bound_by(const core& host, connection& c, std::uint32_t limit_ms) noexcept 
 }
 
 /// Linear first, doubling afterwards (net.ipv4.tcp_syn_linear_timeouts).
-std::uint32_t syn_timeout_ms(const core& host, unsigned tries) noexcept {
+std::uint32_t syn_timeout_ms(const core& host, const connection& c, unsigned tries) noexcept {
   const unsigned doublings =
       tries > host.policy.syn_linear_timeouts ? tries - host.policy.syn_linear_timeouts : 0;
-  return std::min(rto_initial_ms << std::min(doublings, 20U), rto_max_ms);
+  const auto wait_ms = std::uint64_t{rto_initial_of(host, c)} << std::min(doublings, 20U);
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(wait_ms, rto_max_of(host, c)));
 }
 
 void on_syn_timeout(core& host, connection& c) {
   if (!c.syn_due && c.snd_.nxt == c.snd_.iss) {
     // It was held back for the quiet time.
-    c.when.rtx = host.after_ms(rto_initial_ms);
+    c.when.rtx = host.after_ms(rto_initial_of(host, c));
     c.syn_due = true;
     return want_transmit(host, c);
   }
@@ -68,10 +69,27 @@ void on_syn_timeout(core& host, connection& c) {
   }
   ++c.flow.retransmits;
   ++host.count.timeouts;
-  c.when.rtx = host.after_ms(syn_timeout_ms(host, c.flow.retransmits));
+  c.when.rtx = host.after_ms(syn_timeout_ms(host, c, c.flow.retransmits));
   bound_by_user_timeout(host, c);
   c.syn_due = true;
   want_transmit(host, c);
+}
+
+/// Whether unanswered sending has lasted for as long as the policy bears it. Linux's
+/// retransmits_timed_out: the time that so many doublings of 200 ms take, whatever `rto_min` is.
+bool silent_too_long(const core& host, const connection& c) noexcept {
+  constexpr std::uint64_t first_ms = 200;
+  const std::uint64_t max_ms = rto_max_of(host, c);
+  const unsigned retries = retry_limit(host, c);
+  const auto doubling_end = static_cast<unsigned>(std::bit_width(max_ms / first_ms)) - 1;
+  std::uint64_t limit_ms = 0;
+  if (retries <= doubling_end) {
+    limit_ms = ((std::uint64_t{2} << retries) - 1) * first_ms;
+  } else {
+    limit_ms = ((std::uint64_t{2} << doubling_end) - 1) * first_ms +
+               std::uint64_t{retries - doubling_end} * max_ms;
+  }
+  return host.ms() - c.flow.silent_since_ms >= limit_ms;
 }
 
 /// Whether nobody has answered for as long as the policy bears it. What was answered starts the
@@ -82,7 +100,7 @@ bool unanswered_too_long(const core& host, connection& c) noexcept {
     c.flow.silent_since_ms = host.ms();
     return false;
   }
-  return silent_too_long(host, c.flow.silent_since_ms, retry_limit(host, c));
+  return silent_too_long(host, c);
 }
 
 void on_rtx_timeout(core& host, connection& c) {
@@ -90,7 +108,9 @@ void on_rtx_timeout(core& host, connection& c) {
   if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
   // As in Linux the one takes the place of the other.
   const bool bounded = setting_ms(host, c, &connection_policy::user_timeout) != 0;
-  const bool gives_up = bounded ? user_gave_up(host, c) : unanswered_too_long(host, c);
+  // As there, whatever the policy says, what was lost is sent again once.
+  const bool gives_up =
+      c.flow.retransmits > 0 && (bounded ? user_gave_up(host, c) : unanswered_too_long(host, c));
   suspect_fastopen_path(host, c, gives_up);
   if (gives_up) return give_up(host, c);
   if (c.orphan && too_many_orphans(host, c)) return reset_orphan(host, c);
@@ -98,7 +118,7 @@ void on_rtx_timeout(core& host, connection& c) {
   on_retransmission_timeout(c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
   // RFC 6298 (5.5).
-  c.flow.rto_ms = std::min(c.flow.rto_ms * 2, rto_max_ms);
+  c.flow.rto_ms = std::min(c.flow.rto_ms * 2, rto_max_of(host, c));
   arm_retransmit(host, c);
   want_transmit(host, c);
 }
@@ -110,7 +130,7 @@ std::uint64_t persist_wait_ms(const connection& c) noexcept {
 /// Answers keep a connection alive for ever while someone owns it; without an owner it is for as
 /// long as the waits still grow, as in Linux.
 bool worn_out(const core& host, const connection& c) noexcept {
-  return c.closed_by_owner && persist_wait_ms(c) >= rto_max_ms &&
+  return c.closed_by_owner && persist_wait_ms(c) >= rto_max_of(host, c) &&
          c.flow.retransmits >= setting(host, c, &connection_policy::orphan_retries);
 }
 
@@ -204,7 +224,7 @@ void arm_persist(core& host, connection& c) noexcept {
     c.flow.silent_since_ms = host.ms();
     c.stalled_since_ms = host.ms();
   }
-  const std::uint64_t wait = std::min<std::uint64_t>(persist_wait_ms(c), rto_max_ms);
+  const std::uint64_t wait = std::min<std::uint64_t>(persist_wait_ms(c), rto_max_of(host, c));
   c.when.rtx = host.after_ms(static_cast<std::uint32_t>(wait));
   if (c.flow.retransmits > 0) bound_by_user_timeout(host, c);
   bound_by(host, c, window_patience_ms(host, c));
@@ -232,19 +252,6 @@ void give_up(core& host, connection& c) {
 void stop_rtx_timer(connection& c) noexcept {
   c.timer = rtx_timer::none;
   c.when.rtx = 0;
-}
-
-bool silent_too_long(const core& host, std::uint32_t since_ms, std::uint8_t retries) noexcept {
-  // Linux's retransmits_timed_out: the time that `retries` doublings of the shortest RTO take.
-  constexpr unsigned doubling_end = std::bit_width(rto_max_ms / rto_min_ms) - 1;
-  std::uint64_t limit_ms = 0;
-  if (retries <= doubling_end) {
-    limit_ms = ((std::uint64_t{2} << retries) - 1) * rto_min_ms;
-  } else {
-    limit_ms = ((std::uint64_t{2} << doubling_end) - 1) * rto_min_ms +
-               std::uint64_t{retries - doubling_end} * rto_max_ms;
-  }
-  return host.ms() - since_ms >= limit_ms;
 }
 
 }  // namespace runnel::tcp::detail

@@ -80,6 +80,19 @@ TEST_CASE("S113 TcpActiveOpens, TcpAttemptFails: connects, and handshakes that c
   CHECK(peer.count().estab_resets == 0);
 }
 
+TEST_CASE("S113 TcpAttemptFails: half-open entries that RST or SYN ends, not those that time out") {
+  raw_peer peer;
+  peer.listen();
+  peer.send_syn({from_port(1)});
+  peer.run_for(63s);
+  CHECK(peer.engine().memory().half_open == 0);
+  CHECK(peer.count().attempt_fails == 0);
+  peer.send_syn({from_port(2)});
+  peer.send({from_port(2), seq(1), flags("R")});
+  CHECK(peer.engine().memory().half_open == 0);
+  CHECK(peer.count().attempt_fails == 1);
+}
+
 TEST_CASE("S113 TcpPassiveOpens: connections that a listener's handshake made") {
   raw_peer peer;
   peer.listen();

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "raw_peer.hpp"
 #include "support/pace.hpp"
 
@@ -96,15 +98,89 @@ TEST_CASE(
 TEST_CASE(
     "a million SYNs that nobody follows up time out, leave nothing and the listener working") {
   flood clients;
+  std::uint64_t sent_again = 0;
   for (std::uint32_t i = 0; i < rounds; ++i) {
     clients.ask();
     const time_point until = clients.now() + 64s;
     while (clients.now() < until) {
       clients.run_for(500ms);
+      for (const seen_packet& each : clients.said()) sent_again += each.flags() == "SA" ? 1 : 0;
       clients.forget();
     }
     clients.check_fresh();
   }
+  // Each of them left, though more are due at once than may wait to be sent.
+  CHECK(sent_again == std::uint64_t{rounds} * batch * 5);
+  CHECK(clients.count().retrans_segs == sent_again);
+  CHECK(clients.count().syn_retrans == sent_again);
+}
+
+TEST_CASE("half-open: SYN-ACKs that find no room stay due, and poll_timeout says so") {
+  flood clients;
+  clients.ask();
+  host& engine = clients.engine();
+  const time_point due = engine.poll_timeout();
+  const auto drained = [&] {
+    std::size_t sent = 0;
+    while (engine.poll_transmit(due) != nullptr) ++sent;
+    return sent;
+  };
+  std::size_t sent = 0;
+  int steps = 0;
+  while (engine.poll_timeout() <= due) {
+    engine.on_timeout(due);
+    // Nothing can be done before what waits has left.
+    const std::uint64_t counted = engine.counters().retrans_segs;
+    engine.on_timeout(due);
+    CHECK(engine.counters().retrans_segs == counted);
+    sent += drained();
+    CHECK(sent == counted);
+    REQUIRE(++steps < 10);
+  }
+  CHECK(steps > 1);
+  CHECK(sent == batch);
+}
+
+TEST_CASE("close: a listener with 20,000 connections waiting tells each of them by RST") {
+  flood clients;
+  clients.ask();
+  clients.everyone({seq(1), ack(1)});
+  REQUIRE(clients.engine().listener(clients.listener).value.accept_queue == batch);
+  clients.engine().close_listener(clients.listener, clients.now());
+  const std::uint32_t place = clients.listener.index;
+  // The port is free at once.
+  clients.open();
+  CHECK(clients.listener.index != place);
+  clients.engine().set_policy(clients.engine().policy());
+  clients.flush();
+  CHECK(clients.said().size() == batch);
+  std::set<std::uint16_t> told;
+  for (const seen_packet& each : clients.said()) {
+    if (each.flags() == "RA") told.insert(each.tcp.destination_port);
+  }
+  CHECK(told.size() == batch);
+  CHECK(clients.count().out_rsts == batch);
+  clients.check_fresh();
+  // Its place is used again.
+  CHECK(clients.engine().listen({{}, 81}, {}, 1).value.index == place);
+}
+
+TEST_CASE("close: a listener with many parked and waiting tells all of them") {
+  flood clients;
+  clients.engine().set_listener_policy(clients.listener,
+                                       {.backlog = 65535, .overflow = accept_overflow::park});
+  clients.ask();
+  CHECK(clients.engine().set_backlog(clients.listener, 9'999) == error::none);
+  clients.everyone({seq(1), ack(1)});
+  const listener_snapshot seen = clients.engine().listener(clients.listener).value;
+  REQUIRE(seen.accept_queue == 10'000);
+  REQUIRE(seen.parked == 10'000);
+  clients.engine().close_listener(clients.listener, clients.now());
+  clients.flush();
+  CHECK(clients.said().size() == batch);
+  CHECK(clients.count().out_rsts == batch);
+  CHECK(clients.engine().memory().half_open == 0);
+  CHECK(clients.engine().memory().connections == 0);
 }
 
 TEST_CASE(

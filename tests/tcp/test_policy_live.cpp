@@ -186,6 +186,42 @@ TEST_CASE("tcp policy: a refused value changes nothing on a running host") {
   CHECK(client.policies() == before);
 }
 
+TEST_CASE("tcp policy: a name with blanks around it is refused by a running host as unknown") {
+  connected_pair pair;
+  pair.establish();
+  host& client = pair[pair.client];
+  CHECK(client.set(" somaxconn", "5") ==
+        "there is no policy called ' somaxconn'; did you mean somaxconn?");
+  CHECK(client.set(pair.client_socket, "ttl ", "5") ==
+        "there is no policy called 'ttl '; did you mean ttl?");
+  CHECK(client.set(pair.client_socket, " TCP_QUICKACK", "1") != "");
+  CHECK(pair[pair.server].set_listener(pair.listener, "\tbacklog", "5") != "");
+  CHECK(client.get(" somaxconn") == std::nullopt);
+  CHECK(client.policies() == default_policy());
+}
+
+TEST_CASE("tcp policy: what a connection was made with is read back, whatever is set since then") {
+  connected_pair pair;
+  connect_options options;
+  options.policy.max_segment = std::uint16_t{600};
+  options.policy.fastopen_connect = true;
+  pair.establish(options);
+  host& client = pair[pair.client];
+  host& server = pair[pair.server];
+  const auto read = [](host& of, socket_id id) {
+    return *of.get(id, "TCP_MAXSEG") + " " + *of.get(id, "fastopen_connect");
+  };
+  CHECK(read(client, pair.client_socket) == "600 true");
+  CHECK(read(server, pair.server_socket) == "0 false");
+  CHECK(server.set("max_segment", "700") == "");
+  CHECK(server.set("fastopen_connect", "true") == "");
+  CHECK(read(server, pair.server_socket) == "0 false");
+  CHECK(client.set_policy(pair.client_socket, {.max_segment = std::uint16_t{500}}) == error::none);
+  CHECK(read(client, pair.client_socket) == "600 true");
+  CHECK(client.set_policy(pair.client_socket, {}) == error::none);
+  CHECK(read(client, pair.client_socket) == "600 true");
+}
+
 TEST_CASE("tcp policy: TCP_QUICKACK by name acknowledges at once what is owed") {
   connected_pair pair;
   pair.establish();

@@ -32,8 +32,8 @@ TEST_CASE("tcp policy: the default and linux differ in exactly these fields") {
   CHECK(differences(default_policy(), linux_policy()) ==
         std::set<std::string>{"max_syn_backlog", "max_tw_buckets", "orphan_memory",
                               "challenge_ack_limit_per_peer", "reject_limit",
-                              "reject_limit_per_peer", "cookie_overflow", "receive_buffer",
-                              "send_buffer"});
+                              "reject_limit_per_peer", "failed_cookie_limit", "cookie_overflow",
+                              "receive_buffer", "send_buffer"});
   CHECK(check(default_policy()) == "");
   CHECK(check(linux_policy()) == "");
 }
@@ -58,15 +58,6 @@ TEST_CASE("S25: somaxconn is 4096, and max_syn_backlog is not the seeds' 128") {
   CHECK(set(seeds, "net.core.somaxconn", "128") == "");
   CHECK(set(seeds, "net.ipv4.tcp_max_syn_backlog", "128") == "");
   CHECK(check(seeds) == "");
-}
-
-TEST_CASE("S26: a listener takes the backlogs of Nginx, Redis, old Linux and Java") {
-  for (const char* backlog : {"511", "128", "50"}) {
-    listener_policy on;
-    CHECK(set(on, "backlog", backlog) == "");
-    CHECK(get(on, "backlog") == backlog);
-  }
-  CHECK(value(default_policy(), "backlog") == "4096");
 }
 
 TEST_CASE("S90: tcp_tw_reuse is 2, loopback only, with a delay of a second") {
@@ -95,6 +86,8 @@ TEST_CASE("tcp policy S48 S79 S104: the defaults are Linux's as measured") {
            {"net.ipv4.tcp_synack_retries", "5"},
            {"net.ipv4.tcp_syncookies", "1"},
            {"net.ipv4.tcp_abort_on_overflow", "0"},
+           {"net.ipv4.tcp_rto_min_us", "200000"},
+           {"net.ipv4.tcp_rto_max_ms", "120000"},
            {"net.ipv4.tcp_retries2", "15"},
            {"net.ipv4.tcp_orphan_retries", "8"},
            {"net.ipv4.tcp_keepalive_time", "7200"},

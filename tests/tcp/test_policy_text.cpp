@@ -66,6 +66,8 @@ TEST_CASE("tcp policy: every sysctl reads back what it was set to, in Linux's un
                                      {"net.ipv4.tcp_wmem", "4608 65536 65536"},
                                      {"net.ipv4.tcp_mem", "1500 2000 3000"},
                                      {"net.ipv4.ip_default_ttl", "32"},
+                                     {"net.ipv4.tcp_rto_min_us", "50000"},
+                                     {"net.ipv4.tcp_rto_max_ms", "60000"},
                                      {"net.ipv4.tcp_retries2", "8"},
                                      {"net.ipv4.tcp_orphan_retries", "3"},
                                      {"net.ipv4.tcp_keepalive_time", "600"},
@@ -94,6 +96,8 @@ TEST_CASE("tcp policy: every socket option reads back what it was set to") {
       {"SO_LINGER", "0"},
       {"SO_LINGER", "5"},
       {"TCP_FASTOPEN_CONNECT", "1"},
+      {"TCP_RTO_MIN_US", "50000"},
+      {"TCP_RTO_MAX_MS", "60000"},
   };
   check_round_trip(connection_policy(), options);
   check_round_trip(listener_policy(), options);
@@ -252,6 +256,17 @@ TEST_CASE("tcp policy: an unknown name is an error that names the nearest one") 
   CHECK(complaint(std::string(100'000, 'x'), "1").size() < 200);
   CHECK(get(policy_set(), "nonsense") == std::nullopt);
   CHECK(get(policy_set(), "") == std::nullopt);
+}
+
+TEST_CASE("tcp policy: a name with blanks around it is an unknown one, to set and to get") {
+  for (const char* name : {" somaxconn", "somaxconn ", "\tnet.core.somaxconn", "somaxconn\n"}) {
+    CAPTURE(name);
+    CHECK(complaint(name, "5").starts_with("there is no policy called '"));
+    CHECK(get(policy_set(), name) == std::nullopt);
+  }
+  connection_policy one;
+  CHECK(set(one, " ttl", "5") == "there is no policy called ' ttl'; did you mean ttl?");
+  CHECK(one == connection_policy());
 }
 
 TEST_CASE("tcp policy: a name of another level is an error that says where it belongs") {

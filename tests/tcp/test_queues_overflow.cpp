@@ -102,26 +102,8 @@ TEST_CASE("S33: with reset, RST goes to exactly the ones that found the queue fu
   CHECK(clients.count().listen_drops == 4);
   CHECK(clients.count().out_rsts == 4);
   CHECK(clients.count().embryonic_rsts == 4);
-}
-
-TEST_CASE("S33: a client that is reset cannot tell a full queue from nobody listening") {
-  connected_pair pair;
-  pair.listen({.backlog = 0, .overflow = accept_overflow::reset});
-  // Two ask together, so that both are let into the SYN queue.
-  const auto first = pair[0].connect({pair.address(1), 80}, {}, 7, pair.now());
-  CHECK(pair[1].set_backlog(pair.listener, 1) == error::none);
-  pair.connect();
-  int acknowledgements = 0;
-  pair.filter = [&](const seen_packet& seen) {
-    if (seen.from == 0 && seen.flags() == "A" && acknowledgements++ == 0) {
-      CHECK(pair[1].set_backlog(pair.listener, 0) == error::none);
-    }
-    return true;
-  };
-  pair.drive_for(10ms);
-  CHECK(pair.look(0).ended == end_reason::reset);
-  CHECK(pair[0].receive(pair.client_socket, {}, pair.now()).error == error::connection_reset);
-  pair[0].release(first.value, pair.now());
+  // Linux counts no failed attempt for them.
+  CHECK(clients.count().attempt_fails == 0);
 }
 
 TEST_CASE("park: finished handshakes wait in order, in silence, and accept lets them in") {

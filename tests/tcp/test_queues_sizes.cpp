@@ -51,6 +51,17 @@ std::size_t formula_3(const sizes& of) {
   return 2 * (of.max_syn_backlog > bounded ? bounded : of.max_syn_backlog);
 }
 
+/// The SYN queue of a listener with the row's knobs.
+std::size_t limit_of(const sizes& of, listener_policy policy) {
+  raw_peer peer([&](host_options& options) {
+    options.policy.somaxconn = of.somaxconn;
+    options.policy.max_syn_backlog = of.max_syn_backlog;
+  });
+  policy.backlog = of.backlog;
+  peer.listen(policy);
+  return peer.engine().listener(peer.listener).value.syn_queue_limit;
+}
+
 /// How many of the row's SYNs, each from a port of its own, become half-open entries.
 std::size_t admitted(const sizes& of, const listener_policy& with) {
   raw_peer peer([&](host_options& options) {
@@ -104,25 +115,51 @@ TEST_CASE("S21, S23: legacy_sizing gives the seed's own column of the table") {
 }
 
 TEST_CASE(
-    "S20, S21, S22: only the second formula gives the seed's table, and none what holds today") {
+    "S20, S21, S22: only the second formula is what legacy_sizing gives, and none is today's") {
   std::size_t right_1 = 0;
   std::size_t right_2 = 0;
   std::size_t right_3 = 0;
   for (const sizes& row : measured) {
-    right_1 += formula_1(row) == row.legacy ? 1 : 0;
-    right_2 += formula_2(row) == row.legacy ? 1 : 0;
-    right_3 += formula_3(row) == row.legacy ? 1 : 0;
-    for (const std::size_t today : {row.without_cookies, row.with_cookies}) {
-      CHECK(formula_1(row) != today);
-      CHECK(formula_2(row) != today);
-      CHECK(formula_3(row) != today);
-    }
+    CAPTURE(row.backlog);
+    const std::size_t legacy = limit_of(row, {.legacy_sizing = true});
+    CHECK(legacy == row.legacy);
+    right_1 += formula_1(row) == legacy ? 1 : 0;
+    right_2 += formula_2(row) == legacy ? 1 : 0;
+    right_3 += formula_3(row) == legacy ? 1 : 0;
+    const std::size_t today = limit_of(row, {.legacy_sizing = false});
+    CHECK(today == row.with_cookies);
+    CHECK(formula_1(row) != today);
+    CHECK(formula_2(row) != today);
+    CHECK(formula_3(row) != today);
   }
   // The first rounds up before the one more is added; the third doubles, which is the same only for
   // powers of two.
   CHECK(right_1 == 2);
   CHECK(right_2 == std::size(measured));
   CHECK(right_3 == 6);
+}
+
+TEST_CASE("S26: listeners with the backlogs of Nginx, Redis, old Linux and Java take so many") {
+  for (const std::uint32_t backlog : {511U, 128U, 50U}) {
+    CAPTURE(backlog);
+    raw_peer peer;
+    peer.listen({.backlog = backlog, .syncookies = syncookies::off});
+    CHECK(peer.engine().listener(peer.listener).value.backlog == backlog);
+    // One more waits for `accept`, as in Linux, and the next finds it full.
+    for (std::uint32_t i = 0; i < backlog + 2; ++i) {
+      peer.peer_port = static_cast<std::uint16_t>(1000 + i);
+      peer.peer_next = peer.peer_iss;
+      peer.send_syn({from_port(peer.peer_port)});
+      if (i <= backlog) peer.send({seq(1), ack(1)});
+      peer.forget();
+    }
+    const listener_snapshot seen = peer.engine().listener(peer.listener).value;
+    CHECK(seen.accept_queue == backlog + 1);
+    CHECK(seen.drops == listener_drops{.accept_queue_full_syns = 1});
+  }
+  raw_peer plain;
+  plain.listen();
+  CHECK(plain.engine().listener(plain.listener).value.backlog == 4096);
 }
 
 TEST_CASE("S31: without cookies the last quarter of max_syn_backlog stays free") {

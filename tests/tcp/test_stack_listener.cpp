@@ -237,7 +237,7 @@ TASK_TEST("tcp listener: addresses and ports that cannot be had are refused") {
   const auto anywhere = both.server.listen({{}, 0}).value();
   CHECK(anywhere.local_endpoint().port >= 32768);
   tcp::listener_policy bad;
-  bad.synack_retries = 61;
+  bad.connection.ttl = std::uint8_t{0};
   CHECK(both.server.listen({{}, 82}, bad).error() == std::errc::invalid_argument);
   co_return;
 }

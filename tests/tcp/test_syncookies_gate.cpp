@@ -123,25 +123,65 @@ TEST_CASE("S40: another listener's gate stays closed") {
 }
 
 TEST_CASE("S113 RunnelCookieChecks, RunnelCookieChecksLimited: bad cookies a second are bounded") {
-  raw_peer peer([](host_options& options) { options.policy.reject_limit = 1; });
+  raw_peer peer([](host_options& options) {
+    options.policy.reject_limit = 1;
+    options.policy.failed_cookie_limit = 1000;
+  });
   peer.listen(always);
-  constexpr std::uint32_t limit = 100'000;
-  for (std::uint32_t i = 0; i < limit; ++i) peer.send({seq(1), ack(7)});
-  CHECK(peer.count().cookie_checks == limit);
-  CHECK(peer.count().syncookies_failed == limit);
+  for (std::uint32_t i = 0; i < 1000; ++i) peer.send({seq(1), ack(7)});
+  CHECK(peer.count().cookie_checks == 1000);
+  CHECK(peer.count().syncookies_failed == 1000);
   peer.forget();
   peer.send_syn();
   peer.forget();
   for (std::uint32_t i = 0; i < 100; ++i) peer.send({ack(7)});
-  CHECK(peer.count().cookie_checks == limit);
+  CHECK(peer.count().cookie_checks == 1000);
   CHECK(peer.count().cookie_checks_limited == 100);
   peer.expect_nothing();
-  // The honest peer's text comes again, and the next second has room for it.
-  peer.run_for(1s);
+  // The honest peer gets in all the same.
   peer.send({ack(1), text("again")});
   CHECK(peer.count().syncookies_recv == 1);
   peer.accept();
   CHECK(peer.read() == "again");
+}
+
+TEST_CASE("S40: beyond the bound of bad cookies those of the last minute and of the old key wait") {
+  raw_peer peer([](host_options& options) { options.policy.failed_cookie_limit = 1; },
+                time_point(60s * 100 + 59s));
+  peer.listen(always);
+  peer.send_syn();
+  SUBCASE("the last minute") {
+    peer.run_for(1s);
+  }
+  SUBCASE("the old key") {
+    peer.engine().rotate_cookie_key({3, 4});
+  }
+  peer.forget();
+  peer.send({ack(7)});
+  peer.expect({flags("R")});
+  peer.send({ack(1), text("text")});
+  peer.expect_nothing();
+  CHECK(peer.count().cookie_checks_limited == 1);
+  // It comes again.
+  peer.run_for(1s);
+  peer.peer_next = peer.peer_iss + 1;
+  peer.send({ack(1), text("text")});
+  peer.accept();
+  CHECK(peer.read() == "text");
+}
+
+TEST_CASE("S40: failed_cookie_limit of 0, which is Linux's, looks at every bad cookie closely") {
+  CHECK(stack_policy().failed_cookie_limit == 100'000);
+  CHECK(linux_policy().stack.failed_cookie_limit == 0);
+  raw_peer peer([](host_options& options) {
+    options.policy.failed_cookie_limit = 0;
+    options.policy.reject_limit = 1;
+  });
+  peer.listen(always);
+  for (std::uint32_t i = 0; i < 150'000; ++i) peer.send({seq(1), ack(7)});
+  CHECK(peer.count().cookie_checks == 150'000);
+  CHECK(peer.count().cookie_checks_limited == 0);
+  peer.forget();
 }
 
 TEST_CASE("S36 S39 always: a million SYNs leave no half-open entry and a working listener") {

@@ -137,7 +137,8 @@ class host {
   /// Replaces what the listener has set; it holds at once for what comes, and connections that it
   /// has made keep what they have. `error::invalid_argument`: `check(policy)` says which field.
   error set_listener_policy(socket_id listener, const listener_policy& policy);
-  /// Closes it: waiting connections are reset, half-open entries are forgotten.
+  /// Closes it: waiting connections are reset, half-open entries are forgotten. Where there are
+  /// very many of the former, `poll_transmit` goes on with it.
   error close_listener(socket_id listener, time_point now);
 
   // ---- commands: the host -------------------------------------------------------------------
@@ -228,7 +229,8 @@ class host {
   /// Whether everything sent, and FIN where it was said, is acknowledged or the connection is over.
   /// When not, `events::drained` or `events::closed` will tell.
   bool drained(socket_id connection);
-  /// Replaces what the connection itself has set; it holds at once. The buffers keep their size.
+  /// Replaces what the connection itself has set; it holds at once, except for the buffers,
+  /// `max_segment` and `fastopen_connect`, which stay as the connection was made with them.
   /// `error::invalid_argument`: `check(policy)` says which field.
   error set_policy(socket_id connection, const connection_policy& policy);
   /// Sets one value that the connection itself has, by name or by Linux's name of a socket option;
@@ -268,6 +270,8 @@ class host {
   const listener_policy& listener_defaults() const noexcept;
   const connection_policy& connection_defaults() const noexcept;
   /// What is in force for this connection: its own where set, else the default; every field is set.
+  /// Of what is fixed when a connection is made (buffers, `max_segment`, `fastopen_connect`) it is
+  /// what it was made with, whatever is set since then.
   outcome<connection_policy> connection_settings(socket_id connection) const;
   outcome<listener_policy> listener_settings(socket_id listener) const;
   /// `policy`, `listener_defaults` and `connection_defaults`; no keys.

@@ -98,14 +98,25 @@ struct connection_policy {
   /// Acknowledge every segment at once (RTAX_QUICKACK): no.
   std::optional<bool> quickack{};
   /// The longest segment to send or to ask for, without headers; 0 takes it from the link's MTU
-  /// (TCP_MAXSEG): 0.
+  /// (TCP_MAXSEG): 0. Fixed when the connection is made.
   std::optional<std::uint16_t> max_segment{};
   /// Hop limit of what is sent (IP_TTL, net.ipv4.ip_default_ttl): 64.
   std::optional<std::uint8_t> ttl{};
   /// SYN retransmissions with doubling waits (TCP_SYNCNT, net.ipv4.tcp_syn_retries): 6.
   std::optional<std::uint8_t> syn_retries{};
+  /// The retransmission time-out (RFC 6298) before a round trip has been measured, which is SYN's;
+  /// Linux compiles it in: 1 s. At most `rto_max`. SYN-ACK of half-open entries, which have no
+  /// policy of their own, always waits for 1 s first, and for 120 s at most.
+  std::optional<std::chrono::milliseconds> rto_initial{};
+  /// The least by which it exceeds the smoothed round-trip time (TCP_RTO_MIN_US,
+  /// net.ipv4.tcp_rto_min_us): 200 ms. A change holds from the next measurement on. Below the time
+  /// that the peer delays its acknowledgements it costs needless retransmissions.
+  std::optional<std::chrono::milliseconds> rto_min{};
+  /// What it grows to (TCP_RTO_MAX_MS, net.ipv4.tcp_rto_max_ms): 120 s.
+  std::optional<std::chrono::milliseconds> rto_max{};
   /// Unanswered retransmissions and probes before the connection is given up, as the time that many
-  /// doublings of 200 ms take (net.ipv4.tcp_retries2; RFC 1122 §4.2.3.5): 15, which is 924.6 s.
+  /// doublings of 200 ms take, up to `rto_max` each (net.ipv4.tcp_retries2; RFC 1122 §4.2.3.5): 15,
+  /// which is 924.6 s. As in Linux, `rto_min` does not change that.
   std::optional<std::uint8_t> retries2{};
   /// The same for a connection whose owner has closed it (net.ipv4.tcp_orphan_retries, where 0
   /// means 8): 8.
@@ -140,7 +151,7 @@ struct connection_policy {
   std::optional<std::chrono::milliseconds> orphan_window_timeout{};
   /// `connect` to a server whose Fast Open cookie is known succeeds at once, and what is written
   /// first goes with the SYN; otherwise the SYN asks for a cookie (TCP_FASTOPEN_CONNECT; RFC 7413):
-  /// no. The text may reach the server twice.
+  /// no. The text may reach the server twice. Fixed when the connection is made.
   std::optional<bool> fastopen_connect{};
 
   friend bool operator==(const connection_policy&, const connection_policy&) = default;
@@ -170,7 +181,8 @@ struct listener_policy {
   /// How long the third segment may come without text and be ignored, so that `accept` gives only
   /// connections that have something to read; 0 is off (TCP_DEFER_ACCEPT): 0. As in Linux it is
   /// rounded up to a whole number of SYN-ACK time-outs (1, 3, 7, 15, ... s); at the last of them
-  /// SYN-ACK is sent again, and the acknowledgement that this draws is let in.
+  /// SYN-ACK is sent again, and the acknowledgement that this draws is let in. As there, 255 of
+  /// them are the most, which take 8 h 18 min.
   std::optional<std::chrono::milliseconds> defer_accept{};
   /// Connections that may have taken text with their SYN while their handshake is not done; 0 takes
   /// none (TCP_FASTOPEN): 0. Bounded by `stack_policy::somaxconn`; beyond it, and while SYN cookies
@@ -245,10 +257,17 @@ struct stack_policy {
   /// Shortest time between two answers to invalid segments of one connection
   /// (net.ipv4.tcp_invalid_ratelimit).
   std::chrono::milliseconds invalid_ratelimit{500};
-  /// ICMP errors and RSTs to unknown connections a second for the whole host; 0 is unbounded.
+  /// ICMP errors and RSTs a second for the whole host to those of whom nothing is known; 0 is
+  /// unbounded. RST for a connection, or for who has acknowledged our SYN-ACK and finds the accept
+  /// queue full, has no bound.
   std::uint32_t reject_limit = 10'000;
   /// The same for one peer's address, of which some may share an allowance; 0 is unbounded.
   std::uint32_t reject_limit_per_peer = 1000;
+  /// SYN cookies that turn out wrong, a second, for the whole host; 0 is unbounded, as in Linux. A
+  /// few percent of a core go into so many. Beyond it only what costs little is tried: cookies of
+  /// the present minute, made with the present key, of which RunnelCookieChecksLimited counts the
+  /// ones that are none. These are dropped without an answer.
+  std::uint32_t failed_cookie_limit = 100'000;
   /// Local ports for `connect` without one: first and last (net.ipv4.ip_local_port_range).
   std::uint16_t local_port_first = 32768;
   std::uint16_t local_port_last = 60999;

@@ -43,6 +43,11 @@ enum class linux_form : std::uint8_t {
   zero_is_eight,
   /// One number; 0 takes the value of the level above, -1 stands for 0 (TCP_LINGER2).
   zero_is_unset,
+  /// One number, in thousandths of the field's unit; rounded up (tcp_rto_min_us).
+  thousandths,
+  /// One number; 0 would allow nothing, which no value of the field does, and is refused. What is 0
+  /// here, without a bound, is INT32_MAX there (tcp_challenge_ack_limit).
+  zero_is_none,
   /// Two numbers: this field and the next one (ip_local_port_range).
   range,
   /// "off", or seconds, of which 0 is an abort: this field and the next one (SO_LINGER).

@@ -14,7 +14,8 @@ namespace runnel::tcp {
 ///
 /// A name is either a field's own or Linux's: a sysctl ("net.ipv4.tcp_keepalive_time") for a
 /// `policy_set`, the option of a socket ("TCP_KEEPIDLE") for a listener or a connection. What is
-/// set on a listener for connections is for those that it makes.
+/// set on a listener for connections is for those that it makes. A name is taken as it stands: with
+/// blanks around it it is unknown.
 ///
 /// By Linux's name the value is written as Linux writes it, in its unit: "7200" seconds there,
 /// "1500" milliseconds for TCP_USER_TIMEOUT, "32768 60999" for net.ipv4.ip_local_port_range. By
@@ -33,9 +34,10 @@ namespace runnel::tcp {
 [[nodiscard]] std::string set(connection_policy& policy, std::string_view name,
                               std::string_view value);
 
-/// The value as `set` takes it under the same name: "default" where it is left unset, "(set)" for
-/// a key that is. Nothing when there is no such name. A time that is no whole number of Linux's
-/// unit is rounded up.
+/// The value as `set` takes it under the same name, but for SO_RCVBUF and SO_SNDBUF, of which it is
+/// twice what was set, as in Linux: "default" where it is left unset, "(set)" for a key that is.
+/// Nothing when there is no such name. A time that is no whole number of Linux's unit is rounded
+/// up.
 std::optional<std::string> get(const policy_set& policy, std::string_view name);
 std::optional<std::string> get(const listener_policy& policy, std::string_view name);
 std::optional<std::string> get(const connection_policy& policy, std::string_view name);
