@@ -9,14 +9,9 @@ namespace runnel::tcp::detail {
 namespace {
 
 /// RFC 5961 §5.2: an acknowledgement older than the largest window ever offered is forged or
-/// ancient.
+/// ancient, and what was never sent cannot be acknowledged. As Linux does, both are asked back.
 bool plausible_ack(core& host, connection& c, const segment& seg) {
-  if (after(seg.ack, c.snd_.nxt)) {
-    // What was never sent cannot be acknowledged: say where we are.
-    send_plain_ack(host, c, seg, host.count.ack_skipped_seq);
-    return false;
-  }
-  if (before(seg.ack, c.snd_.una - c.snd_.max_wnd)) {
+  if (after(seg.ack, c.snd_.nxt) || before(seg.ack, c.snd_.una - c.snd_.max_wnd)) {
     send_challenge_ack(host, c);
     return false;
   }

@@ -48,6 +48,14 @@ std::uint64_t& skip_counter(core& host, const connection& c, std::uint64_t& othe
   return compact ? host.count.ack_skipped_fin_wait_2 : otherwise;
 }
 
+/// RFC 5961 §4.2: a SYN never ends a connection, it is asked back. Linux calls it an error in
+/// ESTABLISHED only.
+void challenge_syn(core& host, connection& c) {
+  if (c.state == state::established) ++host.count.in_errs;
+  ++host.count.syn_challenge;
+  send_challenge_ack(host, c);
+}
+
 bool check_sequence_number(core& host, connection& c, segment& seg) {
   if (paws_rejects(host, c, seg)) {
     if (seg.seq_len() == 0 && at_or_before(seg.seq, c.rcv_.nxt)) {
@@ -63,8 +71,7 @@ bool check_sequence_number(core& host, connection& c, segment& seg) {
   // RFC 5961 §3.2: a reset outside the window is dropped in silence.
   if (seg.has(flag::rst)) return false;
   if (seg.has(flag::syn)) {
-    ++host.count.syn_challenge;
-    send_challenge_ack(host, c);
+    challenge_syn(host, c);
     return false;
   }
   // An acknowledgement with text that does not fit a closed window still counts as one: it may be
@@ -104,11 +111,10 @@ bool check_reset(core& host, connection& c, const segment& seg) {
   return false;
 }
 
-/// Fourth check. RFC 5961 §4.2: a SYN never ends a connection, it is asked back.
+/// Fourth check.
 bool check_syn(core& host, connection& c, const segment& seg) {
   if (!seg.has(flag::syn)) return true;
-  ++host.count.syn_challenge;
-  send_challenge_ack(host, c);
+  challenge_syn(host, c);
   return false;
 }
 

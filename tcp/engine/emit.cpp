@@ -51,7 +51,6 @@ void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_h
   host.pieces[0] = headers;
   host.transmit.pieces = std::span(host.pieces).first(1 + text_pieces);
   host.transmit.size = ip.total_length;
-  ++host.count.out_segs;
 }
 
 /// What the segment says of text that is held ahead of a hole; none where it would make the packet
@@ -76,6 +75,18 @@ std::uint8_t ecn_flags(const core& host, const connection& c, const outgoing& ou
   // A SYN that went unanswered may have been lost for asking (RFC 3168 §6.1.1.1).
   const bool first = c.flow.retransmits == 0;
   return host.policy.ecn == ecn::request && first ? flag::ece | flag::cwr : 0;
+}
+
+/// Counts what Linux counts as sent: a range below SND.NXT is there only as retransmitted, but for
+/// the SYN-ACK of a listener's child, which counts each time. A packet that the link cuts counts as
+/// the segments it becomes.
+void count_out(core& host, const connection& c, const outgoing& out) noexcept {
+  const bool syn = (out.flags & flag::syn) != 0;
+  const sequence end = out.seq + out.length + (syn || (out.flags & flag::fin) != 0 ? 1U : 0U);
+  const bool again = end != out.seq && !after(end, c.snd_.nxt);
+  if (again && !(syn && c.fastopen_child)) return;
+  const bool cut = out.length > c.snd_mss && !syn;
+  host.count.out_segs += cut ? (out.length + c.snd_mss - 1) / c.snd_mss : 1;
 }
 
 }  // namespace
@@ -115,6 +126,7 @@ void emit_segment(core& host, connection& c, outgoing& out) {
   if (c.sack_permitted && !syn && !c.sacks.empty()) add_sacks(host, c, out.length, tcp.options);
   emit_headers(host, c.key, setting(host, c, &connection_policy::ttl), tcp, text_pieces, out.length,
                syn ? UINT16_MAX : c.snd_mss, out.carries_ect ? ecn_capable : 0);
+  count_out(host, c, out);
 }
 
 void build_reply(core& host, const reply& r) {
@@ -129,6 +141,7 @@ void build_reply(core& host, const reply& r) {
   tcp.options.sack_permitted = r.sack_permitted;
   if (r.fastopen_cookie) tcp.options.fast_open = fastopen_cookie_for(host, r.key);
   emit_headers(host, r.key, r.ttl, tcp, 0, 0, UINT16_MAX, 0);
+  ++host.count.out_segs;
 }
 
 }  // namespace runnel::tcp::detail

@@ -15,6 +15,14 @@ bool bad_source(const core& host, const net::address& source) noexcept {
          source.is_limited_broadcast() || source.is_loopback() || host.local_index(source) >= 0;
 }
 
+/// As Linux counts: a data offset that is too small is an error, a segment that is too short for
+/// its header is only dropped.
+bool small_data_offset(std::span<const std::byte> bytes) noexcept {
+  constexpr std::size_t fixed_bytes = 20;
+  return bytes.size() >= fixed_bytes &&
+         (std::to_integer<unsigned>(bytes[12]) >> 4) * 4 < fixed_bytes;
+}
+
 bool checksum_good(const core& host, const wire::ip_header& ip, const net::packet& packet,
                    std::span<const std::byte> text) noexcept {
   if (host.checksum_offload_rx && packet->offload.checksum != net::checksum_state::unverified) {
@@ -23,12 +31,17 @@ bool checksum_good(const core& host, const wire::ip_header& ip, const net::packe
   return wire::tcp_checksum_intact(ip.source, ip.destination, text);
 }
 
+bool is_ipv6(const net::packet& packet) noexcept {
+  return packet && !packet.bytes().empty() &&
+         std::to_integer<unsigned>(packet.bytes().front()) >> 4 == 6;
+}
+
 void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, net::packet packet) {
   ++host.count.in_segs;
   const std::span<const std::byte> bytes = ip.payload(packet.bytes());
   const auto header = wire::parse_tcp(bytes);
   if (!header) {
-    ++host.count.in_errs;
+    if (small_data_offset(bytes)) ++host.count.in_errs;
     return;
   }
   if (!checksum_good(host, ip, packet, bytes)) {
@@ -55,6 +68,11 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
 }  // namespace
 
 void on_ip_packet(core& host, net::packet packet) {
+  if (is_ipv6(packet)) {
+    // The kernel says such things on any device that is up; on an IPv4 host they are no errors.
+    ++host.count.ip6_in_discards;
+    return;
+  }
   ++host.count.ip_in_receives;
   if (packet && packet->references != 1) {
     // Somebody else looks at it, a duplicate on its way perhaps, and what follows moves its edges.

@@ -29,6 +29,37 @@ TEST_CASE("S113 TcpOutSegs: every segment that left, sent again or not, RST too"
   CHECK(peer.count().out_segs == 3);
 }
 
+TEST_CASE(
+    "S113 TcpOutSegs: what a connection sends again is in TcpRetransSegs alone, as on Linux") {
+  raw_peer peer;
+  peer.establish();
+  const std::uint64_t before = peer.count().out_segs;
+  peer.write("text");
+  peer.run_for(1s);
+  CHECK(peer.count().retrans_segs == 2);
+  CHECK(peer.count().out_segs == before + 1);
+  // A probe is empty: nothing that was sent before.
+  peer.send({ack(5), window(0)});
+  peer.write("more");
+  peer.run_for(3s);
+  CHECK(peer.count().win_probe > 0);
+  CHECK(peer.count().out_segs == before + 1 + peer.count().win_probe);
+  peer.forget();
+  raw_peer active;
+  active.connect();
+  active.run_for(2500ms);
+  CHECK(active.count().syn_retrans == 2);
+  CHECK(active.count().out_segs == 1);
+}
+
+TEST_CASE("S113 TcpOutSegs: a packet that the link cuts counts as the segments it becomes") {
+  raw_peer peer([](host_options& options) { options.gso_max_bytes = 65'000; });
+  peer.establish();
+  const std::uint64_t before = peer.count().out_segs;
+  peer.write(numbered_text(4 * 1460 + 1));
+  CHECK(peer.count().out_segs == before + 5);
+}
+
 TEST_CASE("S113 TcpRetransSegs and TCPTimeouts: text sent again, and the timer that did it") {
   raw_peer peer;
   peer.establish();
@@ -59,6 +90,28 @@ TEST_CASE("S113 TcpInErrs and TcpInCsumErrors: a wrong checksum counts in both, 
   peer.engine().on_packet(std::move(short_offset), peer.now());
   CHECK(peer.count().in_csum_errors == 1);
   CHECK(peer.count().in_errs == 2);
+  net::packet beyond = make();
+  beyond.bytes()[32] = std::byte{0xf0};
+  peer.engine().on_packet(std::move(beyond), peer.now());
+  CHECK(peer.count().in_segs == 3);
+  CHECK(peer.count().in_errs == 2);
+}
+
+TEST_CASE("S113 S123 TcpInErrs: a SYN in ESTABLISHED, and in no later state") {
+  for (const std::uint32_t number : {5U, 1U << 20}) {
+    raw_peer peer;
+    peer.establish();
+    peer.send({flags("S"), seq(number)});
+    CHECK(peer.count().in_errs == 1);
+    CHECK(peer.count().syn_challenge == 1);
+    peer.forget();
+    raw_peer later;
+    bring_to(later, state::fin_wait_1);
+    later.send({flags("S"), seq(number)});
+    CHECK(later.count().in_errs == 0);
+    CHECK(later.count().syn_challenge == 1);
+    later.forget();
+  }
 }
 
 TEST_CASE("S113 TcpOutRsts: resets that were sent") {
@@ -200,6 +253,20 @@ TEST_CASE("S113 TCPChallengeACK, TCPSYNChallenge, TCPACKSkippedChallenge: asked 
   peer.send({flags("R"), seq(7)});
   CHECK(peer.count().challenge_ack == 2);
   CHECK(peer.count().syn_challenge == 2);
+}
+
+TEST_CASE("S113 S124 TCPChallengeACK, TCPACKSkippedChallenge: an ACK of unsent text, text or not") {
+  raw_peer peer;
+  peer.establish();
+  peer.send({ack(5000), text("poison")});
+  CHECK(peer.count().challenge_ack == 1);
+  CHECK(peer.said().size() == 1);
+  peer.send({ack(5000), text("poison")});
+  peer.send({ack(5000)});
+  CHECK(peer.count().challenge_ack == 1);
+  CHECK(peer.count().ack_skipped_challenge == 2);
+  CHECK(peer.count().ack_skipped_seq == 0);
+  CHECK(peer.said().size() == 1);
 }
 
 TEST_CASE("S113 TCPACKSkippedSeq: acknowledgements outside the window that went unanswered") {

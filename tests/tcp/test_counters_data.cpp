@@ -114,6 +114,20 @@ TEST_CASE("S113 IpInReceives, IpInHdrErrors, IpInAddrErrors: packets, damaged on
   CHECK(peer.count().ip_in_addr_errors == 1);
 }
 
+TEST_CASE(
+    "S113 Ip6InDiscards: what the kernel says of IPv6 is neither received nor an error here") {
+  raw_peer peer;
+  net::packet_pool pool;
+  net::packet solicitation = pool.allocate(48);
+  solicitation.resize(48);
+  std::fill(solicitation.bytes().begin(), solicitation.bytes().end(), std::byte{0});
+  solicitation.bytes()[0] = std::byte{0x60};
+  peer.engine().on_packet(std::move(solicitation), peer.now());
+  CHECK(peer.count().ip6_in_discards == 1);
+  CHECK(peer.count().ip_in_receives == 0);
+  CHECK(peer.count().ip_in_hdr_errors == 0);
+}
+
 TEST_CASE("S113 RunnelIpFragmentsDropped: pieces of packets, which nobody puts together") {
   raw_peer peer;
   net::packet_pool pool;

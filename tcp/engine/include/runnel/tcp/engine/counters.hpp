@@ -88,6 +88,7 @@
   X(ip_in_hdr_errors, "IpInHdrErrors")                           \
   X(ip_in_addr_errors, "IpInAddrErrors")                         \
   X(ip_in_discards, "IpInDiscards")                              \
+  X(ip6_in_discards, "Ip6InDiscards")                            \
   X(ip_fragments_dropped, "RunnelIpFragmentsDropped")            \
   X(icmp_in_msgs, "IcmpInMsgs")                                  \
   X(icmp_in_errors, "IcmpInErrors")                              \
