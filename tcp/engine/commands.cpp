@@ -62,10 +62,14 @@ outcome<std::size_t> host::receive(socket_id id, std::span<std::byte> into, time
   if (c == nullptr) return {0, error::bad_handle};
   if (const std::size_t taken = c->rx.read(self.pool, into); taken > 0) {
     on_room(self, *c);
+    c->fin_read = c->fin_received && c->rx.empty();
     return {taken, error::none};
   }
   // The end of the stream is the end, whatever came after it; the error is for the next send.
-  if (c->fin_received) return {0, error::none};
+  if (c->fin_received) {
+    c->fin_read = true;
+    return {0, error::none};
+  }
   if (const error told = take_error(*c); told != error::none) return {0, told};
   if (into.empty() || c->state == state::closed) return {0, error::none};
   if (!c->may_write()) return {0, error::not_connected};

@@ -184,6 +184,8 @@ struct connection {
   bool fin_sent : 1 = false;
   /// The peer has said FIN and everything before it is here.
   bool fin_received : 1 = false;
+  /// A read has come to it.
+  bool fin_read : 1 = false;
   /// The owner called `close`: data that arrives now has no reader (RFC 1122 §4.2.2.13).
   bool closed_by_owner : 1 = false;
   /// Nobody holds the handle.

@@ -50,16 +50,27 @@ void describe_traffic(const core& host, const connection& c, tcp::snapshot& out)
   if (c.synchronized()) out.last_ack = past_moment(host, c.last_ack_ms);
 }
 
+void describe_queues(const connection& c, tcp::snapshot& out) noexcept {
+  const bool over = c.state == state::closed;
+  out.unread_bytes = c.rx.size();
+  out.unacked_bytes = over ? c.lost_bytes : c.tx.size();
+  out.unsent_bytes = c.may_send() ? c.unsent() : c.tx.size();
+  out.out_of_order_bytes = c.out_of_order.size();
+  const bool fin_unread = !over && c.fin_received && !c.fin_read;
+  const bool handshake = c.state == state::syn_sent || c.state == state::syn_received;
+  const bool syn_unacked = handshake && !c.syn_held;
+  const bool fin_unacked = !over && c.fin_queued && !c.fin_acked();
+  out.recv_queue = out.unread_bytes + (fin_unread ? 1 : 0);
+  out.send_queue = out.unacked_bytes + (syn_unacked ? 1 : 0) + (fin_unacked ? 1 : 0);
+}
+
 tcp::snapshot describe(const core& host, const connection& c) {
   tcp::snapshot out;
   out.state = c.state;
   out.ended = c.ended;
   out.local = {host.local_address(c.key), c.key.local_port};
   out.remote = {c.key.remote, c.key.remote_port};
-  out.unread_bytes = c.rx.size();
-  out.unacked_bytes = c.state == state::closed ? c.lost_bytes : c.tx.size();
-  out.unsent_bytes = c.may_send() ? c.unsent() : c.tx.size();
-  out.out_of_order_bytes = c.out_of_order.size();
+  describe_queues(c, out);
   out.held_bytes = c.held_bytes() + c.tx.held_bytes();
   out.send_held_bytes = c.tx.held_bytes();
   out.receive_buffer = c.receive_buffer;
@@ -68,7 +79,12 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.rcv_mss = c.ack.rcv_mss;
   out.snd_wscale = c.snd_wscale;
   out.rcv_wscale = c.rcv_wscale;
+  const std::uint16_t most = setting(host, c, &connection_policy::max_segment);
+  out.advertised_mss = own_mss(host, most, c.key.remote.family());
+  out.ato = std::chrono::milliseconds(c.ack.ato_ms);
   out.timestamps = c.timestamps;
+  out.sack = c.sack_permitted;
+  out.ecn = c.ecn;
   out.syn_data_acked = c.syn_data_acked;
   out.fastopen_fail = c.fastopen_fail;
   out.snd_cwnd_bytes = c.flow.cwnd;
@@ -109,6 +125,8 @@ tcp::snapshot describe(const core& host, const detail::half_open_entry_v4& entry
   tcp::snapshot out = describe_compact(host, entry);
   out.state = state::syn_received;
   out.snd_wscale = entry.snd_wscale;
+  out.sack = entry.sack_permitted;
+  out.ecn = entry.ecn;
   out.timer = armed_timer::retransmit;
   out.timer_retries = entry.retries;
   return out;

@@ -135,9 +135,15 @@ class filter_parser {
     made.compare = compare();
     std::string_view text = peek();
     if (text.starts_with(':')) text.remove_prefix(1);
+    const bool equality = made.compare == comparison::equal || made.compare == comparison::unequal;
+    if (text == "*" && equality) {
+      ++at_;
+      return add(made);
+    }
     const auto port = parse_port(text);
     if (!port) return fail(quoted() + " is no port number");
     ++at_;
+    made.any_port = false;
     made.port = *port;
     return add(made);
   }
@@ -200,6 +206,7 @@ bool inspect_filter::holds(std::uint32_t at, const net::endpoint& local,
                            const net::endpoint& remote) const noexcept {
   const node& here = nodes_[at];
   const auto port_holds = [&](std::uint16_t port) {
+    if (here.any_port) return here.compare == comparison::equal;
     switch (here.compare) {
       case comparison::equal:
         return port == here.port;

@@ -64,10 +64,10 @@ struct long_flag {
 };
 
 constexpr long_flag ss_flags[] = {
-    {"--tcp", 't'},     {"--all", 'a'},  {"--listening", 'l'}, {"--numeric", 'n'},
-    {"--options", 'o'}, {"--info", 'i'}, {"--memory", 'm'},    {"--summary", 's'},
-    {"--ipv4", '4'},    {"--ipv6", '6'}, {"--no-header", 'H'}, {"--oneline", 'O'},
-    {"--json", 'j'},
+    {"--tcp", 't'},     {"--all", 'a'},       {"--listening", 'l'}, {"--numeric", 'n'},
+    {"--options", 'o'}, {"--info", 'i'},      {"--memory", 'm'},    {"--summary", 's'},
+    {"--ipv4", '4'},    {"--ipv6", '6'},      {"--no-header", 'H'}, {"--oneline", 'O'},
+    {"--json", 'j'},    {"--processes", 'p'}, {"--extended", 'e'},  {"--resolve", 'r'},
 };
 constexpr long_flag nstat_flags[] = {{"--zeros", 'z'}, {"--json", 'j'}, {"--noupdate", 's'}};
 
@@ -93,6 +93,10 @@ bool apply_ss_flag(char letter, inspect_request& into) {
   switch (letter) {
     case 't':
     case 'n':
+    // One process, no inodes, and names are for nobody: what ss would add is not there.
+    case 'p':
+    case 'e':
+    case 'r':
       return true;
     case 'a':
       into.states = state_set::all();

@@ -73,14 +73,21 @@ bool has_core(const snapshot& row) noexcept {
 
 void append_path(std::string& out, const snapshot& row) {
   if (row.timestamps) out += " ts";
+  if (row.sack) out += " sack";
+  if (row.ecn) out += " ecn";
+  if (row.syn_data_acked) out += " fastopen";
   out += " wscale:" + std::to_string(row.snd_wscale) + "," + std::to_string(row.rcv_wscale);
   if (!has_core(row)) return;
   append_fact(out, "rto", static_cast<std::uint64_t>(row.rto.count()));
+  append_fact_unless_zero(out, "backoff", row.retransmits);
   if (row.srtt.count() > 0) {
     out += " rtt:" + milliseconds_text(row.srtt) + "/" + milliseconds_text(row.rttvar);
   }
+  append_fact(out, "ato", static_cast<std::uint64_t>(row.ato.count()));
   append_fact(out, "mss", row.snd_mss);
+  append_fact(out, "pmtu", row.path_mtu);
   append_fact(out, "rcvmss", row.rcv_mss);
+  append_fact(out, "advmss", row.advertised_mss);
   if (row.snd_cwnd_bytes > 0) append_fact(out, "cwnd", segments(row.snd_cwnd_bytes, row.snd_mss));
   if (row.snd_ssthresh_bytes != UINT32_MAX) {
     append_fact(out, "ssthresh", segments(row.snd_ssthresh_bytes, row.snd_mss));
@@ -140,7 +147,7 @@ void append_header(std::string& out, const row_format& format) {
 }
 
 void append_row(std::string& out, const row_format& format, const snapshot& row, time_point now) {
-  append_columns(out, format, row.state, row.unread_bytes, row.unacked_bytes);
+  append_columns(out, format, row.state, row.recv_queue, row.send_queue);
   append_endpoint(out, row.local);
   out += ' ';
   append_endpoint(out, row.remote);
@@ -157,8 +164,11 @@ void append_row(std::string& out, const row_format& format, const listener_snaps
   append_columns(out, format, state::listen, row.accept_queue, row.backlog);
   append_endpoint(out, row.local);
   out += ' ';
-  const bool any = row.local.address.family() == net::family::unspecified;
-  append_right(out, any ? "*" : row.local.address.is_v6() ? "[::]" : "0.0.0.0", address_width);
+  const net::family family = row.local.address.family();
+  append_right(
+      out,
+      host_text(family == net::family::unspecified ? net::address() : net::address::any(family)),
+      address_width);
   out += ':';
   append_left(out, "*", port_width);
   if (!format.info) return;
@@ -168,6 +178,10 @@ void append_row(std::string& out, const row_format& format, const listener_snaps
   append_fact(out, "syn_queue_limit", row.syn_queue_limit);
   append_fact(out, "syn_queue_peak", row.syn_queue_peak);
   append_fact_unless_zero(out, "parked", row.parked);
+  if (row.fastopen_limit != 0) {
+    append_fact(out, "fastopen_queue", row.fastopen_queue);
+    append_fact(out, "fastopen_limit", row.fastopen_limit);
+  }
   append_fact(out, "accepted", row.accepted);
   append_fact(out, "drops", row.drops.total());
   row.drops.for_each([&](std::string_view name, std::uint64_t count) {
@@ -177,15 +191,33 @@ void append_row(std::string& out, const row_format& format, const listener_snaps
 
 namespace {
 
+std::string_view text_of(fastopen_client_fail why) noexcept {
+  switch (why) {
+    case fastopen_client_fail::none:
+      break;
+    case fastopen_client_fail::cookie_unavailable:
+      return "cookie_unavailable";
+    case fastopen_client_fail::data_not_acked:
+      return "data_not_acked";
+    case fastopen_client_fail::syn_retransmitted:
+      return "syn_retransmitted";
+  }
+  return "none";
+}
+
 void append_info_json(json_writer& out, const snapshot& row, time_point now) {
   out.open('{', "info");
-  out.boolean("timestamps", row.timestamps);
+  out.boolean("timestamps", row.timestamps).boolean("sack", row.sack).boolean("ecn", row.ecn);
   out.number("snd_wscale", row.snd_wscale).number("rcv_wscale", row.rcv_wscale);
   if (has_core(row)) {
     out.number("rto_ms", static_cast<std::uint64_t>(row.rto.count()));
     out.number("rtt_us", static_cast<std::uint64_t>(row.srtt.count()));
     out.number("rttvar_us", static_cast<std::uint64_t>(row.rttvar.count()));
+    out.number("ato_ms", static_cast<std::uint64_t>(row.ato.count()));
     out.number("mss", row.snd_mss).number("rcv_mss", row.rcv_mss);
+    out.number("advmss", row.advertised_mss).number("pmtu", row.path_mtu);
+    out.boolean("fastopen", row.syn_data_acked);
+    out.text("fastopen_client_fail", text_of(row.fastopen_fail));
     out.number("cwnd_bytes", row.snd_cwnd_bytes);
     if (row.snd_ssthresh_bytes != UINT32_MAX) {
       out.number("ssthresh_bytes", row.snd_ssthresh_bytes);
@@ -216,7 +248,7 @@ void append_info_json(json_writer& out, const snapshot& row, time_point now) {
 
 void append_json(json_writer& out, const row_format& format, const snapshot& row, time_point now) {
   out.open('{').text("state", ss_name(row.state));
-  out.number("recv_q", row.unread_bytes).number("send_q", row.unacked_bytes);
+  out.number("recv_q", row.recv_queue).number("send_q", row.send_queue);
   out.endpoint("local", row.local).endpoint("remote", row.remote);
   if (format.timers && row.timer != armed_timer::none) {
     out.open('{', "timer").text("name", ss_name(row.timer));
@@ -240,6 +272,7 @@ void append_json(json_writer& out, const row_format& format, const listener_snap
     out.open('{', "info").number("accept_queue_peak", row.accept_queue_peak);
     out.number("syn_queue", row.syn_queue).number("syn_queue_limit", row.syn_queue_limit);
     out.number("syn_queue_peak", row.syn_queue_peak).number("parked", row.parked);
+    out.number("fastopen_queue", row.fastopen_queue).number("fastopen_limit", row.fastopen_limit);
     out.number("accepted", row.accepted);
     out.open('{', "drops");
     row.drops.for_each(

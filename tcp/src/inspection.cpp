@@ -21,7 +21,8 @@ struct inspection::impl {
   bool next_summary(std::string& out);
   bool next_diagnosis(std::string& out, time_point now);
   void add_row(std::string& out, const snapshot& row, time_point now);
-  void add_row(std::string& out, const listener_snapshot& row);
+  void add_row(std::string& out, const listener_snapshot& of);
+  net::address shown_address(const net::address& bound) const noexcept;
 
   const host* engine;
   inspect_request request;
@@ -35,6 +36,15 @@ struct inspection::impl {
   std::optional<diagnosis> doctor;
 };
 
+/// A listener for any address of an IPv4 host is one for 0.0.0.0, as ss shows it.
+net::address inspection::impl::shown_address(const net::address& bound) const noexcept {
+  if (bound.family() != net::family::unspecified) return bound;
+  for (const net::address& each : engine->addresses()) {
+    if (each.is_v6()) return bound;
+  }
+  return net::address::any(net::family::v4);
+}
+
 void inspection::impl::add_row(std::string& out, const snapshot& row, time_point now) {
   if (!request.states.contains(row.state) || !request.filter.matches(row.local, row.remote)) return;
   if (request.json) {
@@ -47,7 +57,9 @@ void inspection::impl::add_row(std::string& out, const snapshot& row, time_point
   out += '\n';
 }
 
-void inspection::impl::add_row(std::string& out, const listener_snapshot& row) {
+void inspection::impl::add_row(std::string& out, const listener_snapshot& of) {
+  listener_snapshot row = of;
+  row.local.address = shown_address(row.local.address);
   if (!request.states.contains(state::listen) || !request.filter.matches(row.local, {})) return;
   if (request.json) {
     detail::json_writer writer = json(out);

@@ -94,7 +94,7 @@ TEST_CASE("S112: ss -tan has ss's columns, and a line for every socket") {
   REQUIRE(lines.size() == 7);
   CHECK(fields_of(lines[0]) ==
         fields{"State", "Recv-Q", "Send-Q", "Local", "Address:Port", "Peer", "Address:Port"});
-  CHECK(fields_of(lines[1]) == fields{"LISTEN", "2", "8", "*:80", "*:*"});
+  CHECK(fields_of(lines[1]) == fields{"LISTEN", "2", "8", "0.0.0.0:80", "0.0.0.0:*"});
   std::vector<fields> rows;
   for (std::size_t i = 2; i < lines.size(); ++i) rows.push_back(fields_of(lines[i]));
   std::sort(rows.begin(), rows.end(), [](const fields& a, const fields& b) { return a[4] < b[4]; });
@@ -123,7 +123,7 @@ TEST_CASE("S111: ss -tln shows a listener's depth and limit") {
   busy_host peer;
   const auto lines = lines_of(ask(peer, "-tln"));
   REQUIRE(lines.size() == 2);
-  CHECK(fields_of(lines[1]) == fields{"LISTEN", "2", "8", "*:80", "*:*"});
+  CHECK(fields_of(lines[1]) == fields{"LISTEN", "2", "8", "0.0.0.0:80", "0.0.0.0:*"});
   SUBCASE("with -i its peaks and what it dropped") {
     listener_policy dropping = peer.engine().listener_settings(peer.listener).value;
     dropping.syncookies = syncookies::off;
@@ -194,12 +194,94 @@ TEST_CASE("S112: ss -o shows the timer, ss -m the buffers, ss -i what TCP_INFO t
       has(word);
     }
   }
+  SUBCASE("with the path and the acknowledgements") {
+    const auto words = fields_of(lines_of(ask(peer, "-tin dport = :1002"))[2]);
+    for (const char* word : {"pmtu:1500", "advmss:1460", "ato:40"}) {
+      CAPTURE(word);
+      CHECK(std::find(words.begin(), words.end(), word) != words.end());
+    }
+    CHECK(std::find(words.begin(), words.end(), "backoff:1") == words.end());
+    peer.run_for(1s);
+    const auto later = fields_of(lines_of(ask(peer, "-tin dport = :1002"))[2]);
+    CHECK(std::any_of(later.begin(), later.end(),
+                      [](const std::string& word) { return word.starts_with("backoff:"); }));
+    peer.forget();
+  }
   SUBCASE("-O puts them on the line itself") {
     const auto lines = lines_of(ask(peer, "-tnimO dport = :1002"));
     REQUIRE(lines.size() == 2);
     CHECK(lines[1].find(" skmem:(") != std::string::npos);
     CHECK(lines[1].find(" mss:1460") != std::string::npos);
   }
+}
+
+TEST_CASE("S112: ss -i says which options both sides have agreed on") {
+  raw_peer peer([](host_options& options) { options.policy.ecn = ecn::accept; });
+  peer.listen();
+  peer.send_syn({flags("SEC"), mss(1460), sack_permitted()});
+  const auto half_open = fields_of(lines_of(ask(peer, "-taiH state syn-recv"))[1]);
+  CHECK(half_open[0] == "sack");
+  CHECK(half_open[1] == "ecn");
+  peer.send({});
+  peer.accept();
+  const auto words = fields_of(lines_of(ask(peer, "-tiH"))[1]);
+  CHECK(words[0] == "sack");
+  CHECK(words[1] == "ecn");
+  const json_value info = parse_json(ask(peer, "-tij"))["sockets"][0]["info"];
+  CHECK(info["sack"].number == 1);
+  CHECK(info["ecn"].number == 1);
+  CHECK(info["timestamps"].number == 0);
+  CHECK(info["fastopen"].number == 0);
+  CHECK(info["fastopen_client_fail"].text == "none");
+  CHECK(info["advmss"].number == 1460);
+}
+
+TEST_CASE("S112: Recv-Q and Send-Q count SYN and FIN, as the kernel's ss does") {
+  const auto queues = [](raw_peer& peer) {
+    const auto words = fields_of(lines_of(ask(peer, "-taH state connected"))[0]);
+    return words[0] + " " + words[1] + " " + words[2];
+  };
+  const auto in = [&](state wanted) {
+    raw_peer peer;
+    bring_to(peer, wanted);
+    std::string out = queues(peer);
+    peer.forget();
+    return out;
+  };
+  CHECK(in(state::fin_wait_1) == "FIN-WAIT-1 0 1");
+  CHECK(in(state::fin_wait_2) == "FIN-WAIT-2 0 0");
+  CHECK(in(state::closing) == "CLOSING 1 1");
+  CHECK(in(state::last_ack) == "LAST-ACK 1 1");
+  raw_peer active;
+  active.connect();
+  CHECK(queues(active) == "SYN-SENT 0 1");
+  active.forget();
+  raw_peer peer;
+  peer.establish();
+  peer.send({text("abc")});
+  peer.send({flags("FA")});
+  peer.forget();
+  CHECK(queues(peer) == "CLOSE-WAIT 4 0");
+  CHECK(peer.look().unread_bytes == 3);
+  CHECK(parse_json(ask(peer, "-tj"))["sockets"][0]["recv_q"].number == 4);
+  CHECK(peer.read() == "abc");
+  CHECK(queues(peer) == "CLOSE-WAIT 0 0");
+}
+
+TEST_CASE("S112: a listener for any address of an IPv4 host is IPv4's") {
+  busy_host peer;
+  CHECK(lines_of(ask(peer, "-tlH6")).empty());
+  CHECK(lines_of(ask(peer, "-tlH4")).size() == 1);
+  CHECK(lines_of(ask(peer, "-tlH src 0.0.0.0")).size() == 1);
+  CHECK(parse_json(ask(peer, "-tlj"))["sockets"][0]["local"]["address"].text == "0.0.0.0");
+}
+
+TEST_CASE("S112: ss's flags for what is not here do no harm") {
+  busy_host peer;
+  const std::string all = ask(peer, "-tln");
+  CHECK(ask(peer, "-tlnp") == all);
+  CHECK(ask(peer, "-tlner") == all);
+  CHECK(ask(peer, "-tln --processes --extended --resolve") == all);
 }
 
 TEST_CASE("S112: ss -s counts what there is by state") {
@@ -279,6 +361,9 @@ TEST_CASE("S112: filters choose by state, port and address as ss's do") {
   CHECK(ports("dst 10.0.0.4/30") == names{});
   CHECK(ports("dst = 10.0.0.1:1002") == names{"1002"});
   CHECK(ports("dst *:1002") == names{"1002"});
+  CHECK(ports("sport = :*").size() == 6);
+  CHECK(ports("sport = * and dport = :1002") == names{"1002"});
+  CHECK(ports("dport != *").empty());
   CHECK(ports("src 10.0.0.2:80 and dst != 10.0.0.1") == names{});
   CHECK(ports("src 10.0.0.1") == names{});
   CHECK(ports("dst [2001:db8::1]:80") == names{});
@@ -301,6 +386,7 @@ TEST_CASE("S112: a request that means nothing is answered with one sentence") {
   const std::string hint = "; write conditions as in sport = :80 and dst 10.0.0.0/24.";
   CHECK(complaint("-t sport = :http") == "Filter: \":http\" is no port number" + hint);
   CHECK(complaint("-t sport = :65536") == "Filter: \":65536\" is no port number" + hint);
+  CHECK(complaint("-t sport > :*") == "Filter: \":*\" is no port number" + hint);
   CHECK(complaint("-t dst 10.0.0.300") == "Filter: \"10.0.0.300\" is no address" + hint);
   CHECK(complaint("-t dst") == "Filter: \"\" is no address" + hint);
   CHECK(complaint("-t dst < 10.0.0.1").find("equal or not") != std::string::npos);

@@ -83,15 +83,16 @@ struct inspect_request {
 
 /// Reads a request from the words of a command line:
 ///
-///     [ss] [-t] [-a] [-l] [-n] [-o] [-i] [-m] [-s] [-H] [-O] [-j] [-4] [-6] [FILTER]
+///     [ss] [-t] [-a] [-l] [-n] [-o] [-i] [-m] [-s] [-H] [-O] [-j] [-4] [-6] [-p] [-e]
+///          [-r] [FILTER]
 ///     nstat [-a] [-z] [-j] [PATTERN...]
 ///     diagnose [-j]
 ///
-/// Short flags may stand together, and have `ss`'s long names. FILTER is `ss`'s, too: `state NAME`
-/// and `exclude NAME`, then conditions joined by `and`, `or`, `not` and parentheses, with `and`
-/// where nothing stands between two: `sport = :80`, `dport != :443` (also `<`, `>`, `<=`, `>=`),
-/// `src 10.0.0.1`, `dst 10.0.0.0/24`, `dst 10.0.0.1:80`. Flags for kinds of sockets that are not
-/// here, and unknown words, are errors.
+/// Short flags may stand together, and have `ss`'s long names; -p, -e and -r add nothing. FILTER is
+/// `ss`'s, too: `state NAME` and `exclude NAME`, then conditions joined by `and`, `or`, `not` and
+/// parentheses, with `and` where nothing stands between two: `sport = :80`, `dport != :443` (also
+/// `<`, `>`, `<=`, `>=`, and `*` for any port), `src 10.0.0.1`, `dst 10.0.0.0/24`,
+/// `dst 10.0.0.1:80`. Flags for kinds of sockets that are not here, and unknown words, are errors.
 ///
 /// Gives one sentence that says what is wrong, or nothing; then `into` holds the request.
 std::string parse_inspect_request(std::span<const std::string_view> words, inspect_request& into);

@@ -80,10 +80,14 @@ struct snapshot {
   end_reason ended = end_reason::none;
   net::endpoint local;
   net::endpoint remote;
-  /// Bytes received in order and not yet taken (`ss` Recv-Q).
+  /// Bytes received in order and not yet taken.
   std::uint32_t unread_bytes = 0;
-  /// Bytes taken from the application and not yet acknowledged (`ss` Send-Q).
+  /// Bytes taken from the application and not yet acknowledged.
   std::uint32_t unacked_bytes = 0;
+  /// The same as sequence numbers, which is what `ss` shows as Recv-Q and Send-Q: the peer's FIN
+  /// counts until a read has come to it, our SYN and FIN until they are acknowledged.
+  std::uint32_t recv_queue = 0;
+  std::uint32_t send_queue = 0;
   /// Of these, bytes never sent (tcpi_notsent_bytes).
   std::uint32_t unsent_bytes = 0;
   /// Bytes that arrived ahead of a hole.
@@ -97,9 +101,16 @@ struct snapshot {
   std::uint32_t send_buffer = 0;
   std::uint16_t snd_mss = 0;
   std::uint16_t rcv_mss = 0;
+  /// The MSS that our SYN offers (tcpi_advmss).
+  std::uint16_t advertised_mss = 0;
+  /// How long an acknowledgement may wait (tcpi_ato).
+  std::chrono::milliseconds ato{};
   std::uint8_t snd_wscale = 0;
   std::uint8_t rcv_wscale = 0;
   bool timestamps = false;
+  /// Agreed on by both sides (TCPI_OPT_SACK, TCPI_OPT_ECN).
+  bool sack = false;
+  bool ecn = false;
   /// Text travelled with the SYN and was acknowledged with it: Fast Open, of whichever side
   /// (TCPI_OPT_SYN_DATA).
   bool syn_data_acked = false;
