@@ -49,7 +49,8 @@ task<> stop_on_signal(signal_set& signals, task_group& running) {
 task<int> run_server(loop& owner, example::tun_stack& network, std::uint16_t port) {
   signal_set signals(owner, {SIGINT, SIGTERM});
   auto listener = network.stack().listen({.address = {}, .port = port}).value();
-  std::printf("echo_server: listening on port %u of device %s\n", port, network.device().c_str());
+  std::printf("echo_server: listening on port %u of device %s\n", listener.local_endpoint().port,
+              network.device().c_str());
   std::fflush(stdout);
   task_group connections(owner, on_failure::collect);
   task_group running(owner);

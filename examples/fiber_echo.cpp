@@ -46,7 +46,8 @@ int run_server(fiber& self, example::tun_stack& network, std::uint16_t port) {
   loop& owner = self.owner();
   signal_set signals(owner, {SIGINT, SIGTERM});
   auto listener = network.stack().listen({.address = {}, .port = port}).value();
-  std::printf("fiber_echo: listening on port %u of device %s\n", port, network.device().c_str());
+  std::printf("fiber_echo: listening on port %u of device %s\n", listener.local_endpoint().port,
+              network.device().c_str());
   std::fflush(stdout);
   task_group connections(owner, on_failure::collect);
   task_group running(owner);

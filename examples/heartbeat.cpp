@@ -6,7 +6,8 @@
 //   sudo ./heartbeat --serve --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2
 //   while sleep 1; do echo beat; done | nc 10.77.0.2 4000
 //       stop the second one with Ctrl-Z and see the first one notice
-//   nc -lk 10.77.1.1 4000
+//   nc -lk 4000
+//       on every address, since 10.77.1.1 is there only with the device
 //   sudo ./heartbeat --connect 10.77.1.1:4000 --tun runnel1 --tun-address 10.77.1.1/24
 //       --address 10.77.1.2
 
@@ -139,7 +140,8 @@ task<> serve_until_cancelled(loop& owner, tcp::listener& listener, duration pati
 task<int> run_server(loop& owner, example::tun_stack& network, const settings& flags) {
   signal_set signals(owner, {SIGINT, SIGTERM});
   auto listener = network.stack().listen({.address = {}, .port = flags.port}).value();
-  std::printf("heartbeat: watching port %u of device %s\n", flags.port, network.device().c_str());
+  std::printf("heartbeat: watching port %u of device %s\n", listener.local_endpoint().port,
+              network.device().c_str());
   std::fflush(stdout);
   task_group running(owner);
   const auto patience = std::chrono::milliseconds(flags.patience_ms);

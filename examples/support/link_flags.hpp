@@ -11,11 +11,13 @@
 #include <string_view>
 #include <vector>
 
+#include "command_line.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/impair.hpp"
 #include "runnel/net/pcap.hpp"
 #include "runnel/net/tun.hpp"
 #include "runnel/tcp/stack.hpp"
+#include "runnel/wire/address.hpp"
 
 namespace example {
 
@@ -80,6 +82,28 @@ inline runnel::net::endpoint parse_endpoint(const std::string& text) {
   return *endpoint;
 }
 
+/// Throws with a sentence when the kernel, whose end of the device has `tun_address`, would not
+/// send what is for `address` to the device.
+inline void check_addresses(const link_flags& flags) {
+  const runnel::net::address ours = parse_address(flags.address);
+  const auto kernel = runnel::net::prefix::parse(flags.tun_address);
+  // What is no address at all is the device's to refuse.
+  if (!kernel) return;
+  if (ours == kernel->address) {
+    throw std::invalid_argument("--address " + flags.address +
+                                " is the kernel's end of the device (--tun-address); give another "
+                                "one of that prefix.");
+  }
+  // A prefix of one address leads nowhere by itself: there are routes of the user's own.
+  const bool alone = kernel->length == (kernel->address.is_v4() ? 32 : 128);
+  if (!alone && !kernel->contains(ours)) {
+    throw std::invalid_argument("--address " + flags.address + " is not in the prefix of " +
+                                flags.tun_address +
+                                " (--tun-address), so the kernel would send nothing for it to the "
+                                "device; give one that is.");
+  }
+}
+
 /// The device with what the flags put around it, and our TCP on top.
 class tun_stack {
  public:
@@ -116,6 +140,7 @@ class tun_stack {
 
  private:
   static runnel::net::tun open(runnel::loop& loop, const link_flags& flags) {
+    check_addresses(flags);
     runnel::net::tun_options options;
     options.name = flags.tun;
     options.address = flags.tun_address;
@@ -136,7 +161,7 @@ int run(CLI::App& app, int argc, char** argv, Body&& body) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 1;
+    return not_parsed(app, error);
   }
   try {
     return body();
