@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <exception>
 #include <optional>
 #include <string>
@@ -48,7 +49,11 @@ inline runnel::task<int> inspected(runnel::loop& owner, const runnel::tcp::stack
                                    const inspect_flags& flags, runnel::task<int> body) {
   auto server = flags.open(owner, stack);
   runnel::task_group answering(owner);
-  if (server) answering.spawn(server->serve());
+  if (server) {
+    std::printf("inspect: %s\n", server->path().c_str());
+    std::fflush(stdout);
+    answering.spawn(server->serve());
+  }
   int code = 0;
   std::exception_ptr failed;
   try {

@@ -1,9 +1,12 @@
 #include "runnel/tcp/inspect_server.hpp"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -22,15 +25,17 @@ namespace {
 
 using detail::descriptor;
 
-/// Without descriptors or memory for a client, the next attempt.
+/// When a client could not be accepted, for want of descriptors or memory most likely, the next
+/// attempt.
 constexpr std::chrono::milliseconds accept_pause{100};
-
-std::error_code last_error() noexcept {
-  return {errno, std::generic_category()};
-}
 
 bool is_temporary(int error) noexcept {
   return error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ECONNABORTED;
+}
+
+/// The listening socket itself is no good any more.
+bool is_final(int error) noexcept {
+  return error == EBADF || error == EINVAL || error == ENOTSOCK || error == EOPNOTSUPP;
 }
 
 /// Reads up to the end of line, or of what the client sends; false when there is nothing to answer.
@@ -54,8 +59,14 @@ task<bool> read_line(int client, std::string& line) {
   co_return true;
 }
 
-/// Whether the client took all of it.
-task<bool> write_all(int client, std::string_view text) {
+/// What the client has not read yet, as the kernel accounts for it.
+int unread(int client) noexcept {
+  int bytes = 0;
+  return ::ioctl(client, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+/// Whether the client took all of it, and never read nothing for longer than `patience`.
+task<bool> write_all(int client, std::string_view text, std::chrono::milliseconds patience) {
   while (!text.empty()) {
     const ssize_t sent = ::send(client, text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) {
@@ -63,8 +74,11 @@ task<bool> write_all(int client, std::string_view text) {
       continue;
     }
     if (sent < 0 && !is_temporary(errno)) co_return false;
-    const auto ready = co_await poll_once(client, POLLOUT);
-    if (!ready) co_return false;
+    // There is room only after much was read, so that a wait in vain may still be of use.
+    const int before = unread(client);
+    const auto ready = co_await with_timeout(patience, poll_once(client, POLLOUT));
+    const bool late = !ready && ready.error() == errc::deadline_exceeded;
+    if (!ready && !(late && unread(client) < before)) co_return false;
   }
   co_return true;
 }
@@ -77,6 +91,7 @@ struct inspect_server::impl {
       : owner(&on),
         watched(&of),
         clients(options.clients),
+        request_patience(options.request_patience),
         patience(options.patience),
         listener(std::move(made)) {}
 
@@ -86,6 +101,7 @@ struct inspect_server::impl {
   loop* owner;
   const stack* watched;
   std::size_t clients;
+  std::chrono::milliseconds request_patience;
   std::chrono::milliseconds patience;
   detail::unix_listener listener;
   /// A client has gone.
@@ -97,8 +113,9 @@ task<> inspect_server::impl::answer_page(int client, inspect_request request) {
   std::string part = "ok\n";
   for (bool more = true; more;) {
     more = page.next(part, owner->now());
-    const auto taken = co_await with_timeout(patience, write_all(client, part));
-    if (!taken || !*taken) co_return;
+    if (!more) part += "end\n";
+    const bool taken = co_await write_all(client, part, patience);
+    if (!taken) co_return;
     part.clear();
     // Others have their turn between two parts.
     const auto rested = co_await yield();
@@ -108,7 +125,7 @@ task<> inspect_server::impl::answer_page(int client, inspect_request request) {
 
 task<> inspect_server::impl::answer(descriptor client) {
   std::string line;
-  const auto asked = co_await with_timeout(patience, read_line(client.get(), line));
+  const auto asked = co_await with_timeout(request_patience, read_line(client.get(), line));
   if (asked && *asked) {
     inspect_request request;
     std::string complaint;
@@ -121,7 +138,7 @@ task<> inspect_server::impl::answer(descriptor client) {
       co_await answer_page(client.get(), std::move(request));
     } else {
       const std::string text = "error: " + complaint + "\n";
-      co_await with_timeout(patience, write_all(client.get(), text));
+      co_await write_all(client.get(), text, patience);
     }
   }
   room.set();
@@ -147,11 +164,11 @@ task<result<void>> inspect_server::serve() {
     descriptor client = self.listener.accept();
     if (client) {
       answering.spawn(self.answer(std::move(client)));
-    } else if (const int error = errno; error == EMFILE || error == ENFILE || error == ENOMEM) {
+    } else if (const int error = errno; is_final(error)) {
+      failed = std::error_code(error, std::generic_category());
+    } else if (!is_temporary(error)) {
       const auto rested = co_await sleep(accept_pause);
       if (!rested) failed = rested.error();
-    } else if (!is_temporary(error)) {
-      failed = last_error();
     }
   }
   answering.cancel();
@@ -165,7 +182,8 @@ boost::system::result<inspect_server, inspect_error> inspect_server::open(
     return inspect_error(std::make_error_code(std::errc::not_supported),
                          "A loop in virtual time has no Unix sockets: call tcp::inspect instead.");
   }
-  if (options.clients == 0 || options.patience.count() <= 0) {
+  if (options.clients == 0 || options.patience.count() <= 0 ||
+      options.request_patience.count() <= 0) {
     return inspect_error(std::make_error_code(std::errc::invalid_argument),
                          "An inspection server needs clients of 1 or more and some patience.");
   }
@@ -188,11 +206,34 @@ void throw_exception_from_error(const inspect_error& error, const boost::source_
   throw startup_error(error.code(), error.message());
 }
 
-std::string default_inspect_path() {
+namespace {
+
+std::string runtime_path() {
   const char* folder = std::getenv("XDG_RUNTIME_DIR");
-  if (folder != nullptr && *folder == '/') return std::string(folder) + "/runnel.sock";
+  if (folder == nullptr || *folder != '/') return {};
+  return std::string(folder) + "/runnel.sock";
+}
+
+std::string fallback_path() {
   if (::geteuid() == 0) return "/run/runnel.sock";
   return "/tmp/runnel-" + std::to_string(::geteuid()) + ".sock";
+}
+
+}  // namespace
+
+std::string default_inspect_path() {
+  const std::string runtime = runtime_path();
+  return runtime.empty() ? fallback_path() : runtime;
+}
+
+std::vector<std::string> default_inspect_paths() {
+  std::vector<std::string> out;
+  // As pam_systemd sets the variable, for a shell that does without it.
+  const std::string usual = "/run/user/" + std::to_string(::geteuid()) + "/runnel.sock";
+  for (const std::string& each : {default_inspect_path(), usual, fallback_path()}) {
+    if (std::find(out.begin(), out.end(), each) == out.end()) out.push_back(each);
+  }
+  return out;
 }
 
 }  // namespace runnel::tcp

@@ -28,6 +28,11 @@ inspect_error refuse_socket(int error, const std::string& path) {
   return refuse(error, sentence + "): give a path in a folder that this user may write to");
 }
 
+inspect_error refuse_foreign(int error, const std::string& path) {
+  return refuse(error, "The inspection socket " + path +
+                           " belongs to another user: give another path, or remove it");
+}
+
 bool fill(sockaddr_un& address, const std::string& path) noexcept {
   if (path.empty() || path.size() >= sizeof(address.sun_path)) return false;
   address = {};
@@ -64,6 +69,8 @@ inspect_error clear_way(const std::string& path, const sockaddr_un& address) {
     return refuse(EEXIST, "The inspection socket cannot be made at " + path +
                               ", where something else is: give another path, or move it away");
   }
+  const uid_t own = ::geteuid();
+  if (there.st_uid != own && own != 0) return refuse_foreign(EPERM, path);
   const descriptor probe = make_socket();
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   const bool connected = ::connect(probe.get(), generic, sizeof(address)) == 0;
@@ -73,10 +80,7 @@ inspect_error clear_way(const std::string& path, const sockaddr_un& address) {
     return refuse(EADDRINUSE, "A running program answers on the inspection socket " + path +
                                   ": give another path, or end that program");
   }
-  if (error == EACCES || error == EPERM) {
-    return refuse(error, "The inspection socket " + path +
-                             " belongs to another user: give another path, or remove it");
-  }
+  if (error == EACCES || error == EPERM) return refuse_foreign(error, path);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return refuse_socket(errno, path);
   return {};
 }

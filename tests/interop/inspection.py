@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import subprocess
+import threading
 
 import lab
 
@@ -36,6 +37,31 @@ def refused(*argv):
     said = done.stderr.strip()
     lab.expect(len(said.splitlines()) == 1 and said.endswith("."), f"no sentence: {said}")
     return said
+
+
+def run_ss(*flags):
+    return subprocess.run([lab.example("ss"), *flags], stdin=subprocess.DEVNULL, text=True,
+                          timeout=20, capture_output=True)
+
+
+@contextlib.contextmanager
+def fake_server(answer):
+    """Says this to one client."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(socket_path())
+        listener.listen()
+
+        def serve():
+            client, _ = listener.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        thread.join(10)
+    os.unlink(socket_path())
 
 
 def request(client, *headers):
@@ -107,6 +133,12 @@ def s113_nstat_counts_by_the_kernels_names():
 
 def kernel_names():
     names = set()
+    # nstat shows the kernel's IPv6 counters without its table's header lines.
+    if os.path.exists("/proc/net/snmp6"):
+        with open("/proc/net/snmp6", encoding="ascii") as lines:
+            names.update(line.split()[0] for line in lines)
+    else:
+        names.add("Ip6InDiscards")
     for file in ("/proc/net/snmp", "/proc/net/netstat"):
         with open(file, encoding="ascii") as lines:
             for line in lines:
@@ -150,11 +182,102 @@ def a_killed_servers_socket_is_taken_over():
 
 
 @lab.case
+def an_answer_that_breaks_off_is_no_answer():
+    with fake_server(b"ok\nState Recv-Q\nESTAB 0"):
+        done = run_ss("-S", socket_path(), "-ta")
+        lab.expect_equal(done.returncode, 1, "exit code")
+        lab.expect("the answer broke off" in done.stderr, done.stderr)
+        lab.expect_equal(done.stdout, "State Recv-Q\nESTAB 0", "what came")
+    with fake_server(b"ok\nend\n"):
+        done = run_ss("-S", socket_path(), "-taH")
+        lab.expect_equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "an empty page")
+
+
+@lab.case
+def an_answers_bytes_do_not_reach_the_terminal_raw():
+    with fake_server(b"ok\n\x1b]0;owned\x07\tx\x9b\nend\n"):
+        done = run_ss("-S", socket_path(), "-ta")
+        lab.expect_equal(done.stdout, "\\x1b]0;owned\\x07\tx\\x9b\n", "page")
+    with fake_server(b"error: \x1b[2J.\n"):
+        lab.expect_equal(run_ss("-S", socket_path(), "-ta").stderr, "ss: \\x1b[2J.\n", "error")
+
+
+@lab.case
+def ss_without_a_path_finds_the_socket_whatever_the_environment():
+    os.environ["XDG_RUNTIME_DIR"] = lab.folder
+    with lab.http_server(lab.web_root(), "--inspect") as running:
+        path = running.wait_line("^inspect: ").split()[1]
+        lab.expect_equal(path, os.path.join(lab.folder, "runnel.sock"), "path")
+        lab.expect("LISTEN" in run_ss("-tln").stdout, "no listener")
+    said = refused(lab.example("ss"), "-tln")
+    lab.expect(path in said and "/runnel.sock (" in said.replace(path, ""), said)
+
+
+@lab.case
+def ss_without_a_path_believes_no_other_user():
+    open_to_all = os.path.join(lab.folder, "run")
+    os.mkdir(open_to_all, 0o777)
+    os.chmod(open_to_all, 0o777)
+    os.chmod(lab.folder, 0o711)
+    os.environ["XDG_RUNTIME_DIR"] = open_to_all
+    path = os.path.join(open_to_all, "runnel.sock")
+    squatter = ("import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); "
+                "s.listen(); print('listens', flush=True); s.accept(); s.accept()")
+    try:
+        other = lab.Process("/usr/bin/env", "python3", "-c", squatter, path, user=65534)
+    except OSError as error:
+        raise lab.Skip(f"This user cannot be another one: {error}.") from error
+    with other:
+        other.expected = -15
+        other.wait_line("listens")
+        said = refused(lab.example("ss"), "-ta")
+        lab.expect(f"{path} (it is another user's)" in said, said)
+        other.process.terminate()
+
+
+@lab.case
+def a_full_disk_is_an_error():
+    with server(), open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([lab.example("ss"), "-S", socket_path(), "-ta"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=20)
+        lab.expect_equal(done.returncode, 1, "exit code")
+        lab.expect("No space left" in done.stderr, done.stderr)
+
+
+@lab.case
+def port_0_is_told_as_the_port_that_it_became():
+    with lab.Process(lab.example("http_server"), *lab.tun_flags(), "--port", 0) as running:
+        line = running.wait_line("http_server: http://")
+        port = int(line.split(":")[3].split("/")[0])
+        lab.expect(port > 0, line)
+        lab.until(lambda: lab.answers(lab.STACK, port), "port answers", process=running)
+
+
+@lab.case
+def addresses_that_cannot_work_are_one_sentence():
+    said = refused(lab.example("http_server"), *lab.tun_flags(stack=lab.HOST))
+    lab.expect("kernel's end" in said, said)
+    said = refused(lab.example("http_server"), *lab.tun_flags(stack="10.99.0.2"))
+    lab.expect("not in the prefix" in said, said)
+    said = refused(lab.example("http_server"), "--backlog", "many")
+    lab.expect(said.startswith("http_server: ") and "--help" in said, said)
+
+
+@lab.case
 def what_ss_does_not_know_is_one_sentence():
     said = refused(lab.example("ss"), "-t", "state", "open")
     lab.expect("is no state" in said, said)
-    said = refused(lab.example("ss"), "-t", "sport = :http")
+    said = refused(lab.example("ss"), "-t", "sport = :no-such-service")
     lab.expect("is no port number" in said, said)
+    said = refused(lab.example("ss"), "--tea")
+    lab.expect(said.startswith("ss: ") and "--tea" in said, said)
+    try:
+        socket.getservbyname("http", "tcp")
+    except OSError:
+        return
+    with server():
+        for service in ("sport = :http", "sport eq http", "src *:http", "( sport=:http )"):
+            lab.expect_equal(len(rows("-tlnp", service)), 1, service)
 
 
 if __name__ == "__main__":

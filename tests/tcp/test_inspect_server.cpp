@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "json.hpp"
 #include "runnel/poll.hpp"
+#include "runnel/sleep.hpp"
 #include "runnel/task_group.hpp"
 #include "stack_network.hpp"
 #include "support/task_test.hpp"
@@ -71,6 +73,13 @@ class caller {
   task<bool> begins() {
     const auto ready = co_await poll_once(fd_, POLLIN);
     co_return ready.has_value();
+  }
+  /// What is there by now, up to so many bytes.
+  std::string hear(std::size_t most) const {
+    std::string out(most, '\0');
+    const ssize_t got = ::recv(fd_, out.data(), out.size(), 0);
+    out.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    return out;
   }
   task<std::string> hear_all() {
     std::string out;
@@ -168,9 +177,10 @@ RING_TASK_TEST("S111: another shell sees a running stack's listeners and connect
   CHECK(all.find("\nESTAB      0      0             10.0.0.2:80") != std::string::npos);
   const auto json = co_await ask(server.path(), "ss -tajoim");
   REQUIRE(json.starts_with("ok\n"));
-  CHECK(parse_json(json.substr(3))["sockets"].size() == 2);
+  REQUIRE(json.ends_with("\nend\n"));
+  CHECK(parse_json(json.substr(3, json.size() - 7))["sockets"].size() == 2);
   const auto counters = co_await ask(server.path(), "nstat TcpPassive*");
-  CHECK(counters == "ok\n#runnel\nTcpPassiveOpens                 1                  0.0\n");
+  CHECK(counters == "ok\n#runnel\nTcpPassiveOpens                 1                  0.0\nend\n");
   const auto words = co_await ask(server.path(), "diagnose");
   CHECK(words.starts_with("ok\nNothing to say"));
   running.cancel();
@@ -208,7 +218,7 @@ RING_TASK_TEST("S111: a request may come in pieces, and without its end of line"
   caller client(server.path());
   client.say("nst");
   const auto other = co_await ask(server.path(), "ss -tH");
-  CHECK(other == "ok\n");
+  CHECK(other == "ok\nend\n");
   client.say("at -z TcpInSegs\nignored");
   const auto answer = co_await client.hear_all();
   CHECK(answer.starts_with("ok\n#runnel\nTcpInSegs "));
@@ -260,7 +270,7 @@ RING_TASK_TEST("S111: a dead process's socket is replaced, a living one's is not
   CHECK(refusal(loop, both, at(path)) == "A running program answers on the inspection socket " +
                                              path + ": give another path, or end that program.");
   const auto answer = co_await ask(path, "ss -tH");
-  CHECK(answer == "ok\n");
+  CHECK(answer == "ok\nend\n");
   running.cancel();
   co_await running.join();
 }
@@ -305,7 +315,7 @@ RING_TASK_TEST("S111: a client that does not read holds up nobody, and is cut of
   std::error_code ended;
   running.spawn(serve(server, ended));
   const auto whole = co_await ask(server.path(), "ss -tlniH");
-  CHECK(std::count(whole.begin(), whole.end(), '\n') == 1 + 2 * 6000);
+  CHECK(std::count(whole.begin(), whole.end(), '\n') == 1 + 2 * 6000 + 1);
   caller stuck(server.path());
   stuck.say("ss -tlniH\n");
   for (int i = 0; i < 3; ++i) {
@@ -319,10 +329,76 @@ RING_TASK_TEST("S111: a client that does not read holds up nobody, and is cut of
   const auto begun = co_await stuck.hear_all();
   CHECK(begun.size() < whole.size());
   CHECK(whole.starts_with(begun));
+  CHECK(!begun.ends_with("\nend\n"));
   const auto nothing = co_await silent.hear_all();
   CHECK(nothing == "");
   running.cancel();
   co_await running.join();
+}
+
+RING_TASK_TEST("S111: a client that reads slowly, but reads, gets the whole answer") {
+  temporary_folder folder;
+  network both(loop);
+  const auto listeners = many_listeners(both);
+  inspect_server_options options = at(folder.file("socket"));
+  options.patience = 500ms;
+  inspect_server server = open_at(loop, both, options);
+  task_group running(loop);
+  std::error_code ended;
+  running.spawn(serve(server, ended));
+  caller slow(server.path());
+  slow.say("ss -tlniH\n");
+  const time_point began = loop.now();
+  std::string answer;
+  // It takes longer than the patience until there is room for more, and never for so long until
+  // something is read.
+  while (loop.now() - began < 1200ms) {
+    const auto begun = co_await slow.begins();
+    REQUIRE(begun);
+    answer += slow.hear(4 * 1024);
+    const auto rested = co_await sleep(20ms);
+    REQUIRE(rested);
+  }
+  const auto rest = co_await slow.hear_all();
+  answer += rest;
+  CHECK(std::count(answer.begin(), answer.end(), '\n') == 1 + 2 * 6000 + 1);
+  CHECK(answer.ends_with("\nend\n"));
+  running.cancel();
+  co_await running.join();
+}
+
+RING_TASK_TEST("S111: clients that ask for nothing give up their places soon") {
+  temporary_folder folder;
+  network both(loop);
+  inspect_server_options options = at(folder.file("socket"));
+  options.clients = 1;
+  options.request_patience = 50ms;
+  options.patience = 1h;
+  inspect_server server = open_at(loop, both, options);
+  task_group running(loop);
+  std::error_code ended;
+  running.spawn(serve(server, ended));
+  caller silent(server.path());
+  caller dawdling(server.path());
+  dawdling.say("ss");
+  const auto answer = co_await ask(server.path(), "ss -tH");
+  CHECK(answer == "ok\nend\n");
+  const auto nothing = co_await silent.hear_all();
+  CHECK(nothing == "");
+  running.cancel();
+  co_await running.join();
+}
+
+TEST_CASE("S111: without a path there are few places where a socket can be") {
+  const std::vector<std::string> places = default_inspect_paths();
+  REQUIRE(!places.empty());
+  CHECK(places.front() == default_inspect_path());
+  const std::set<std::string> different(places.begin(), places.end());
+  CHECK(different.size() == places.size());
+  const std::string fallback = ::geteuid() == 0
+                                   ? std::string("/run/runnel.sock")
+                                   : "/tmp/runnel-" + std::to_string(::geteuid()) + ".sock";
+  CHECK(different.count(fallback) == 1);
 }
 
 RING_TASK_TEST("S111: clients that hang up in the middle leave nothing behind") {
@@ -337,7 +413,7 @@ RING_TASK_TEST("S111: clients that hang up in the middle leave nothing behind") 
     caller client(server.path());
     if (i % 2 == 0) client.say("ss -tlniH\n");
     const auto answer = co_await ask(server.path(), "ss -tH");
-    CHECK(answer == "ok\n");
+    CHECK(answer == "ok\nend\n");
   }
   running.cancel();
   co_await running.join();

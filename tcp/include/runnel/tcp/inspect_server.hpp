@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "runnel/loop.hpp"
 #include "runnel/result.hpp"
@@ -23,14 +24,19 @@ struct inspect_server_options {
   unsigned mode = 0600;
   /// Answers at the same time; more clients wait in the kernel.
   std::size_t clients = 8;
-  /// How long a client may take for its request, and for each part of the answer, until it is cut
-  /// off.
+  /// How long a client may take for its request until it is cut off.
+  std::chrono::milliseconds request_patience{1'000};
+  /// How long it may read nothing of the answer until it is cut off; at most about twice that.
   std::chrono::milliseconds patience{10'000};
 };
 
 /// $XDG_RUNTIME_DIR/runnel.sock; without that variable /run/runnel.sock for root and
-/// /tmp/runnel-UID.sock for others. It is where `examples/ss` looks when it is told nothing.
+/// /tmp/runnel-UID.sock for others.
 std::string default_inspect_path();
+/// Where a program of this user may have put its socket, whatever environment it was started in:
+/// `default_inspect_path()` first. Somebody else may have made the one in /tmp: who connects asks
+/// with SO_PEERCRED who answers.
+std::vector<std::string> default_inspect_paths();
 
 /// Why the socket could not be made.
 class inspect_error {
@@ -58,9 +64,11 @@ class inspect_error {
 /// Answers the requests of `parse_inspect_request` on a Unix socket, so that another shell can look
 /// into a running stack.
 ///
-/// A client connects, sends one line, and reads to the end: a first line of "ok" and the page
-/// behind it, or "error: " and a sentence. A client that sends too much, too slowly, or does not
-/// read, is cut off; it neither holds the loop up nor makes it keep more than a part of the answer.
+/// A client connects, sends one line, and reads to the end: a first line of "ok", the page behind
+/// it, and a last line of "end"; or "error: " and a sentence. An answer without its last line, or a
+/// sentence without its end of line, broke off. A client that sends too much, too slowly, or does
+/// not read, is cut off; it neither holds the loop up nor makes it keep more than a part of the
+/// answer.
 ///
 /// Move-only, but not while it serves.
 class inspect_server {
