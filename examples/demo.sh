@@ -9,8 +9,9 @@ usage() {
   cat <<'TEXT'
 usage: examples/demo.sh [--seconds N] [--no-install]
 
-Builds runnel, makes a private network namespace and shows in it:
+Builds http_server, http_client and ss, makes a private network namespace and shows in it:
   - http_server on its own TCP behind a TUN device, asked by curl twice over one connection;
+  - its connections as ss shows them, from another process;
   - the same under wrk for some seconds;
   - http_client, over the same TCP, fetching from a server on the kernel's TCP;
 and prints a table of what was seen. Namespace, device and processes are gone afterwards, after
@@ -66,7 +67,7 @@ wait_for() {
 
 start_server() {
   "$bin/http_server" --tun runnel0 --tun-address "$host/24" --address "$stack" --port 80 \
-    --root "$inside/www" >"$inside/server.log" 2>&1 &
+    --root "$inside/www" --inspect "$inside/inspect.sock" >"$inside/server.log" 2>&1 &
   server=$!
   waited_on=$server
   wait_for curl -s -o /dev/null --max-time 1 "http://$stack/hello"
@@ -91,6 +92,17 @@ show_curl() {
   if cmp -s "$inside/2" "$inside/www/megabyte"; then bytes=equal; fi
   row "curl, 2 requests" "$(grep -c ': 200' <<<"$output") answers, bytes $bytes, connections: $(
     grep -c ' 1 connects' <<<"$output")"
+}
+
+show_ss() {
+  heading "ss -tan, which asks http_server"
+  local output
+  if ! output=$("$bin/ss" -S "$inside/inspect.sock" -tan 2>&1); then
+    row "ss" "failed: $output"
+    return
+  fi
+  echo "$output" | sed 's/^/  /'
+  row "ss -tan" "$(tail -n +2 <<<"$output" | wc -l) sockets"
 }
 
 show_wrk() {
@@ -172,6 +184,7 @@ run_inside() {
     exit 42
   fi
   show_curl
+  show_ss
   show_wrk
   show_client
   stop_server
@@ -198,7 +211,7 @@ fi
 
 if [ -n "$install" ]; then packages_install build demo || exit 1; fi
 build_configure release
-build_targets release http_server http_client
+build_targets release http_server http_client ss
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
