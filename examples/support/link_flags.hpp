@@ -28,6 +28,7 @@ struct link_flags {
   std::string tun_address = "10.77.0.1/24";
   std::string address = "10.77.0.2";
   std::uint32_t mtu = 1500;
+  std::string offload = "automatic";
   std::string pcap;
   double drop_percent = 0;
   double duplicate_percent = 0;
@@ -46,6 +47,11 @@ struct link_flags {
     app.add_option("--mtu", mtu, "The device's MTU: the smallest one on the way to the clients")
         ->capture_default_str()
         ->check(CLI::Range(576, 65'535));
+    app.add_option("--offload", offload,
+                   "What the kernel does for packets of the device, both ways: checksums, and "
+                   "cutting super-segments")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"automatic", "off", "checksum", "segmentation"}));
     app.add_option("--pcap", pcap, "Write every packet to this file, for Wireshark");
     const auto percent = CLI::Range(0.0, 100.0);
     app.add_option("--drop", drop_percent, "Per cent of packets to lose, each way")->check(percent);
@@ -145,6 +151,11 @@ class tun_stack {
     options.name = flags.tun;
     options.address = flags.tun_address;
     options.mtu = flags.mtu;
+    using runnel::net::tun_offload;
+    options.offload = flags.offload == "off"            ? tun_offload::off
+                      : flags.offload == "checksum"     ? tun_offload::checksum
+                      : flags.offload == "segmentation" ? tun_offload::segmentation
+                                                        : tun_offload::automatic;
     return runnel::net::tun::open(loop, options).value();
   }
 

@@ -3,6 +3,7 @@
 #include "impair_lane.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/detail/packet_queue.hpp"
+#include "runnel/wire/offload.hpp"
 
 #include <algorithm>
 #include <array>
@@ -117,11 +118,13 @@ packet impair::lane::pop() noexcept {
 
 impair::impair(link& inner, const impair_options& options)
     : link_decorator(inner),
-      info_(inner.info()),
       // One stream of numbers each, so that the packets of one direction do not decide the fate of
       // the other's.
       outgoing_(std::make_unique<lane>(options.seed * 2, options.outgoing)),
       incoming_(std::make_unique<lane>(options.seed * 2 + 1, options.incoming)) {
+  // What is lost, doubled or damaged is what a wire would carry: whole packets of one segment.
+  inner.disable_offload();
+  info_ = inner.info();
   info_.checksum_offload_tx = false;
   info_.checksum_offload_rx = false;
   info_.gso_max_bytes = 0;
@@ -191,10 +194,19 @@ send_status impair::send(time_point now, const tx_packet& what) noexcept {
   return gone_ ? send_status::gone : send_status::sent;
 }
 
+std::size_t impair::receive_plain(time_point now, std::span<packet> out) noexcept {
+  const std::size_t count = inner().receive(now, out);
+  // What the inner link had before it was told.
+  for (const packet& one : out.first(count)) {
+    if (one->offload.checksum == checksum_state::partial) wire::complete_checksum(one);
+  }
+  return count;
+}
+
 bool impair::pull_in(time_point now, std::size_t wanted) noexcept {
   std::array<packet, 64> burst;
   const auto asked = std::span(burst).first(std::min(wanted, burst.size()));
-  const std::size_t count = inner().receive(now, asked);
+  const std::size_t count = receive_plain(now, asked);
   for (packet& one : asked.first(count)) incoming_->accept(now, pool(), std::move(one));
   return count == asked.size();
 }
@@ -203,7 +215,7 @@ std::size_t impair::receive(time_point now, std::span<packet> out) noexcept {
   push_out(now);
   if (out.empty()) return 0;
   if (incoming_->transparent()) {
-    const std::size_t count = inner().receive(now, out);
+    const std::size_t count = receive_plain(now, out);
     for (std::size_t i = 0; i < count; ++i) incoming_->count_untouched();
     return count;
   }

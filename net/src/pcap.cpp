@@ -94,7 +94,11 @@ std::size_t pcap::receive(time_point now, std::span<packet> out) noexcept {
   const std::size_t count = inner().receive(now, out);
   for (const packet& one : out.first(count)) {
     const std::span<const std::byte> bytes = one.bytes();
-    record(now, {.pieces = {&bytes, 1}, .size = static_cast<std::uint32_t>(bytes.size())}, true);
+    record(now,
+           {.pieces = {&bytes, 1},
+            .size = static_cast<std::uint32_t>(bytes.size()),
+            .offload = one->offload},
+           true);
   }
   flush_if_due(now);
   return count;

@@ -1,5 +1,8 @@
 #include "pcap_writer.hpp"
 
+#include "runnel/wire/bytes.hpp"
+#include "runnel/wire/offload.hpp"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -121,11 +124,17 @@ bool pcap::writer::add_packet(std::uint64_t time_ns, const tx_packet& what, bool
   put(static_cast<std::uint32_t>(time_ns));
   put(kept);
   put(what.size);
+  const std::size_t start = used_;
   std::size_t left = kept;
   for (const auto piece : what.pieces) {
     const auto part = piece.first(std::min(piece.size(), left));
     put_bytes(part);
     left -= part.size();
+  }
+  // A reader of the file cannot know that a checksum is still to be completed.
+  const std::size_t field = std::size_t{what.offload.checksum_start} + what.offload.checksum_offset;
+  if (wire::has_checksum_place(what.offload, what.size) && field + 2 <= kept) {
+    wire::store16(&buffer_[start + field], wire::completed_checksum(what.pieces, what.offload));
   }
   pad();
   const std::uint32_t flags = inbound ? flag_inbound : flag_outbound;

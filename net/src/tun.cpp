@@ -11,23 +11,21 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 namespace runnel::net {
 namespace {
 
-/// More pieces than this are gathered first; an engine's packet has two or three.
-constexpr std::size_t max_pieces = 16;
+/// More pieces than this are gathered first; a super-segment of an engine has up to 25.
+constexpr std::size_t max_pieces = 32;
 
-/// One write(2) or writev(2); the result as the kernel gives it.
-ssize_t write_pieces(int fd, std::span<const std::span<const std::byte>> pieces) noexcept {
-  if (pieces.size() == 1) return ::write(fd, pieces.front().data(), pieces.front().size());
-  std::array<iovec, max_pieces> vectors;
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    vectors[i].iov_base = const_cast<std::byte*>(pieces[i].data());
-    vectors[i].iov_len = pieces[i].size();
-  }
-  return ::writev(fd, vectors.data(), static_cast<int>(pieces.size()));
-}
+/// As much of it as a super-segment's virtio-net header is made from.
+constexpr std::size_t tcp_header_bytes = 20;
+
+/// Where a read with a virtio-net header begins in its block, so that the IP header behind it is
+/// aligned.
+constexpr std::size_t wide_offset = 6;
+constexpr std::size_t wide_begin = wide_offset + wire::vnet_header_bytes;
 
 /// Whether the error means that there is no such device any more.
 constexpr bool means_gone(int error) noexcept {
@@ -36,11 +34,13 @@ constexpr bool means_gone(int error) noexcept {
 
 }  // namespace
 
-tun::device::device(int descriptor, int number, link_info what, std::size_t pool_bytes,
+tun::device::device(int descriptor, int number, link_info what,
+                    const detail::offload_grant& granted, std::size_t pool_bytes,
                     detail::rtnetlink kernel) noexcept
     : fd(descriptor),
       index(number),
       info(std::move(what)),
+      grant(granted),
       pool(pool_bytes),
       netlink(std::move(kernel)),
       room_needed_(std::size_t{info.mtu} + 1) {}
@@ -82,12 +82,21 @@ void tun::device::fail() noexcept {
 std::size_t tun::device::receive(std::span<packet> out) noexcept {
   std::size_t count = 0;
   for (std::size_t reads = 0; reads < out.size() && !gone_; ++reads) {
-    const read_outcome outcome = read_one();
+    const read_outcome outcome = grant.vnet_header ? read_wide() : read_one();
     if (outcome == read_outcome::nothing) break;
     if (outcome == read_outcome::packet) out[count++] = std::move(next_);
   }
   if (count < out.size() && !gone_ && incoming_) incoming_->arm(POLLIN);
   return count;
+}
+
+ssize_t tun::device::read_into(std::span<std::byte> room) noexcept {
+  ssize_t size = 0;
+  do {
+    size = ::read(fd, room.data(), room.size());
+  } while (size < 0 && errno == EINTR);
+  if (size < 0 && means_gone(errno)) fail();
+  return size;
 }
 
 tun::device::read_outcome tun::device::read_one() noexcept {
@@ -96,14 +105,8 @@ tun::device::read_outcome tun::device::read_one() noexcept {
   // it would keep the poll ready and the loop spinning. A TUN device discards what does not fit.
   std::array<std::byte, 64> nowhere;
   const std::span<std::byte> room = next_ ? next_.room() : nowhere;
-  ssize_t size = 0;
-  do {
-    size = ::read(fd, room.data(), room.size());
-  } while (size < 0 && errno == EINTR);
-  if (size < 0) {
-    if (means_gone(errno)) fail();
-    return read_outcome::nothing;
-  }
+  const ssize_t size = read_into(room);
+  if (size < 0) return read_outcome::nothing;
   if (!next_) {
     ++counters.rx_dropped;
     return read_outcome::dropped;
@@ -118,6 +121,49 @@ tun::device::read_outcome tun::device::read_one() noexcept {
   return read_outcome::packet;
 }
 
+tun::device::read_outcome tun::device::read_wide() noexcept {
+  if (!wide_) wide_ = pool.allocate(packet_pool::block_bytes.back());
+  std::array<std::byte, 64> nowhere;
+  const std::span<std::byte> room = wide_ ? wide_.room().subspan(wide_offset) : nowhere;
+  const ssize_t size = read_into(room);
+  if (size < 0) return read_outcome::nothing;
+  const auto bytes = static_cast<std::size_t>(size);
+  if (!wide_ || bytes == room.size() || bytes < wire::vnet_header_bytes) {
+    ++counters.rx_dropped;
+    return read_outcome::dropped;
+  }
+  const auto content = room.first(bytes).subspan(wire::vnet_header_bytes);
+  const auto facts = wire::parse_vnet(room.first(wire::vnet_header_bytes), content);
+  if (!facts) {
+    ++counters.rx_bad_offload;
+    return read_outcome::dropped;
+  }
+  if (!take_wide(content, *facts)) {
+    ++counters.rx_dropped;
+    return read_outcome::dropped;
+  }
+  ++counters.rx_packets;
+  counters.rx_bytes += content.size();
+  return read_outcome::packet;
+}
+
+/// Makes a packet of what lies in the wide block: that block itself where the bytes fill a good
+/// part of it and there is another one for the next read, a copy otherwise.
+bool tun::device::take_wide(std::span<const std::byte> content,
+                            const packet_offload& facts) noexcept {
+  packet fresh;
+  if (content.size() * 4 >= wide_->truesize()) fresh = pool.allocate(wide_->capacity);
+  if (fresh) {
+    next_ = std::exchange(wide_, std::move(fresh));
+    next_->begin = wide_begin;
+    next_->end = static_cast<std::uint32_t>(wide_begin + content.size());
+  } else {
+    next_ = pool.copy_of(content);
+  }
+  if (next_) next_->offload = facts;
+  return static_cast<bool>(next_);
+}
+
 /// The packet did not fit: somebody has raised the device's MTU.
 void tun::device::on_truncated() noexcept {
   ++counters.rx_dropped;
@@ -127,23 +173,67 @@ void tun::device::on_truncated() noexcept {
   next_ = {};
 }
 
+/// One write(2) or writev(2) with the packet's pieces; the result as the kernel gives it.
+ssize_t tun::device::write(const tx_packet& what) noexcept {
+  if (what.size <= gathered_bytes) return write_gathered(what);
+  // The virtio-net header is made from the packet's own, which must lie in one piece for that.
+  const std::size_t own = std::size_t{what.offload.checksum_start} + tcp_header_bytes;
+  const bool scattered = what.offload.gso_size != 0 && what.pieces.front().size() < own;
+  if (what.pieces.size() <= max_pieces && !scattered) return write_pieces(what);
+  const packet whole = detail::gather(pool, what);
+  if (!whole) {
+    errno = ENOBUFS;
+    return -1;
+  }
+  const std::span<const std::byte> bytes = whole.bytes();
+  return write_pieces({.pieces = {&bytes, 1}, .size = what.size, .offload = what.offload});
+}
+
+ssize_t tun::device::write_gathered(const tx_packet& what) noexcept {
+  const std::size_t head = grant.vnet_header ? wire::vnet_header_bytes : 0;
+  std::size_t used = head;
+  for (const auto piece : what.pieces) {
+    if (!piece.empty()) std::memcpy(gathered_.data() + used, piece.data(), piece.size());
+    used += piece.size();
+  }
+  const auto bytes = std::span(gathered_).first(used);
+  if (head != 0 && !wire::emit_vnet(bytes, what.offload, bytes.subspan(head))) {
+    errno = EINVAL;
+    return -1;
+  }
+  ssize_t size = 0;
+  do {
+    size = ::write(fd, bytes.data(), bytes.size());
+  } while (size < 0 && errno == EINTR);
+  return size;
+}
+
+ssize_t tun::device::write_pieces(const tx_packet& what) noexcept {
+  std::array<iovec, max_pieces + 1> vectors;
+  std::array<std::byte, wire::vnet_header_bytes> header;
+  std::size_t count = 0;
+  if (grant.vnet_header) {
+    if (!wire::emit_vnet(header, what.offload, what.pieces.front())) {
+      errno = EINVAL;
+      return -1;
+    }
+    vectors[count++] = {header.data(), header.size()};
+  }
+  for (const auto piece : what.pieces) {
+    vectors[count++] = {const_cast<std::byte*>(piece.data()), piece.size()};
+  }
+  ssize_t size = 0;
+  do {
+    size = ::writev(fd, vectors.data(), static_cast<int>(count));
+  } while (size < 0 && errno == EINTR);
+  return size;
+}
+
 send_status tun::device::send(const tx_packet& what) noexcept {
   if (gone_) return send_status::gone;
   if (outgoing_ && outgoing_->armed()) return wait_for_room();
 
-  std::span<const std::span<const std::byte>> pieces = what.pieces;
-  packet whole;
-  std::span<const std::byte> whole_bytes;
-  if (pieces.size() > max_pieces) {
-    whole = detail::gather(pool, what);
-    if (!whole) return on_send_error(ENOBUFS);
-    whole_bytes = whole.bytes();
-    pieces = {&whole_bytes, 1};
-  }
-  ssize_t size = 0;
-  do {
-    size = write_pieces(fd, pieces);
-  } while (size < 0 && errno == EINTR);
+  const ssize_t size = write(what);
   if (size < 0) return on_send_error(errno);
   ++counters.tx_packets;
   counters.tx_bytes += what.size;
@@ -165,6 +255,11 @@ send_status tun::device::wait_for_room() noexcept {
   ++counters.tx_blocked;
   if (outgoing_) outgoing_->arm(POLLOUT);
   return send_status::would_block;
+}
+
+void tun::device::disable_offload() noexcept {
+  detail::refuse_offload(fd, grant);
+  detail::describe(grant, info);
 }
 
 tun::tun(std::unique_ptr<device> opened) noexcept : device_(std::move(opened)) {}
@@ -192,6 +287,15 @@ packet_pool& tun::pool() noexcept {
 }
 link_counters tun::counters() const noexcept {
   return device_->counters;
+}
+
+void tun::disable_offload() noexcept {
+  device_->disable_offload();
+}
+
+std::string tun::description() const {
+  return device_->info.name + ", MTU " + std::to_string(device_->info.mtu) + ": " +
+         detail::to_string(device_->grant);
 }
 
 result<tun_drops> tun::drops() const {

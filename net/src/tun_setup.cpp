@@ -41,6 +41,10 @@ class descriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   int get() const noexcept { return fd_; }
+  void reset(int fd) noexcept {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = fd;
+  }
   int take() noexcept { return std::exchange(fd_, -1); }
 
  private:
@@ -194,6 +198,37 @@ std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
   return std::nullopt;
 }
 
+/// Received super-segments need a pool that has large blocks beside small ones.
+constexpr std::size_t least_offload_pool = std::size_t{1} << 20;
+
+/// Opens the node and the device, with virtio-net headers where they are wanted and to be had.
+std::optional<tun_error> open_device(const tun_options& options, descriptor& fd, std::string& name,
+                                     detail::offload_grant& grant) {
+  bool vnet = options.offload != tun_offload::off && options.pool_bytes >= least_offload_pool;
+  for (;;) {
+    fd.reset(::open(options.node.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (fd.get() < 0) return node_error(options.node, errno);
+    vnet = vnet && detail::knows_vnet_header(fd.get());
+    ifreq request{};
+    request.ifr_flags = IFF_TUN | IFF_NO_PI;
+    if (vnet) request.ifr_flags |= IFF_VNET_HDR;
+    std::memcpy(request.ifr_name, options.name.data(), options.name.size());
+    if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) return attach_error(options.name, errno);
+    name = request.ifr_name;
+    if (!vnet) break;
+    grant = detail::negotiate_offload(fd.get(), options.offload);
+    if (grant.vnet_header) break;
+    vnet = false;
+  }
+  // Who had the device before may have left it with super-segments that nobody could read.
+  if (!vnet) detail::refuse_offload(fd.get(), grant);
+  if (detail::satisfies(grant, options.offload)) return std::nullopt;
+  const int error = grant.refusal != 0 ? grant.refusal : ENOTSUP;
+  return refuse(error, "The TUN device " + name + " cannot have the offload that was asked for (" +
+                           reason(error) + "): ask for tun_offload::automatic, and give the pool " +
+                           std::to_string(least_offload_pool) + " bytes at least");
+}
+
 }  // namespace
 
 void throw_exception_from_error(const tun_error& error, const boost::source_location&) {
@@ -203,14 +238,10 @@ void throw_exception_from_error(const tun_error& error, const boost::source_loca
 boost::system::result<tun, tun_error> tun::open(loop& owner, const tun_options& options) {
   if (auto refused = check_options(owner, options)) return *std::move(refused);
 
-  descriptor fd{::open(options.node.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
-  if (fd.get() < 0) return node_error(options.node, errno);
-  ifreq request{};
-  request.ifr_flags = IFF_TUN | IFF_NO_PI;
-  std::memcpy(request.ifr_name, options.name.data(), options.name.size());
-  if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) return attach_error(options.name, errno);
-
-  const std::string name = request.ifr_name;
+  descriptor fd{-1};
+  std::string name;
+  detail::offload_grant grant;
+  if (auto refused = open_device(options, fd, name, grant)) return *std::move(refused);
   const auto index = static_cast<int>(::if_nametoindex(name.c_str()));
   auto netlink = detail::rtnetlink::open();
   if (index == 0 || !netlink) {
@@ -222,7 +253,8 @@ boost::system::result<tun, tun_error> tun::open(loop& owner, const tun_options& 
   link_info info;
   info.name = name;
   if (state) info.mtu = state->mtu;
-  return tun{std::make_unique<device>(fd.take(), index, std::move(info), options.pool_bytes,
+  detail::describe(grant, info);
+  return tun{std::make_unique<device>(fd.take(), index, std::move(info), grant, options.pool_bytes,
                                       std::move(*netlink))};
 }
 

@@ -169,8 +169,8 @@ bool nobody_reads(core& host, connection& c, const segment& seg) {
 }  // namespace
 
 void on_connection_segment(core& host, connection& c, segment& seg) {
-  ++c.traffic.segs_in;
-  if (seg.len > 0) ++c.traffic.data_segs_in;
+  c.traffic.segs_in += seg.count();
+  if (seg.len > 0) c.traffic.data_segs_in += seg.count();
   if (c.state == state::syn_sent) return on_syn_sent_segment(host, c, seg);
   if (c.state == state::syn_received && seg.has(flag::syn) && !seg.has(flag::rst) &&
       seg.seq == c.rcv_.irs) {

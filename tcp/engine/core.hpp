@@ -62,6 +62,8 @@ struct segment {
   /// The ECN bits of its IP header.
   std::uint8_t ecn = 0;
   std::uint32_t len = 0;
+  /// The payload of each segment that the link has joined into this one; 0 when it is one.
+  std::uint16_t gso_size = 0;
   const wire::tcp_options* options = nullptr;
   net::packet payload;
 
@@ -71,6 +73,10 @@ struct segment {
     return len + (has(flag::syn) ? 1U : 0U) + (has(flag::fin) ? 1U : 0U);
   }
   tcp::sequence end() const noexcept { return seq + seq_len(); }
+  /// How many segments it was on the wire, as Linux counts them.
+  std::uint32_t count() const noexcept {
+    return gso_size == 0 || len <= gso_size ? 1 : (len + gso_size - 1) / gso_size;
+  }
 };
 
 /// A segment without payload to be sent outside any connection's own order: SYN-ACK, RST, challenge

@@ -57,6 +57,7 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
   seg.flags = header->flags;
   seg.ecn = ip.tos & ecn_mask;
   seg.len = static_cast<std::uint32_t>(bytes.size()) - header->header_bytes;
+  if (host.checksum_offload_rx) seg.gso_size = packet->offload.gso_size;
   seg.options = &header->options;
   const std::uint32_t skip = std::uint32_t{ip.header_bytes} + header->header_bytes;
   packet->end = packet->begin + skip + seg.len;

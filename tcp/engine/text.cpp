@@ -30,7 +30,9 @@ std::uint32_t ack_delay_ms(const connection& c) noexcept {
 
 /// Decides between an acknowledgement now and one later (RFC 9293 §3.8.6.3 with Linux's quick
 /// mode).
-void owe_ack(core& host, connection& c, std::uint32_t length) {
+void owe_ack(core& host, connection& c, std::uint32_t length, std::uint16_t gso_size) {
+  // Of a super-segment the length of its segments counts, as in Linux's tcp_measure_rcv_mss.
+  if (gso_size != 0) length = std::min<std::uint32_t>(length, gso_size);
   c.ack.rcv_mss = static_cast<std::uint16_t>(
       std::max<std::uint32_t>(c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
   note_arrival(host, c);
@@ -93,7 +95,7 @@ void take_in_order(core& host, connection& c, segment& seg) {
     c.ack.due = true;
     want_transmit(host, c);
   }
-  owe_ack(host, c, length);
+  owe_ack(host, c, length, seg.gso_size);
 }
 
 /// RFC 3168 §6.1.3: CE is echoed until the peer says that it has slowed down; the same segment may
@@ -147,7 +149,7 @@ void take_fin(core& host, connection& c, const segment& seg) {
   c.fin_received = true;
   forget_out_of_order(host, c);
   c.rcv_.nxt += 1;
-  owe_ack(host, c, 0);
+  owe_ack(host, c, 0, 0);
   report(host, c, events::readable);
   switch (c.state) {
     case state::syn_received:

@@ -3,6 +3,7 @@
 #include <runnel/wire/address.hpp>
 #include <runnel/wire/icmp.hpp>
 #include <runnel/wire/ip.hpp>
+#include <runnel/wire/offload.hpp>
 #include <runnel/wire/tcp.hpp>
 
 #include <algorithm>
@@ -85,10 +86,35 @@ inline void fuzz_text(std::string_view text) {
   fuzz_text_as<net::prefix>(text);
 }
 
+/// What a virtio-net header says can be relied on where it is taken, and written again.
+inline void fuzz_vnet(std::span<const std::byte> bytes) {
+  const std::size_t size = std::min(bytes.size(), wire::vnet_header_bytes);
+  const auto packet = bytes.subspan(size);
+  const auto facts = wire::parse_vnet(bytes.first(size), packet);
+  if (!facts) return;
+  const bool partial = facts->checksum == net::checksum_state::partial;
+  if (partial) {
+    require(wire::has_checksum_place(*facts, packet.size()), "a checksum outside its packet");
+    const std::array<std::span<const std::byte>, 2> pieces{packet.first(packet.size() / 3),
+                                                           packet.subspan(packet.size() / 3)};
+    static_cast<void>(wire::completed_checksum(pieces, *facts));
+  } else {
+    require(facts->checksum_start == 0 && facts->checksum_offset == 0, "a place of no checksum");
+  }
+  if (facts->gso_size == 0) return;
+  require(facts->gso_size < packet.size(), "a segment longer than its packet");
+  if (!partial) return;
+  std::array<std::byte, wire::vnet_header_bytes> out;
+  require(wire::emit_vnet(out, *facts, packet), "a parsed virtio header cannot be emitted");
+  const auto again = wire::parse_vnet(out, packet);
+  require(again && *again == *facts, "an emitted virtio header parses to something else");
+}
+
 /// Reads bytes as a packet and everything in it; aborts where a property does not hold.
 inline void fuzz_packet(std::span<const std::byte> packet) {
   fuzz_text({reinterpret_cast<const char*>(packet.data()), packet.size()});
   fuzz_tcp(packet);
+  fuzz_vnet(packet);
   static_cast<void>(wire::parse_quote(packet));
   require(wire::icmp_quote(packet).size() <= packet.size(), "a quote longer than its packet");
   static_cast<void>(wire::may_report_on(packet));

@@ -89,6 +89,23 @@ TEST_CASE("wire: ten thousand random byte strings are read without harm") {
   }
 }
 
+TEST_CASE("wire: ten thousand packets behind mutated virtio headers are read without harm") {
+  random_source random{seed()};
+  INFO("RUNNEL_SEED=", seed());
+  for (int round = 0; round < 10'000; ++round) {
+    auto packet = real_packet(random);
+    if (random.chance(30)) mutate(packet, random);
+    const auto low = [&](std::size_t bound) { return static_cast<int>(random.below(bound)); };
+    auto bytes = random.chance(10)
+                     ? random.bytes(wire::vnet_header_bytes)
+                     : bytes_of({low(4), random.chance(50) ? low(6) : 1 + low(2) * 128, low(80), 0,
+                                 low(60), 0, 20, 0, 16, 0});
+    if (random.chance(30)) bytes[random.below(bytes.size())] = static_cast<std::byte>(random());
+    bytes.insert(bytes.end(), packet.begin(), packet.end());
+    fuzz::fuzz_packet(copy_of(bytes));
+  }
+}
+
 TEST_CASE("wire: ten thousand mutated packets are read without harm") {
   random_source random{seed()};
   INFO("RUNNEL_SEED=", seed());

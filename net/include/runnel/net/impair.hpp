@@ -58,8 +58,9 @@ struct impair_counters {
 };
 
 /// A link made worse: loses, doubles, damages, reorders, delays and slows the packets of another
-/// one, reproducibly. It offers no offloads, so that every packet has its checksum and is one
-/// segment. A lost packet counts as sent.
+/// one, reproducibly. It offers no offloads and disables those of the inner link, so that every
+/// packet has its checksum and is one segment: to lose a super-segment would be to lose dozens of
+/// packets at once. A lost packet counts as sent.
 ///
 /// The inner link must outlive it, and nobody else may use that link. Direction that is not
 /// impaired costs one comparison per packet; an impaired one copies each sent packet once.
@@ -91,6 +92,7 @@ class impair final : public detail::link_decorator {
   void on_link_ready() noexcept override;
   void on_link_error(std::error_code why) noexcept override;
   void push_out(time_point now) noexcept;
+  std::size_t receive_plain(time_point now, std::span<packet> out) noexcept;
   bool pull_in(time_point now, std::size_t wanted) noexcept;
 
   link_info info_;

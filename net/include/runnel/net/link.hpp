@@ -15,7 +15,7 @@ class loop;
 
 namespace runnel::net {
 
-/// What whoever uses a link must know of it. Does not change while the link lives.
+/// What whoever uses a link must know of it. Changes by `disable_offload` only.
 struct link_info {
   /// The device's name, or what a log should call the link.
   std::string name{};
@@ -48,6 +48,8 @@ struct link_counters {
   std::uint64_t rx_bytes = 0;
   /// Packets that arrived and were thrown away here: no memory in the pool, or too large.
   std::uint64_t rx_dropped = 0;
+  /// Packets that arrived with offload facts that contradict them, and were thrown away here.
+  std::uint64_t rx_bad_offload = 0;
   std::uint64_t tx_packets = 0;
   std::uint64_t tx_bytes = 0;
   /// Packets for which `send` said `dropped`.
@@ -94,6 +96,11 @@ class link {
 
   /// When a delayed packet is due, so that `receive` wants to be called; `max()` for never.
   virtual time_point deadline() const noexcept { return time_point::max(); }
+
+  /// From now on only packets with whole checksums, one segment each, go and come: for who looks at
+  /// them or decides their fate one by one. To be called before anybody has read `info`. What had
+  /// arrived before may still be given with a partial checksum or as a super-segment.
+  virtual void disable_offload() noexcept {}
 
   /// Connects the link to the loop that drives it and to the one client that uses it. Both must
   /// outlive the connection, and the link must not be moved while it lasts. A link that is gone

@@ -12,6 +12,20 @@
 
 namespace runnel::net {
 
+/// What the kernel is to do of the work on packets, both ways: a checksum that has not left the
+/// machine is neither computed nor looked at, and TCP hands over super-segments of up to 64 KB that
+/// whoever puts them on a wire cuts. Nothing of it shows on the wire.
+enum class tun_offload : std::uint8_t {
+  /// As much as the kernel takes.
+  automatic,
+  /// Nothing: plain packets.
+  off,
+  /// Checksums.
+  checksum,
+  /// Checksums and cutting.
+  segmentation,
+};
+
 /// How a TUN device is opened. A number of 0 and an empty address mean: leave it as it is.
 struct tun_options {
   /// The device's name; "%d" in it lets the kernel choose a number for a new device.
@@ -28,6 +42,8 @@ struct tun_options {
   bool up = true;
   /// What the pool that received packets come from may take from the system, in bytes.
   std::size_t pool_bytes = std::size_t{256} << 20;
+  /// Where a named level cannot be had `open` refuses; `automatic` takes the next one.
+  tun_offload offload = tun_offload::automatic;
   /// The node to open; another one than the usual is for tests and unusual systems.
   std::string node = "/dev/net/tun";
 };
@@ -66,7 +82,10 @@ struct tun_drops {
 /// A TUN device: IP packets to and from the kernel.
 ///
 /// Reading is a burst of plain reads into pooled packets until the device is empty, then one poll
-/// on the loop's ring. Writing is one write(2) or writev(2) per packet. While the device is down
+/// on the loop's ring. With offloads each read goes into one block that a super-segment of any
+/// length fits: a large one is handed on in it, and a small packet is copied into a block of its
+/// size, which is cheaper than to scatter every read. Writing is one write(2) or writev(2) per
+/// packet. While the device is down
 /// nothing arrives and `send` says `would_block`; the kernel reports the descriptor writable when
 /// the device comes up again, which wakes the client. A deleted device is gone for good.
 ///
@@ -94,6 +113,11 @@ class tun final : public link {
   void detach() noexcept override;
   packet_pool& pool() noexcept override;
   link_counters counters() const noexcept override;
+  void disable_offload() noexcept override;
+
+  /// What was opened, for a log, as in "runnel0, MTU 1500: the kernel does checksums and cuts
+  /// segments (TSO4 TSO6 ECN)".
+  std::string description() const;
 
   /// Asks the kernel what it dropped. Two system calls; errno values when it does not answer.
   result<tun_drops> drops() const;

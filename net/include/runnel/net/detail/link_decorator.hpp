@@ -19,6 +19,7 @@ class link_decorator : public link, protected link_client {
     return inner_->send(now, packet);
   }
   time_point deadline() const noexcept override { return inner_->deadline(); }
+  void disable_offload() noexcept override { inner_->disable_offload(); }
   void attach(loop& owner, link_client& client) override {
     owner_ = &owner;
     client_ = &client;
