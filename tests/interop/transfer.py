@@ -101,6 +101,31 @@ def a_hundred_mib_each_way_to_a_kernel_server():
 
 
 @lab.case
+def a_hundred_mib_each_way_from_a_kernel_client_without_offloads():
+    through_echo_server(100, 120, "--offload", "off")
+
+
+@lab.case
+def a_hundred_mib_each_way_to_a_kernel_server_without_offloads():
+    through_echo_client(100, 120, "--offload", "off")
+
+
+@lab.case
+def a_hundred_mib_each_way_from_a_kernel_client_with_super_segments():
+    through_echo_server(100, 120, "--offload", "segmentation")
+
+
+@lab.case
+def a_hundred_mib_each_way_to_a_kernel_server_with_super_segments():
+    through_echo_client(100, 120, "--offload", "segmentation")
+
+
+@lab.case
+def a_hundred_mib_each_way_with_checksums_left_to_the_kernel_only():
+    through_echo_server(100, 120, "--offload", "checksum")
+
+
+@lab.case
 def twenty_mib_each_way_from_a_kernel_client_over_an_impaired_link():
     through_echo_server(20, 150, *IMPAIRED)
 
