@@ -7,6 +7,7 @@
 #include <runnel/net/impair.hpp>
 #include <runnel/net/link_pair.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/wire/checksum.hpp>
 
 #include <doctest/doctest.h>
 
@@ -175,6 +176,34 @@ TEST_CASE("pcap: cuts packets to the wanted length and says how long they were")
   CHECK(read.packets[0].bytes == "headta");
   CHECK(read.packets[0].original_size == 8);
   CHECK(receive_texts(pair.second(), start) == texts{"headtail"});
+}
+
+TEST_CASE("pcap: a checksum that the kernel is still to complete is complete in the file") {
+  const scratch_file file;
+  link_pair wire;
+  std::string packet(20 + 8 + 7, 'p');
+  packet[26] = 0x12;
+  packet[27] = 0x34;
+  const auto bytes = std::as_bytes(std::span(packet));
+  const std::array<std::span<const std::byte>, 2> pieces{bytes.first(25), bytes.subspan(25)};
+  tx_packet out{.pieces = pieces, .size = static_cast<std::uint32_t>(packet.size())};
+  out.offload = {checksum_state::partial, 0, 20, 6};
+  {
+    auto captured = pcap::open(wire.first(), file.path());
+    REQUIRE(captured.has_value());
+    REQUIRE((*captured)->send(start, out) == send_status::sent);
+    // One that would lie outside of the packet is left alone.
+    out.offload.checksum_start = 40;
+    REQUIRE((*captured)->send(start, out) == send_status::sent);
+  }
+  const capture seen = parse(file.content());
+  REQUIRE(seen.packets.size() == 2);
+  std::string whole = packet;
+  const std::uint16_t sum = wire::checksum_of(bytes.subspan(20));
+  whole[26] = static_cast<char>(sum >> 8);
+  whole[27] = static_cast<char>(sum & 0xff);
+  CHECK(seen.packets[0].bytes == whole);
+  CHECK(seen.packets[1].bytes == packet);
 }
 
 TEST_CASE("pcap: a packet that did not leave is not in the capture") {
