@@ -5,7 +5,8 @@
 
 PROGRAM is the built bench/bulk. Each round runs every level once, forwards and backwards in turn;
 printed are medians in Gb/s with minimum and maximum, the server's CPU time for each GB, and the
-medians of the ratios to "off" within a round. Server and client have a core each, in a network namespace of their own.
+medians of the ratios to "off" within a round. Server and client have a core each, in a network
+namespace of their own.
 """
 
 import argparse

@@ -9,9 +9,11 @@
 #include <runnel/wire/tcp.hpp>
 
 #include <netinet/tcp.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -42,9 +44,10 @@ class raw_tcp {
     // A new address is no source before the kernel's own work on it is done.
     ::inet_pton(AF_INET6, "fd77::1", &to.sin6_addr);
     to.sin6_port = 0;
-    for (int i = 0; i < 5000; ++i) {
-      if (::bind(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) break;
-      ::usleep(1000);
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (::bind(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 &&
+           std::chrono::steady_clock::now() < limit) {
+      ::sched_yield();
     }
     to.sin6_port = htons(port);
     ::inet_pton(AF_INET6, "fd77::2", &to.sin6_addr);

@@ -50,7 +50,8 @@ struct pcap_counters {
 ///
 /// What is captured is what the inner link gives and takes: wrapped around `impair` it sees what
 /// the stack sees, wrapped in it what the network sees. A checksum that the kernel is still to
-/// complete is complete in the file, and a super-segment is one long packet, as in tcpdump's. The inner link must outlive it.
+/// complete is complete in the file, and a super-segment is one long packet, as in tcpdump's. The
+/// inner link must outlive it.
 class pcap final : public detail::link_decorator {
  public:
   /// Creates the file `path`, or empties it. Gives an errno value when that fails, and
