@@ -58,7 +58,7 @@ std::string host::set(std::string_view name, std::string_view value) {
   policy_set all = policies();
   std::string complaint = tcp::set(all, name, value);
   if (!complaint.empty()) return complaint;
-  const policy_field& field = *find_policy_field(detail::trimmed(name));
+  const policy_field& field = *find_policy_field(name);
   if (field.change == policy_change::new_host) return fixed_for(field, "the host");
   if (field.secret()) {
     // A set of what is in force has no keys, so these are the ones that were just read.
@@ -97,7 +97,7 @@ std::string host::set(socket_id connection, std::string_view name, std::string_v
   connection_policy own = core_->policies[c->policy];
   std::string complaint = tcp::set(own, name, value);
   if (!complaint.empty()) return complaint;
-  const policy_field& field = *find_policy_field(detail::trimmed(name));
+  const policy_field& field = *find_policy_field(name);
   if (field.change != policy_change::at_once) return fixed_for(field, "the connection");
   return outcome_text(set_policy(connection, own));
 }
