@@ -47,11 +47,7 @@ void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_h
     for (std::size_t i = 1; i <= text_pieces; ++i) sum.add(host.pieces[i]);
     wire::put_tcp_checksum(headers.subspan(ip_bytes), sum.value());
   }
-  if (text_bytes > gso_size) {
-    host.transmit.offload.gso_size = gso_size;
-    // As many as the link cuts it into, less the one that is counted below.
-    host.count.out_segs += (text_bytes - 1) / gso_size;
-  }
+  if (text_bytes > gso_size) host.transmit.offload.gso_size = gso_size;
   host.pieces[0] = headers;
   host.transmit.pieces = std::span(host.pieces).first(1 + text_pieces);
   host.transmit.size = ip.total_length;
