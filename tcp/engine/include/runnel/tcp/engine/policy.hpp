@@ -61,6 +61,33 @@ inline constexpr std::uint32_t server_no_cookie = 0x200;
 inline constexpr std::uint32_t server_all = 0x400;
 }  // namespace fastopen_flag
 
+/// What decides how much a connection may have in flight (TCP_CONGESTION,
+/// net.ipv4.tcp_congestion_control; the names are Linux's).
+enum class congestion_control : std::uint8_t {
+  /// RFC 9438: after a loss it comes back to the window of before, and stays there for long, in a
+  /// time that does not depend on the round trip.
+  cubic,
+  /// RFC 5681: one segment more for each round trip, half of the window after a loss.
+  reno,
+  /// Bottleneck bandwidth and round-trip propagation time, version 1: what the path has delivered
+  /// decides, and a loss as such does not. It paces. Beside others over a short queue it takes more
+  /// than its share.
+  bbr,
+};
+
+/// How slow start ends before something is lost. BBR has a way of its own.
+enum class slow_start : std::uint8_t {
+  /// As Linux's CUBIC does: when acknowledgements come in one train for half of the round trip, or
+  /// when the round trip has grown by an eighth (tcp_cubic's `hystart`). For NewReno it is
+  /// `standard`, as in Linux.
+  hystart,
+  /// RFC 9406: the round trip's growth slows slow start down for five rounds, and ends it if it
+  /// remains.
+  hystart_plus_plus,
+  /// RFC 5681: not before a loss.
+  standard,
+};
+
 /// How a connection ends when its owner closes or drops it.
 enum class close_mode : std::uint8_t {
   /// FIN behind what is queued. With unread bytes it is RST instead (RFC 2525 §2.17).

@@ -1,0 +1,77 @@
+#include "congestion.hpp"
+
+#include <algorithm>
+#include <memory>
+
+namespace runnel::tcp::detail {
+
+void congestion::start(congestion_control algorithm, slow_start exit, congestion_window& window,
+                       std::uint32_t initial_cwnd_bytes, std::uint64_t now_us,
+                       std::uint32_t seed) noexcept {
+  (void)now_us;
+  (void)seed;
+  algorithm_ = algorithm == congestion_control::bbr ? congestion_control::cubic : algorithm;
+  prior_cwnd_ = 0;
+  prior_ssthresh_ = 0;
+  window.cwnd = std::min(initial_cwnd_bytes, cwnd_max);
+  window.ssthresh = UINT32_MAX;
+  window.pacing_rate = 0;
+  if (algorithm_ == congestion_control::reno) {
+    std::construct_at(&state_.reno)->start(exit);
+  } else {
+    std::construct_at(&state_.cubic)->start(exit);
+  }
+}
+
+void congestion::on_ack(congestion_window& window, const ack_sample& sample,
+                        recovery_phase phase) noexcept {
+  if (algorithm_ == congestion_control::reno) {
+    state_.reno.on_ack(window, sample, phase);
+  } else {
+    state_.cubic.on_ack(window, sample, phase);
+  }
+}
+
+std::uint32_t congestion::ssthresh_on_loss(const congestion_window& window) noexcept {
+  prior_cwnd_ = window.cwnd;
+  prior_ssthresh_ = window.ssthresh;
+  if (algorithm_ == congestion_control::reno) return state_.reno.ssthresh_on_loss(window);
+  return state_.cubic.ssthresh_on_loss(window);
+}
+
+void congestion::on_timeout(congestion_window& window, std::uint64_t now_us) noexcept {
+  (void)now_us;
+  window.cwnd = window.mss;
+  if (algorithm_ == congestion_control::reno) {
+    state_.reno.on_timeout();
+  } else {
+    state_.cubic.on_timeout();
+  }
+}
+
+void congestion::on_recovery_exit(congestion_window& window, std::uint64_t now_us) noexcept {
+  (void)window;
+  (void)now_us;
+}
+
+void congestion::undo(congestion_window& window) noexcept {
+  if (prior_cwnd_ == 0) return;
+  window.cwnd = std::max(window.cwnd, prior_cwnd_);
+  window.ssthresh = std::max(window.ssthresh, prior_ssthresh_);
+  prior_cwnd_ = 0;
+  if (algorithm_ == congestion_control::cubic) state_.cubic.undo();
+}
+
+void congestion::on_idle_restart(congestion_window& window, std::uint64_t idle_us,
+                                 std::uint64_t now_us) noexcept {
+  (void)window;
+  if (algorithm_ == congestion_control::cubic) state_.cubic.on_idle_restart(idle_us, now_us);
+}
+
+std::uint64_t classic_pacing_rate(const congestion_window& window, std::uint32_t srtt_us) noexcept {
+  if (srtt_us == 0) return 0;
+  const std::uint64_t percent = window.cwnd < window.ssthresh / 2 ? 200 : 120;
+  return window.cwnd * percent * 10'000 / srtt_us;
+}
+
+}  // namespace runnel::tcp::detail
