@@ -7,6 +7,7 @@
 #include "hystart.hpp"
 #include "runnel/tcp/engine/policy.hpp"
 #include "runnel/tcp/engine/sequence.hpp"
+#include "windowed_max.hpp"
 
 // Congestion control behind one small interface: an algorithm is a file and a struct of plain data;
 // what it may know and change is below. Sizes are bytes, times are microseconds.
@@ -102,9 +103,11 @@ class growth_credit {
   std::uint64_t earned_ = 0;
 };
 
-/// `part` of `whole` as a fraction of 2^32.
+/// `part` of `whole` as a fraction of 2^32, rounded up, so that a whole of acknowledged bytes earns
+/// a part.
 constexpr std::uint64_t growth_rate(std::uint32_t part, std::uint32_t whole) noexcept {
-  return (std::uint64_t{part} << 32) / std::max(whole, 1U);
+  whole = std::max(whole, 1U);
+  return ((std::uint64_t{part} << 32) + whole - 1) / whole;
 }
 
 /// NewReno (RFC 5681 with the byte counting of RFC 3465).
@@ -158,6 +161,112 @@ struct cubic_state {
                         std::uint64_t now_us) noexcept;
 };
 
+/// BBR, version 1, as Linux's net/ipv4/tcp_bbr.c has it; the names are its own. Bandwidths are in
+/// units of 16 bytes a second, gains in 1/256. Times of day and totals are cut to 32 bits, as only
+/// differences are taken.
+class bbr_state {
+ public:
+  enum class mode : std::uint8_t { startup, drain, probe_bw, probe_rtt };
+  /// A bandwidth of 1, in bytes a second.
+  static constexpr std::uint32_t bandwidth_unit = 16;
+  static constexpr std::uint64_t us_per_byte_at_1 = 1'000'000 / bandwidth_unit;
+
+  void start(congestion_window& window, std::uint64_t now_us, std::uint32_t seed) noexcept;
+  void on_ack(congestion_window& window, const ack_sample& sample, recovery_phase phase) noexcept;
+  void on_loss(const congestion_window& window) noexcept { save_cwnd(window); }
+  void on_timeout(std::uint64_t now_us) noexcept;
+  void on_recovery_exit(congestion_window& window) noexcept;
+  void undo() noexcept;
+  void on_idle_restart(congestion_window& window, std::uint64_t now_us) noexcept;
+
+  mode current_mode() const noexcept { return mode_; }
+  std::uint32_t min_rtt_us() const noexcept { return min_rtt_us_; }
+  /// What the path is believed to carry, in bytes a second.
+  std::uint64_t bandwidth() const noexcept { return std::uint64_t{bw()} * bandwidth_unit; }
+  /// A policer is believed to bound it.
+  bool policed() const noexcept { return lt_use_bw_; }
+
+ private:
+  static std::uint32_t bandwidth_of(std::uint64_t bytes, std::uint32_t us) noexcept {
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(bytes * us_per_byte_at_1 / std::max(us, 1U), UINT32_MAX));
+  }
+  std::uint32_t bw() const noexcept { return lt_use_bw_ ? lt_bw_ : max_bw_.best(); }
+  bool is_round_start(const ack_sample& sample) noexcept;
+  bool app_limited(const ack_sample& sample) noexcept;
+  void update_ack_aggregation(const congestion_window& window, const ack_sample& sample) noexcept;
+  void update_cycle_phase(const congestion_window& window, const ack_sample& sample) noexcept;
+  bool is_next_cycle_phase(const congestion_window& window,
+                           const ack_sample& sample) const noexcept;
+  void check_full_bw_reached(bool limited) noexcept;
+  void check_drain(congestion_window& window, const ack_sample& sample) noexcept;
+  void update_min_rtt(congestion_window& window, const ack_sample& sample) noexcept;
+  void check_probe_rtt_done(congestion_window& window, std::uint64_t now_us) noexcept;
+  void update_gains() noexcept;
+  void set_pacing_rate(congestion_window& window, std::uint32_t bw, std::uint32_t gain,
+                       std::uint32_t srtt_us) noexcept;
+  void set_cwnd(congestion_window& window, const ack_sample& sample, recovery_phase phase) noexcept;
+  bool recover_or_restore(congestion_window& window, const ack_sample& sample,
+                          recovery_phase phase) noexcept;
+
+  std::uint64_t bdp(const congestion_window& window, std::uint32_t bw,
+                    std::uint32_t gain) const noexcept;
+  std::uint64_t quantized(const congestion_window& window, std::uint64_t bytes) const noexcept;
+  std::uint64_t inflight(const congestion_window& window, std::uint32_t bw,
+                         std::uint32_t gain) const noexcept;
+  std::uint64_t aggregation_bonus() const noexcept;
+
+  void save_cwnd(const congestion_window& window) noexcept;
+  void enter_probe_bw(std::uint32_t now_us) noexcept;
+  void sample_lt_bw(std::uint32_t now_us, bool lossy, bool limited) noexcept;
+  void end_lt_interval(std::uint32_t bw, std::uint32_t now_us) noexcept;
+  void begin_lt_interval(std::uint32_t now_us) noexcept;
+  void reset_lt_bw(std::uint32_t now_us) noexcept;
+
+  windowed_max max_bw_;
+  std::uint32_t rtt_cnt_ = 0;
+  std::uint32_t next_rtt_delivered_ = 0;
+  std::uint32_t delivered_ = 0;
+  std::uint32_t lost_ = 0;
+  std::uint32_t min_rtt_us_ = UINT32_MAX;
+  std::uint32_t min_rtt_stamp_ms_ = 0;
+  std::uint32_t probe_rtt_done_ms_ = 0;
+  std::uint32_t cycle_stamp_us_ = 0;
+  std::uint32_t prior_cwnd_ = 0;
+  std::uint32_t full_bw_ = 0;
+  // Long-term sampling, which looks for a policer.
+  std::uint32_t lt_bw_ = 0;
+  std::uint32_t lt_last_us_ = 0;
+  std::uint32_t lt_last_delivered_ = 0;
+  std::uint32_t lt_last_lost_ = 0;
+  // What came beyond the bandwidth: the most of this and the last five rounds.
+  std::uint32_t ack_epoch_us_ = 0;
+  std::uint32_t ack_epoch_acked_ = 0;
+  std::uint32_t extra_acked_[2] = {0, 0};
+  /// What left while PROBE_RTT kept the window small says nothing of the bandwidth.
+  std::uint32_t limited_until_ = 0;
+  std::uint32_t random_ = 0;
+  std::uint16_t pacing_gain_ = 0;
+  std::uint16_t cwnd_gain_ = 0;
+  mode mode_ = mode::startup;
+  recovery_phase prior_phase_ = recovery_phase::open;
+  std::uint8_t cycle_idx_ : 3 = 0;
+  std::uint8_t full_bw_cnt_ : 2 = 0;
+  std::uint8_t extra_acked_idx_ : 1 = 0;
+  std::uint8_t extra_acked_rtts_ = 0;
+  std::uint8_t lt_rtt_cnt_ = 0;
+  bool round_start_ : 1 = false;
+  bool full_bw_reached_ : 1 = false;
+  bool packet_conservation_ : 1 = false;
+  bool idle_restart_ : 1 = false;
+  bool has_seen_rtt_ : 1 = false;
+  bool probe_rtt_timed_ : 1 = false;
+  bool probe_rtt_round_done_ : 1 = false;
+  bool limited_by_probe_ : 1 = false;
+  bool lt_is_sampling_ : 1 = false;
+  bool lt_use_bw_ : 1 = false;
+};
+
 /// One connection's congestion control: the algorithm and its state, plain data that is copied and
 /// dropped freely. The caller owns the window, tells of acknowledgements and losses, and runs
 /// recovery; it calls nothing before `start`.
@@ -203,12 +312,16 @@ class congestion {
   const cubic_state* cubic() const noexcept {
     return algorithm_ == congestion_control::cubic ? &state_.cubic : nullptr;
   }
+  const bbr_state* bbr() const noexcept {
+    return algorithm_ == congestion_control::bbr ? &state_.bbr : nullptr;
+  }
 
  private:
   union algorithm_state {
     algorithm_state() noexcept : reno() {}
     reno_state reno;
     cubic_state cubic;
+    bbr_state bbr;
   };
 
   algorithm_state state_;
