@@ -27,6 +27,9 @@ struct path {
   double rtt_us = 50'000;
   /// The share of segments that is lost before the link.
   double random_loss = 0;
+  /// Disorder in time of the acknowledgements, in segments. With none, flows that share the link
+  /// may fall into step, so that the full queue always meets the same one.
+  double jitter_segments = 0;
   /// A token bucket before the link: bytes a second and bytes; 0 for none.
   double policer_rate = 0;
   double policer_burst = 0;
@@ -58,6 +61,8 @@ class bottleneck {
     double first_sent_us = 0;
     double delivered_us = 0;
     double idle_since_us = 0;
+    /// Until more than this is delivered, the application's pause shows in the rates.
+    std::uint64_t limited_until = 0;
     double last_event_us = 0;
     bool wake_queued = false;
   };
@@ -143,6 +148,7 @@ class bottleneck {
       }
       transmit(f);
     }
+    if (f.sent >= f.allowed) f.limited_until = std::max<std::uint64_t>(f.delivered + f.flight, 1);
   }
 
   void wake_at(flow& f, double at) {
@@ -165,18 +171,17 @@ class bottleneck {
     e.first_sent_us = f.first_sent_us;
     e.prior_us = f.delivered_us;
     e.prior_delivered = f.delivered;
+    e.limited = f.limited_until != 0;
     f.sent += e.bytes;
-    e.limited = f.sent >= f.allowed && f.flight + 2 * f.window.mss <= f.window.cwnd;
     f.nxt += e.bytes;
     e.end = f.nxt;
     f.flight += e.bytes;
     e.dropped = !admit(e.bytes);
     if (!e.dropped) free_at_ = std::max(free_at_, now_) + e.bytes * 1e6 / path_.rate;
     largest_queue_ = std::max(largest_queue_, queued());
-    // A little disorder on the way back, or who meets the full queue is always the same flow.
-    const double jitter_us = 2 * e.bytes * 1e6 / path_.rate;
-    e.at = std::max(f.last_event_us, std::max(free_at_, now_) + path_.rtt_us +
-                                         std::uniform_real_distribution<>(0, jitter_us)(random_));
+    const double jitter_us = path_.jitter_segments * e.bytes * 1e6 / path_.rate;
+    const double back = path_.rtt_us + std::uniform_real_distribution<>(0, 1)(random_) * jitter_us;
+    e.at = std::max(f.last_event_us, std::max(free_at_, now_) + back);
     f.last_event_us = e.at;
     e.order = order_++;
     events_.push(e);
@@ -219,6 +224,7 @@ class bottleneck {
     lost_with_next_ = 0;
     s.delivered_bytes = e.bytes;
     f.delivered += e.bytes;
+    if (f.delivered > f.limited_until) f.limited_until = 0;
     f.last_rtt_us = s.rtt_us = std::max(1U, static_cast<std::uint32_t>(now_ - e.sent_us));
     f.srtt_us = f.srtt_us == 0 ? s.rtt_us : f.srtt_us - f.srtt_us / 8 + s.rtt_us / 8;
     f.min_rtt_us = f.min_rtt_us == 0 ? s.rtt_us : std::min(f.min_rtt_us, s.rtt_us);

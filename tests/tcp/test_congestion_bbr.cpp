@@ -42,7 +42,8 @@ TEST_CASE("tcp BBR: it finds the bandwidth and the round trip, and keeps the que
       b.forget_largest_queue();
       CHECK(rate_over(b, f, 3) > 0.93 * rate);
       const double bdp = rate * rtt_us / 1e6;
-      CHECK(b.largest_queue() < 1.1 * bdp + 12 * 1448);
+      // Twice the path, and three of the bursts of 1 ms that it plans for.
+      CHECK(b.largest_queue() < 1.1 * bdp + 3 * rate / 1024 + 16 * 1448);
     }
   }
 }
@@ -99,13 +100,13 @@ TEST_CASE("tcp BBR: the cycle begins anywhere but where it drains, as the seed h
     std::uint64_t first = 0;
     b.run_until(3e6, [&] {
       if (f.control.bbr()->current_mode() == mode::probe_bw && first == 0) {
-        first = f.window.pacing_rate * 100 / f.control.bbr()->bandwidth();
+        first = (f.window.pacing_rate * 16 / f.control.bbr()->bandwidth() + 1) / 4;
       }
     });
     rates.insert(first);
   }
-  CHECK(rates.size() == 2);
-  CHECK(*rates.begin() > 95);
+  // Quarters.
+  CHECK(rates == std::set<std::uint64_t>{4, 5});
 }
 
 TEST_CASE("tcp BBR: every ten seconds it goes down to four segments for 200 ms, and comes back") {
@@ -291,7 +292,7 @@ TEST_CASE("tcp BBR: the largest of a window of rounds, and what follows when it 
   std::mt19937 random(9);
   std::vector<std::uint32_t> values;
   for (std::uint32_t round = 0; round < 2000; ++round) {
-    values.push_back(random() % 1000);
+    values.push_back(static_cast<std::uint32_t>(random() % 1000));
     best.add(values.back(), round, 10);
     std::uint32_t exact = 0;
     for (std::uint32_t back = 0; back <= std::min(round, 10U); ++back) {

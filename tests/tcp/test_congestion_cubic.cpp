@@ -314,32 +314,54 @@ TEST_CASE("tcp CUBIC: alone it keeps a bottleneck busy whose buffer is one fligh
   }
 }
 
+namespace {
+
+/// Jain's index of what `n` flows get in 200 s, after they had time to come to an agreement.
+double fairness(std::size_t n, bool one_after_another, std::uint32_t seed) {
+  path p;
+  p.rate = 5e6;
+  p.buffer = p.rate * p.rtt_us / 1e6;
+  p.jitter_segments = 2;
+  bottleneck b(p, seed);
+  std::vector<bottleneck::flow*> flows;
+  const auto pass = [&](double seconds) {
+    b.run_until(static_cast<double>(b.now_us()) + seconds * 1e6);
+  };
+  for (std::size_t i = 0; i < n; ++i) {
+    flows.push_back(&b.add(congestion_control::cubic, slow_start::hystart));
+    if (one_after_another) pass(5);
+  }
+  pass(100);
+  std::vector<double> before;
+  for (const auto* f : flows) before.push_back(static_cast<double>(f->delivered));
+  pass(200);
+  double sum = 0;
+  double squares = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double share = static_cast<double>(flows[i]->delivered) - before[i];
+    sum += share;
+    squares += share * share;
+  }
+  CHECK(sum > 0.95 * p.rate * 200);
+  return sum * sum / (static_cast<double>(n) * squares);
+}
+
+}  // namespace
+
 TEST_CASE("tcp CUBIC: flows that share a bottleneck come to the same share") {
   for (const bool late : {false, true}) {
-    for (const std::size_t n : {2U, 8U}) {
+    for (const std::size_t n : {2U, 8U, 32U}) {
       CAPTURE(n);
-      path p;
-      p.rate = 5e6;
-      p.buffer = p.rate * p.rtt_us / 1e6;
-      bottleneck b(p, 7);
-      std::vector<bottleneck::flow*> flows;
-      std::vector<double> from;
-      for (std::size_t i = 0; i < n; ++i) {
-        flows.push_back(&b.add(congestion_control::cubic, slow_start::hystart));
-        if (late) b.run_until(static_cast<double>(b.now_us()) + 5e6);
-      }
-      b.run_until(100e6);
-      for (const auto* f : flows) from.push_back(static_cast<double>(f->delivered));
-      b.run_until(300e6);
+      CAPTURE(late);
+      const std::uint32_t seeds = n == 2 ? 6 : 1;
       double sum = 0;
-      double squares = 0;
-      for (std::size_t i = 0; i < n; ++i) {
-        const double share = static_cast<double>(flows[i]->delivered) - from[i];
-        sum += share;
-        squares += share * share;
+      for (std::uint32_t seed = 1; seed <= seeds; ++seed) {
+        const double index = fairness(n, late, seed);
+        // Two flows over a queue that drops blindly meet few losses, and chance has its share.
+        CHECK(index >= 0.9);
+        sum += index;
       }
-      CHECK(sum * sum / (static_cast<double>(n) * squares) >= 0.95);
-      CHECK(sum > 0.95 * p.rate * 200);
+      CHECK(sum / seeds >= 0.95);
     }
   }
 }
