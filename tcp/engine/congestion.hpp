@@ -140,6 +140,8 @@ struct cubic_state {
 
   curve now;
   curve before_loss;
+  /// The last acknowledgement outside of recovery.
+  std::uint64_t last_ack_us = 0;
   growth_credit credit;
   growth_credit w_est_credit;
   hystart exit;
@@ -288,8 +290,10 @@ class congestion {
   /// `recovery`, where the caller reduces it; in `loss` they grow it as in `open`.
   void on_ack(congestion_window& window, const ack_sample& sample, recovery_phase phase) noexcept;
 
-  /// Once as `reduced`, `recovery` or `loss` is entered from a lesser state, before `cwnd` changes:
-  /// what `ssthresh` is to be from now on. What was before is kept for `undo`.
+  /// Once for each reduction, before `cwnd` changes: what `ssthresh` is to be from now on. That is
+  /// when `reduced` or `recovery` is entered from `open`, and when `loss` is unless the same flight
+  /// was reduced for already (Linux's tcp_init_cwnd_reduction and tcp_enter_loss). What was before
+  /// is kept for `undo`.
   std::uint32_t ssthresh_on_loss(const congestion_window& window) noexcept;
 
   /// The retransmission timer has fired. `ssthresh_on_loss` comes first where it is due. Takes

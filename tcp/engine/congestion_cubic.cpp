@@ -10,19 +10,19 @@ namespace runnel::tcp::detail {
 namespace {
 
 // RFC 9438 §4.6: beta_cubic 0.7, as Linux's 717/1024.
-constexpr std::uint32_t beta = 717;
-constexpr std::uint32_t beta_scale = 1024;
-// RFC 9438 §5: C is 0.4 segments per cubic second, as 2/5.
+constexpr std::uint64_t beta = 717;
+constexpr std::uint64_t beta_scale = 1024;
+// RFC 9438 §5.1: C is 0.4 segments per cubic second, as 2/5.
 constexpr std::uint64_t c_numerator = 2;
 constexpr std::uint64_t c_denominator = 5;
 // RFC 9438 §4.3: alpha_cubic = 3 (1 - beta) / (1 + beta).
-constexpr std::uint64_t alpha_numerator = std::uint64_t{3} * (beta_scale - beta);
+constexpr std::uint64_t alpha_numerator = 3 * (beta_scale - beta);
 constexpr std::uint64_t alpha_denominator = beta_scale + beta;
 // RFC 9438 §4.2: the target is at most 1.5 times cwnd.
 constexpr std::uint64_t fastest = std::uint64_t{1} << 31;
 // Linux: before any loss 5 % in a round trip at least; on the plateau a segment in 100.
 constexpr std::uint64_t unknown_ceiling_rate = (std::uint64_t{1} << 32) / 20;
-constexpr std::uint32_t plateau_rounds = 100;
+constexpr std::uint64_t plateau_rounds = 100;
 // Linux: round trips of the first second after a loss still have the old queue in them.
 constexpr std::uint64_t settling_us = 1'000'000;
 // 1024 s from the plateau the curve is beyond every window.
@@ -76,7 +76,16 @@ void cubic_state::on_ack(congestion_window& window, const ack_sample& sample,
   if (phase == recovery_phase::reduced || phase == recovery_phase::recovery) return;
   std::uint32_t bytes = sample.delivered_bytes;
   if (window.in_slow_start()) bytes = exit.on_ack(window, sample, delay_min_us);
-  if (!sample.cwnd_limited) return;
+  const std::uint64_t since_last_us = sample.now_us - last_ack_us;
+  last_ack_us = sample.now_us;
+  if (!sample.cwnd_limited) {
+    // RFC 9438 §4.2: time in which the window was not used is not part of t. Linux leaves out idle
+    // time alone.
+    if (now.epoch_us != never) {
+      now.epoch_us = std::min(now.epoch_us + since_last_us, sample.now_us);
+    }
+    return;
+  }
   if (window.in_slow_start()) bytes = grow_in_slow_start(window, bytes);
   if (bytes == 0 || window.in_slow_start()) return;
   avoid_congestion(window, bytes, sample.now_us);
@@ -139,7 +148,7 @@ void cubic_state::on_timeout() noexcept {
 }
 
 void cubic_state::on_idle_restart(std::uint64_t idle_us, std::uint64_t now_us) noexcept {
-  // RFC 9438 §4.2 (an application-limited time is not part of t).
+  last_ack_us = now_us;
   if (now.epoch_us == never) return;
   now.epoch_us = std::min(now.epoch_us + idle_us, now_us);
 }

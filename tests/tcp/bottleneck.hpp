@@ -16,7 +16,10 @@
 
 namespace runnel::tcp::test {
 
-using namespace runnel::tcp::detail;
+using detail::ack_sample;
+using detail::congestion;
+using detail::congestion_window;
+using detail::recovery_phase;
 
 struct path {
   /// Bytes a second.
@@ -241,7 +244,7 @@ class bottleneck {
     f.first_sent_us = e.sent_us;
     f.delivered_us = now_;
     f.control.on_ack(f.window, s, f.phase);
-    if (f.classic_pacing) f.window.pacing_rate = classic_pacing_rate(f.window, f.srtt_us);
+    if (f.classic_pacing) f.window.pacing_rate = detail::classic_pacing_rate(f.window, f.srtt_us);
   }
 
   void enter_recovery(flow& f) {

@@ -7,6 +7,7 @@
 // BBR version 1, as Linux's.
 
 using namespace runnel::tcp;
+using namespace runnel::tcp::detail;
 using namespace runnel::tcp::test;
 
 namespace {

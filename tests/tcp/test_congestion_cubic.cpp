@@ -7,6 +7,7 @@
 // CUBIC and NewReno: RFC 9438, RFC 5681.
 
 using namespace runnel::tcp;
+using namespace runnel::tcp::detail;
 using namespace runnel::tcp::test;
 
 namespace {
@@ -140,6 +141,20 @@ TEST_CASE("tcp RFC 9438 4.2 CUBIC: a time without anything in flight is not part
     r.round();
     CHECK((r.segments() - before < 50) == told);
   }
+}
+
+TEST_CASE("tcp RFC 9438 4.2 CUBIC: a time with less than the window is not part of the curve's") {
+  rounds r(congestion_control::cubic, 1000);
+  r.avoid();
+  r.lose();
+  r.round();
+  const double before = r.segments();
+  r.sample.cwnd_limited = false;
+  for (int i = 0; i < 200; ++i) r.round();
+  CHECK(r.segments() == before);
+  r.sample.cwnd_limited = true;
+  r.round();
+  CHECK(r.segments() - before < 50);
 }
 
 TEST_CASE("tcp RFC 9438 4.8 CUBIC: after a time-out the curve begins where slow start ends") {

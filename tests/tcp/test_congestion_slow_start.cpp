@@ -5,6 +5,7 @@
 // Where slow start ends: Linux's HyStart and RFC 9406.
 
 using namespace runnel::tcp;
+using namespace runnel::tcp::detail;
 using namespace runnel::tcp::test;
 
 namespace {
