@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "recovery.hpp"
 
 // The fifth check of RFC 9293 §3.10.7.4: what the peer acknowledges, and the window it offers.
 
@@ -51,43 +52,42 @@ void update_window(core& host, connection& c, const segment& seg) {
   if (c.timer == rtx_timer::persist && window > 0) want_transmit(host, c);
 }
 
-void measure(core& host, connection& c, const segment& seg) {
-  if (c.flow.timing && at_or_after(seg.ack, c.flow.timed_end)) {
-    c.flow.timing = false;
-    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
-    return;
-  }
+void measure(core& host, connection& c, const segment& seg, const ack_facts& facts) {
+  const std::uint32_t told = facts.rtt_us != 0 ? facts.rtt_us : facts.sack_rtt_us;
+  if (told != 0) return sample_rtt(host, c, told);
   // RFC 7323 §4: with timestamps even a retransmitted segment can be measured, to the millisecond.
-  if (!c.flow.timing && c.flow.retransmits > 0 && c.timestamps && seg.options->timestamp) {
-    const std::uint32_t sent = seg.options->timestamp->echo - c.ts_offset;
-    const std::uint32_t elapsed_ms = host.ms() - sent;
-    if (elapsed_ms < rto_limit_ms) sample_rtt(host, c, std::max(elapsed_ms, 1U) * 1000);
-  }
+  if (!facts.advanced || !c.timestamps || !seg.options->timestamp) return;
+  const std::uint32_t sent = seg.options->timestamp->echo - c.ts_offset;
+  const std::uint32_t elapsed_ms = host.ms() - sent;
+  if (elapsed_ms < rto_limit_ms) sample_rtt(host, c, std::max(elapsed_ms, 1U) * 1000);
 }
 
 /// Moves SND.UNA.
-void advance_una(core& host, connection& c, const segment& seg) {
+void advance_una(core& host, connection& c, const segment& seg, ack_facts& facts) {
   std::uint32_t acked = distance(c.snd_.una, seg.ack);
-  measure(host, c, seg);
+  score_ack(host, c, seg.ack, facts);
   c.snd_.una = seg.ack;
   c.snd_.sml = later(c.snd_.sml, c.snd_.una);
+  // These points follow SND.UNA, or they would come round again after 2 GiB.
+  c.flow.limited_at = later(c.flow.limited_at, c.snd_.una - acked);
   if (c.fin_sent && c.snd_.una == c.snd_.nxt) --acked;
-  if (acked > 0) {
-    take_acknowledged(host, c, acked);
-    on_new_ack(c, acked);
-  }
+  if (acked > 0) take_acknowledged(host, c, acked);
   c.flow.retransmits = 0;
-  c.flow.duplicate_acks = 0;
   c.flow.silent_since_ms = host.ms();
   c.stalled_since_ms = host.ms();
+}
+
+/// What waits for an acknowledgement that moves: the timers, and who is to be told.
+void after_advance(core& host, connection& c) {
   if (c.snd_.una == c.snd_.nxt) {
     stop_rtx_timer(c);
     tell_drained(host, c);
-  } else {
+    land_soon(host, c);
+  } else if (c.timer != rtx_timer::reordering && !host.sent_ranges[c.sent.head].sacked) {
     // RFC 6298 (5.3).
-    arm_retransmit(host, c);
+    if (!arm_probe(host, c)) arm_retransmit(host, c);
   }
-  if (c.unsent() > 0 || c.flow.recovery != recovery_state::open || (c.fin_queued && !c.fin_sent)) {
+  if (c.unsent() > 0 || c.flow.phase != recovery_phase::open || (c.fin_queued && !c.fin_sent)) {
     want_transmit(host, c);
   }
 }
@@ -161,15 +161,18 @@ bool check_ack(core& host, connection& c, segment& seg) {
   c.keepalive_sent = 0;
   // Something gets through.
   c.soft_error = error::none;
-  const bool duplicate = is_duplicate(c, seg);
+  ack_facts facts;
+  facts.duplicate = is_duplicate(c, seg);
+  facts.congestion_echo = c.ecn && seg.has(flag::ece);
+  facts.prior_flight = pipe_of(host, c);
+  facts.prior_fack = c.flight == no_index ? c.snd_.una : host.flights[c.flight].fack;
   update_window(host, c, seg);
-  if (after(seg.ack, c.snd_.una)) {
-    advance_una(host, c, seg);
-    if (c.ecn && seg.has(flag::ece)) on_congestion_echo(c);
-    if (c.fin_acked()) return on_fin_acked(host, c);
-  } else if (duplicate) {
-    on_duplicate_ack(host, c);
-  }
+  if (c.sack_permitted) score_sacks(host, c, seg.ack, seg.options->sacks(), facts);
+  if (after(seg.ack, c.snd_.una)) advance_una(host, c, seg, facts);
+  if (facts.advanced || facts.sacked_more) measure(host, c, seg, facts);
+  recover(host, c, seg, facts);
+  if (facts.advanced) after_advance(host, c);
+  if (facts.advanced && c.fin_acked()) return on_fin_acked(host, c);
   return true;
 }
 

@@ -81,6 +81,12 @@ bool check_sequence_number(core& host, connection& c, segment& seg) {
     check_ack(host, c, seg);
     if (c.state == state::closed) return false;
   }
+  if (seg.len > 0 && c.sack_permitted && at_or_before(seg.seq + seg.len, c.rcv_.nxt)) {
+    // It has arrived before, and the answer to it was lost, or was not waited for.
+    note_duplicate_text(host, c, seg.seq, seg.seq + seg.len, host.count.dsack_old_sent);
+    owe_duplicate(host, c);
+    return false;
+  }
   send_plain_ack(host, c, seg, skip_counter(host, c, host.count.ack_skipped_seq));
   return false;
 }
@@ -182,6 +188,9 @@ void on_connection_segment(core& host, connection& c, segment& seg) {
   if (!seg.has(flag::ack)) return;
   if (!check_ack(host, c, seg)) return;
   if (c.state == state::closed || c.state == state::time_wait) return;
+  if (seg.len > 0 && before(seg.seq, c.rcv_.nxt)) {
+    note_duplicate_text(host, c, seg.seq, c.rcv_.nxt, host.count.dsack_old_sent);
+  }
   trim(c, seg);
   if (nobody_reads(host, c, seg)) return;
   take_text(host, c, seg);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "congestion.hpp"
 #include "index_list.hpp"
 #include "reassembly_queue.hpp"
 #include "receive_queue.hpp"
@@ -13,6 +14,7 @@
 #include "runnel/tcp/engine/state.hpp"
 #include "runnel/wire/address.hpp"
 #include "sack_report.hpp"
+#include "scoreboard.hpp"
 #include "send_queue.hpp"
 #include "timer_wheel.hpp"
 
@@ -54,53 +56,40 @@ struct receive_variables {
   sequence wup;
 };
 
-/// How far loss recovery is.
-enum class recovery_state : std::uint8_t {
-  open,
-  /// Three duplicate acknowledgements (RFC 6582).
-  fast_recovery,
-  /// The retransmission timer fired; everything in flight counts as lost (RFC 5681 §3.1).
-  loss,
-};
-
-/// What the retransmission timer waits for; the two exclude each other.
+/// What the retransmission timer waits for; they exclude each other.
 enum class rtx_timer : std::uint8_t {
   none,
   retransmit,
   /// Zero-window probes (RFC 9293 §3.8.6.1).
   persist,
+  /// The tail loss probe (RFC 8985 §7).
+  probe,
+  /// The reordering window of a hole (RFC 8985 §6.2).
+  reordering,
 };
 
-/// Retransmission and congestion state (RFC 6298, RFC 5681, RFC 6582). Sizes are bytes, times are
-/// what the name says.
+/// What of retransmission and congestion control outlives the flight (RFC 6298, RFC 5681). Sizes
+/// are bytes, times are what the name says.
 struct transmission {
   std::uint32_t srtt_us = 0;
   std::uint32_t rttvar_us = 0;
   std::uint32_t rto_ms = 1000;
+  /// The shortest round trip of the last minutes, and when it was measured.
+  std::uint32_t min_rtt_us = 0;
+  std::uint32_t min_rtt_ms = 0;
   std::uint32_t cwnd = 0;
   std::uint32_t ssthresh = UINT32_MAX;
-  /// Bytes acknowledged towards the next step of congestion avoidance.
-  std::uint32_t avoidance_acked = 0;
   /// SND.NXT when `cwnd` last kept something from being sent: only what was outstanding then lets
   /// `cwnd` grow.
   sequence limited_at;
-  /// While recovering: SND.NXT when it began.
-  sequence recover;
-  /// What is to be sent again: from `rtx_nxt` up to `rtx_end`.
-  sequence rtx_nxt;
-  sequence rtx_end;
-  /// SND.NXT when the window was last reduced for ECE: one reduction a window (RFC 3168 §6.1.2).
-  sequence cwr_until;
-  /// The segment whose acknowledgement is timed, and when it left (Karn: never a retransmitted
-  /// one).
-  sequence timed_end;
-  std::uint64_t timed_at_us = 0;
+  /// When SYN or SYN-ACK left, in us modulo 2^32, while it is `timing` (Karn: never one that was
+  /// sent again).
+  std::uint32_t timed_at_us = 0;
   /// When the segment now unanswered was first sent, in ms; for the give-up time.
   std::uint32_t silent_since_ms = 0;
   std::uint32_t total_retrans = 0;
   std::uint8_t retransmits = 0;
-  std::uint8_t duplicate_acks = 0;
-  recovery_state recovery = recovery_state::open;
+  recovery_phase phase = recovery_phase::open;
   bool timing = false;
 };
 
@@ -127,6 +116,8 @@ struct deadlines {
   std::uint32_t delayed_ack = 0;
   /// TCP_CORK holds a short segment back no longer.
   std::uint32_t cork = 0;
+  /// The pace lets the next packet go; while nothing is in flight, its block is of no use any more.
+  std::uint32_t pace = 0;
   /// The next step of closing: see `life_timer`.
   std::uint32_t life = 0;
   std::uint32_t keepalive = 0;
@@ -239,7 +230,10 @@ struct connection {
   bool synack_sent : 1 = false;
   bool gives_cookie : 1 = false;
   fastopen_client_fail fastopen_fail : 2 = fastopen_client_fail::none;
-  rtx_timer timer : 2 = rtx_timer::none;
+  /// The tail loss probe is to leave, as new text or as the last segment again.
+  bool probe_new_due : 1 = false;
+  bool probe_resend_due : 1 = false;
+  rtx_timer timer : 3 = rtx_timer::none;
   life_timer life : 3 = life_timer::none;
   /// Keepalive probes since something last arrived.
   std::uint8_t keepalive_sent = 0;
@@ -259,6 +253,9 @@ struct connection {
 
   acknowledging ack;
   transmission flow;
+  sent_list sent;
+  /// Its block in `core::flights`, while it needs one.
+  std::uint32_t flight = no_index;
   deadlines when;
   tcp::traffic traffic;
   /// Since when nothing was acknowledged of what is on its way, or the window has been closed; for
@@ -306,8 +303,8 @@ struct connection {
   }
   /// Bytes that never left.
   std::uint32_t unsent() const noexcept {
-    const std::uint32_t sent = in_flight() - (fin_sent ? 1 : 0);
-    return tx.size() > sent ? tx.size() - sent : 0;
+    const std::uint32_t left = in_flight() - (fin_sent ? 1 : 0);
+    return tx.size() > left ? tx.size() - left : 0;
   }
 };
 

@@ -11,6 +11,7 @@
 #include "compact.hpp"
 #include "connection.hpp"
 #include "fastopen.hpp"
+#include "flight.hpp"
 #include "flow_table.hpp"
 #include "host_timestamps.hpp"
 #include "listener_entry.hpp"
@@ -111,6 +112,8 @@ struct core {
   connection_slab connections;
   half_open_slab half_opens;
   time_wait_slab time_waits;
+  sent_slab sent_ranges;
+  flight_slab flights;
   policy_store policies;
   flow_table table;
   std::vector<listener_entry> listeners;
@@ -261,6 +264,12 @@ void take_acknowledged(core& host, connection& c, std::uint32_t bytes);
 void tell_drained(core& host, connection& c) noexcept;
 /// Reading made room: tells the peer when that is news to it.
 void on_room(core& host, connection& c);
+/// One more acknowledgement of its own, which no burst merges.
+void owe_duplicate(core& host, connection& c);
+/// The peer has sent this text before; told where it has SACK (RFC 2883). `counted` is by where it
+/// was met.
+void note_duplicate_text(core& host, connection& c, sequence left, sequence right,
+                         std::uint64_t& counted);
 /// Seventh: the text.
 void take_text(core& host, connection& c, segment& seg);
 /// Eighth: FIN.
@@ -327,22 +336,17 @@ std::uint32_t select_window(core& host, const connection& c) noexcept;
 /// Remembers that a segment says RCV.NXT and this window.
 void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 
-// ---- recovery.cpp
+// ---- rtt.cpp, recovery.cpp
 
-void sample_rtt(const core& host, connection& c, std::uint32_t rtt_us) noexcept;
+void sample_rtt(core& host, connection& c, std::uint32_t rtt_us) noexcept;
 void start_congestion_control(connection& c) noexcept;
 /// Before sending after a pause: `cwnd` halves for each RTO of it, down to the initial window, as
 /// in Linux (RFC 5681 §4.1).
-void restart_after_idle(const core& host, connection& c) noexcept;
-/// New data was acknowledged.
-void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept;
-void on_duplicate_ack(core& host, connection& c) noexcept;
-/// The peer says that a packet of ours met congestion (RFC 3168 §6.1.2).
-void on_congestion_echo(connection& c) noexcept;
-void on_retransmission_timeout(connection& c) noexcept;
+void restart_after_idle(core& host, connection& c) noexcept;
+void on_retransmission_timeout(core& host, connection& c) noexcept;
 /// Sends everything in flight again, in segments of the new MSS. The path is not congested: the
 /// window stays (Linux's tcp_simple_retransmit).
-void resend_for_path(connection& c) noexcept;
+void resend_for_path(core& host, connection& c) noexcept;
 
 // ---- memory.cpp
 

@@ -63,13 +63,13 @@ bool finish_fastopen(core& host, connection& c, const segment& seg) {
     send_reset_for(host, seg);
     return false;
   }
-  if (c.flow.timing && c.flow.retransmits == 0 && at_or_after(seg.ack, c.flow.timed_end)) {
+  if (c.flow.timing && c.flow.retransmits == 0) {
     c.flow.timing = false;
-    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us()) - c.flow.timed_at_us);
   }
   // Text that followed a lost SYN-ACK found nobody there who knew its number.
   const bool lost = c.flow.retransmits > 0 && c.snd_.una != c.snd_.nxt;
-  if (lost) on_retransmission_timeout(c);
+  if (lost) on_retransmission_timeout(host, c);
   leave_fastopen_queue(host, c, false);
   enter_established(host, c);
   if (c.snd_.una != c.snd_.nxt) arm_retransmit(host, c);

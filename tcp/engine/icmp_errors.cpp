@@ -95,7 +95,7 @@ void on_packet_too_big(core& host, connection& c, const wire::icmp_message& mess
     return want_transmit(host, c);
   }
   if (!c.may_send() || !fit_to_path(c) || c.in_flight() == 0) return;
-  resend_for_path(c);
+  resend_for_path(host, c);
   arm_retransmit(host, c);
   want_transmit(host, c);
 }

@@ -32,6 +32,19 @@ class index_list {
     tail_ = index;
   }
 
+  /// Puts an object right behind one that is in the list.
+  void insert_behind(Slab& objects, std::uint32_t before, std::uint32_t index) noexcept {
+    auto& links = objects[index].*Links;
+    links.prev = before;
+    links.next = (objects[before].*Links).next;
+    (objects[before].*Links).next = index;
+    if (links.next == no_index) {
+      tail_ = index;
+    } else {
+      (objects[links.next].*Links).prev = index;
+    }
+  }
+
   void remove(Slab& objects, std::uint32_t index) noexcept {
     auto& links = objects[index].*Links;
     if (links.prev == no_index) {

@@ -290,7 +290,8 @@ memory_table host::memory() const noexcept {
   out.half_open_bytes = sizeof(detail::half_open_entry_v4) + detail::index_share_bytes;
   out.time_wait_bytes = sizeof(detail::time_wait_entry_v4) + detail::index_share_bytes;
   out.held_bytes = self.connections.held_bytes() + self.half_opens.held_bytes() +
-                   self.time_waits.held_bytes() + self.table.held_bytes();
+                   self.time_waits.held_bytes() + self.table.held_bytes() +
+                   self.sent_ranges.held_bytes() + self.flights.held_bytes();
   out.buffer_bytes = self.pool.used_bytes();
   out.orphans = self.orphan_count + self.quiet_count;
   out.orphan_bytes = self.orphan_bytes;

@@ -55,6 +55,8 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   c.lost_bytes = c.tx.size();
   c.tx.clear();
   c.out_of_order.clear(host.pool);
+  clear_ranges(host, c);
+  give_back_flight(host, c);
   set_state(host, c, state::closed);
   c.ended = reason;
   c.pending_error = told;
@@ -71,6 +73,8 @@ void free_connection(core& host, connection& c) noexcept {
   if (c.in_dirty) host.dirty_list.remove(host.connections, c.index);
   forget_orphan(host, c);
   c.tx.clear();
+  clear_ranges(host, c);
+  give_back_flight(host, c);
   c.rx.clear(host.pool);
   c.out_of_order.clear(host.pool);
   c.in_dirty = false;

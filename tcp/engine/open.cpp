@@ -53,6 +53,9 @@ void enter_established(core& host, connection& c) {
   fit_to_path(c);
   // With Fast Open text may be on its way already.
   if (c.flow.cwnd == 0) start_congestion_control(c);
+  if (setting(host, c, &connection_policy::congestion_control) == congestion_control::bbr) {
+    flight_of(host, c);
+  }
   c.last_ack_ms = host.ms();
   arm_keepalive(host, c);
   report(host, c, events::connected | events::writable);
@@ -119,7 +122,7 @@ void on_syn_sent_segment(core& host, connection& c, segment& seg) {
   c.snd_.una = seg.ack;
   if (c.flow.timing) {
     c.flow.timing = false;
-    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us() - c.flow.timed_at_us));
+    sample_rtt(host, c, static_cast<std::uint32_t>(host.now_us()) - c.flow.timed_at_us);
   }
   enter_established(host, c);
   tell_drained(host, c);

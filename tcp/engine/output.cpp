@@ -2,6 +2,7 @@
 
 #include "core.hpp"
 #include "emit.hpp"
+#include "recovery.hpp"
 
 // What a connection sends next, one segment a call, in the order of urgency: its SYN, what was
 // lost, new data and FIN, probes, acknowledgements.
@@ -46,6 +47,10 @@ struct plan {
   sequence seq;
   std::uint32_t length = 0;
   std::uint8_t flags = flag::ack;
+  /// What is sent again; `no_index` for new text.
+  std::uint32_t range = no_index;
+  /// It is the tail loss probe.
+  bool is_probe = false;
 };
 
 bool fin_fits_behind(const connection& c, sequence end) noexcept {
@@ -67,27 +72,75 @@ std::optional<std::span<const std::byte>> plan_syn(core& host, connection& c, pl
   return fast.option;
 }
 
-bool plan_retransmission(connection& c, plan& out) {
-  transmission& flow = c.flow;
-  if (!before(flow.rtx_nxt, flow.rtx_end) || !before(flow.rtx_nxt, c.snd_.nxt)) return false;
-  const std::uint32_t offset = distance(c.snd_.una, flow.rtx_nxt);
-  if (flow.recovery == recovery_state::loss && offset != 0 && offset + c.snd_mss > flow.cwnd) {
-    flow.limited_at = c.snd_.nxt;
+/// What may be sent beside what is on the network already.
+std::uint32_t room_in_window(const core& host, const connection& c) noexcept {
+  const std::uint32_t pipe = pipe_of(host, c);
+  return c.flow.cwnd > pipe ? c.flow.cwnd - pipe : 0;
+}
+
+/// F-RTO (RFC 5682) waits for what comes of the first retransmission, and of new text after it.
+bool frto_holds_back(const core& host, const connection& c) noexcept {
+  if (c.flight == no_index || c.flow.phase != recovery_phase::loss) return false;
+  const flight& f = host.flights[c.flight];
+  return f.frto && (f.frto_send_new || after(c.snd_.nxt, f.high_seq));
+}
+
+/// What the range is to carry again, FIN with it where it is the last.
+bool plan_again(core& host, connection& c, plan& out, std::uint32_t most) {
+  const sent_range& range = host.sent_ranges[out.range];
+  const bool with_fin = c.fin_sent && range.end == c.snd_.nxt;
+  const std::uint32_t text = range.size() - (with_fin ? 1U : 0U);
+  out.seq = range.begin;
+  out.length = std::min(text, most);
+  if (with_fin && out.length == text) out.flags |= flag::fin;
+  return out.length > 0 || (out.flags & flag::fin) != 0;
+}
+
+/// Whether the pace lets something go now; arms the timer when not. The clock of the timers ticks
+/// in milliseconds, so what is due within the next one goes together.
+bool pace_allows(core& host, connection& c) noexcept {
+  constexpr std::uint64_t tick_us = 1000;
+  if (c.flight == no_index) return true;
+  const flight& f = host.flights[c.flight];
+  if (f.pacing_rate == 0 || f.next_send_us < host.now_us() + tick_us) return true;
+  const std::uint64_t wait_us = f.next_send_us - host.now_us();
+  c.when.pace = host.after_ms(static_cast<std::uint32_t>(wait_us / tick_us));
+  schedule(host, c);
+  return false;
+}
+
+bool plan_retransmission(core& host, connection& c, plan& out) {
+  if (c.probe_resend_due) {
+    c.probe_resend_due = false;
+    out.range = c.sent.tail;
+    out.is_probe = true;
+    return out.range != no_index && !host.sent_ranges[out.range].sacked &&
+           plan_again(host, c, out, c.snd_mss);
+  }
+  if (frto_holds_back(host, c)) return false;
+  out.range = next_to_resend(host, c);
+  if (out.range == no_index) return false;
+  if (room_in_window(host, c) == 0) {
+    c.flow.limited_at = c.snd_.nxt;
     return false;
   }
-  const std::uint32_t data = c.tx.size() > offset ? c.tx.size() - offset : 0;
-  const std::uint32_t sent = distance(flow.rtx_nxt, c.snd_.nxt) - (c.fin_sent ? 1 : 0);
-  out.seq = flow.rtx_nxt;
-  out.length = std::min({data, sent, std::uint32_t{c.snd_mss}});
-  if (c.fin_sent && out.seq + out.length + 1 == c.snd_.nxt) out.flags |= flag::fin;
-  if (out.length == 0 && (out.flags & flag::fin) == 0) return false;
-  return true;
+  if (!pace_allows(host, c)) return false;
+  join_lost(host, c, out.range);
+  return plan_again(host, c, out, c.snd_mss);
 }
 
 /// The most bytes that one packet of new data may have.
 std::uint32_t largest_segment(const core& host, const connection& c) noexcept {
   if (host.gso_max_bytes <= c.snd_mss) return c.snd_mss;
-  return host.gso_max_bytes / c.snd_mss * c.snd_mss;
+  std::uint32_t most = host.gso_max_bytes;
+  if (c.flight != no_index && host.flights[c.flight].pacing_rate != 0) {
+    // What is paced leaves a millisecond at a time, two segments at least (Linux's
+    // tcp_tso_autosize).
+    const std::uint64_t a_tick = host.flights[c.flight].pacing_rate / 1000;
+    most = static_cast<std::uint32_t>(
+        std::clamp<std::uint64_t>(a_tick, std::min(2U * c.snd_mss, most), most));
+  }
+  return most / c.snd_mss * c.snd_mss;
 }
 
 /// Whether a segment shorter than the MSS may go (RFC 9293 §3.7.4 and §3.8.6.2.1).
@@ -111,17 +164,27 @@ void hold_corked(core& host, connection& c) noexcept {
   schedule(host, c);
 }
 
+/// The rate at which what is in flight now is delivered is the application's, not the path's.
+void note_app_limited(core& host, const connection& c) noexcept {
+  if (c.flight == no_index) return;
+  flight& f = host.flights[c.flight];
+  const std::uint32_t pipe = pipe_of(host, c);
+  if (pipe >= c.flow.cwnd || f.lost_bytes > f.resent_bytes) return;
+  f.app_limited_until = std::max<std::uint64_t>(f.delivered_bytes + pipe, 1);
+}
+
 bool plan_new(core& host, connection& c, plan& out) {
-  if (c.fin_sent ||
-      (c.flow.recovery == recovery_state::loss && before(c.flow.rtx_nxt, c.flow.rtx_end))) {
-    return false;
-  }
+  if (c.fin_sent) return false;
   const std::uint32_t unsent = c.unsent();
+  if (unsent == 0) note_app_limited(host, c);
   if (unsent == 0 && !c.fin_queued) return false;
   restart_after_idle(host, c);
+  if (!c.probe_new_due && !pace_allows(host, c)) return false;
   const std::uint32_t flight = c.in_flight();
   const std::uint32_t window = c.snd_.wnd > flight ? c.snd_.wnd - flight : 0;
-  const std::uint32_t room = c.flow.cwnd > flight ? c.flow.cwnd - flight : 0;
+  out.is_probe = c.probe_new_due;
+  c.probe_new_due = false;
+  const std::uint32_t room = room_in_window(host, c) + (out.is_probe ? c.snd_mss : 0U);
   std::uint32_t length = std::min({unsent, window, largest_segment(host, c)});
   if (length > room) {
     length = room / c.snd_mss * c.snd_mss;
@@ -134,7 +197,8 @@ bool plan_new(core& host, connection& c, plan& out) {
     if (flight == 0) arm_persist(host, c);
     return false;
   }
-  if (length == unsent && length % c.snd_mss != 0 && !may_send_short(host, c, length, unsent)) {
+  if (length == unsent && length % c.snd_mss != 0 && !out.is_probe &&
+      !may_send_short(host, c, length, unsent)) {
     length = length / c.snd_mss * c.snd_mss;
     if (length == 0) return hold_corked(host, c), false;
   }
@@ -177,13 +241,30 @@ void count_sent(core& host, connection& c, const plan& sent) noexcept {
   c.last_sent_ms = host.ms();
 }
 
+/// What recovery and the probe count of a segment that has left.
+void note_in_flight(core& host, connection& c, const plan& sent) noexcept {
+  // Until so much is on its way nothing needs a flight block.
+  const bool much = c.in_flight() > 4U * c.snd_mss;
+  flight* const f = c.flight != no_index || much ? flight_of(host, c) : nullptr;
+  if (f == nullptr) return;
+  if (c.flow.phase == recovery_phase::recovery || c.flow.phase == recovery_phase::reduced) {
+    f->prr_out += sent.length;
+  }
+  if (sent.is_probe) f->tlp_high_seq = c.snd_.nxt;
+  if (f->pacing_rate == 0) return;
+  const std::uint64_t takes_us = std::uint64_t{sent.length} * 1'000'000 / f->pacing_rate;
+  f->next_send_us = std::max(f->next_send_us, host.now_us()) + takes_us;
+}
+
 void after_new_data(core& host, connection& c, const plan& sent) {
   const sequence end = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
   if (c.snd_.una == c.snd_.nxt) {
     c.flow.silent_since_ms = host.ms();
     c.stalled_since_ms = host.ms();
   }
+  note_sent(host, c, distance(c.snd_.nxt, end));
   c.snd_.nxt = end;
+  note_in_flight(host, c, sent);
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
   if (sent.length % c.snd_mss != 0) c.snd_.sml = end;
   c.probe_due = false;
@@ -193,12 +274,9 @@ void after_new_data(core& host, connection& c, const plan& sent) {
     c.flow.retransmits = 0;
     c.heard = false;
   }
-  if (!c.flow.timing && c.flow.recovery == recovery_state::open) {
-    c.flow.timing = true;
-    c.flow.timed_end = end;
-    c.flow.timed_at_us = host.now_us();
+  if (c.timer != rtx_timer::retransmit && c.timer != rtx_timer::reordering && !arm_probe(host, c)) {
+    arm_retransmit(host, c);
   }
-  if (c.timer != rtx_timer::retransmit) arm_retransmit(host, c);
   // Linux's pingpong: an answer soon after a request means that the next acknowledgement may wait
   // for the next answer.
   if (sent.length > 0 && host.ms() - c.ack.last_received_ms < c.ack.ato_ms) {
@@ -207,12 +285,23 @@ void after_new_data(core& host, connection& c, const plan& sent) {
 }
 
 void after_retransmission(core& host, connection& c, const plan& sent) {
-  c.flow.rtx_nxt = sent.seq + sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U);
-  c.flow.timing = false;
+  note_resent(host, c, sent.range, sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U));
+  flight& f = host.flights[c.flight];
+  if (f.undo_retrans < 0) f.undo_retrans = 0;
+  ++f.undo_retrans;
+  if (!f.has_retrans_stamp) {
+    f.has_retrans_stamp = true;
+    f.retrans_stamp = host.ms() + c.ts_offset;
+  }
+  note_in_flight(host, c, sent);
   c.traffic.bytes_retrans += sent.length;
   ++c.flow.total_retrans;
   ++host.count.retrans_segs;
-  if (c.timer != rtx_timer::retransmit) arm_retransmit(host, c);
+  if (c.flow.phase == recovery_phase::recovery) ++host.count.fast_retrans;
+  if (c.flow.phase == recovery_phase::loss) ++host.count.slow_start_retrans;
+  if (c.timer != rtx_timer::retransmit && c.timer != rtx_timer::reordering) {
+    arm_retransmit(host, c);
+  }
 }
 
 void after_syn(core& host, connection& c, const plan& sent) {
@@ -222,8 +311,7 @@ void after_syn(core& host, connection& c, const plan& sent) {
     if (!c.fastopen_child) c.snd_.nxt = c.snd_.iss + 1 + sent.length;
     c.syn_data = sent.length > 0;
     c.flow.timing = true;
-    c.flow.timed_end = c.snd_.nxt;
-    c.flow.timed_at_us = host.now_us();
+    c.flow.timed_at_us = static_cast<std::uint32_t>(host.now_us());
     c.flow.silent_since_ms = host.ms();
     c.stalled_since_ms = host.ms();
   } else {
@@ -239,6 +327,7 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
   c.ack.due = false;
   c.ack.delayed = false;
   c.when.delayed_ack = 0;
+  c.sacks.forget_duplicate();
   note_advertised(host, c, window);
 }
 
@@ -252,9 +341,9 @@ bool build_segment(core& host, connection& c) {
   if (c.syn_due) {
     fastopen = plan_syn(host, c, next);
     what = kind::syn;
-  } else if (may_send && plan_retransmission(c, next)) {
+  } else if (may_send && plan_retransmission(host, c, next)) {
     what = kind::retransmission;
-  } else if (may_send && plan_new(host, c, next)) {
+  } else if (may_send && plan_new(host, c, next = plan())) {
     what = kind::fresh;
   } else if (c.probe_due && may_send) {
     plan_probe(c, next);

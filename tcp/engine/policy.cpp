@@ -56,6 +56,8 @@ connection_policy default_connection_policy() {
       .close_time = milliseconds(2'000),
       .orphan_window_timeout = milliseconds(0),
       .fastopen_connect = false,
+      .congestion_control = congestion_control::cubic,
+      .slow_start = slow_start::hystart,
   };
 }
 

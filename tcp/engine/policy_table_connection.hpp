@@ -9,6 +9,11 @@ inline constexpr std::array close_words = {
     policy_word{"lingering", 3}, policy_word{"peer_first", 4},
 };
 
+inline constexpr std::array congestion_words = {policy_word{"cubic", 0}, policy_word{"reno", 1},
+                                                policy_word{"bbr", 2}};
+inline constexpr std::array slow_start_words = {
+    policy_word{"hystart", 0}, policy_word{"hystart_plus_plus", 1}, policy_word{"standard", 2}};
+
 /// What the fields of `connection_policy` are, in their order.
 inline constexpr std::array connection_table = {
     row<&connection_policy::receive_buffer>({
@@ -186,6 +191,20 @@ inline constexpr std::array connection_table = {
         .change = policy_change::new_connections,
         .option = {.text = "TCP_FASTOPEN_CONNECT"},
         .meaning = "send what is written first with the SYN (RFC 7413)",
+    }),
+    row<&connection_policy::congestion_control>({
+        .name = "congestion_control",
+        .change = policy_change::new_connections,
+        .sysctl = {.text = "net.ipv4.tcp_congestion_control", .form = linux_form::word},
+        .option = {.text = "TCP_CONGESTION", .form = linux_form::word},
+        .words = congestion_words,
+        .meaning = "how the window follows what the path carries",
+    }),
+    row<&connection_policy::slow_start>({
+        .name = "slow_start",
+        .change = policy_change::new_connections,
+        .words = slow_start_words,
+        .meaning = "how slow start ends without a loss (RFC 9406)",
     }),
 };
 

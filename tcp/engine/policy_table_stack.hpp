@@ -59,6 +59,24 @@ inline constexpr std::array stack_table = {
         .sysctl = {.text = "net.ipv4.tcp_sack"},
         .meaning = "offer and accept selective acknowledgements (RFC 2018)",
     }),
+    row<&stack_policy::dsack>({
+        .name = "dsack",
+        .sysctl = {.text = "net.ipv4.tcp_dsack"},
+        .meaning = "tell the peer of text that arrived twice (RFC 2883)",
+    }),
+    row<&stack_policy::tail_loss_probe>({
+        .name = "tail_loss_probe",
+        .meaning = "probe for a lost tail after two round trips (RFC 8985)",
+    }),
+    row<&stack_policy::frto>({
+        .name = "frto",
+        .meaning = "find out whether a time-out was for nothing (RFC 5682)",
+    }),
+    row<&stack_policy::slow_start_after_idle>({
+        .name = "slow_start_after_idle",
+        .sysctl = {.text = "net.ipv4.tcp_slow_start_after_idle"},
+        .meaning = "begin with a smaller window after a pause",
+    }),
     row<&stack_policy::ecn>({
         .name = "ecn",
         .change = policy_change::new_connections,

@@ -107,6 +107,11 @@ std::string set_linger(const policy_view& to, const named_field& at, std::string
   return {};
 }
 
+/// Whether the value is written as the field itself writes it.
+bool is_own(const named_field& at) noexcept {
+  return at.by == spelling::own || at.of_linux().form == linux_form::word;
+}
+
 /// Whether a name of Linux stands for this field and the next one.
 bool is_pair(const named_field& at) noexcept {
   if (at.by == spelling::own) return false;
@@ -130,7 +135,7 @@ std::string set_in(const policy_view& to, std::string_view name, std::string_vie
                                                     : set_linger(to, *at, text);
   }
   const parsed_value parsed =
-      at->by == spelling::own ? parse_value(field, text) : parse_value(field, at->of_linux(), text);
+      is_own(*at) ? parse_value(field, text) : parse_value(field, at->of_linux(), text);
   if (!parsed.good()) return parsed.complaint;
   std::optional<std::int64_t> wanted = parsed.value;
   if (at->by != spelling::own && at->of_linux().form == linux_form::zero_is_unset) {
@@ -161,7 +166,7 @@ std::optional<std::string> get_in(const const_policy_view& from, std::string_vie
   const std::optional<std::int64_t> value = read_field(from, at->place);
   if (!value) return std::string(keep);
   if (field.secret()) return "(set)";
-  if (at->by == spelling::own) return value_text(field, *value);
+  if (is_own(*at)) return value_text(field, *value);
   if (!is_pair(*at)) return value_text(field, at->of_linux(), *value);
   const std::optional<std::int64_t> next = read_field(from, at->place + 1);
   if (at->of_linux().form == linux_form::linger) return linger_text(*value, next);

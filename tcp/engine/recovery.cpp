@@ -1,57 +1,14 @@
+#include "recovery.hpp"
+
 #include <algorithm>
 
-#include "core.hpp"
-
-// Round-trip time (RFC 6298), congestion control (RFC 5681) and loss recovery without SACK
-// (RFC 6582).
+// What an acknowledgement means for what is lost and for the window: the states of Linux's
+// tcp_fastretrans_alert, with losses by RACK (RFC 8985), or by three duplicates where the peer has
+// no SACK (RFC 6582), and proportional rate reduction (RFC 6937).
 
 namespace runnel::tcp::detail {
 
-void sample_rtt(const core& host, connection& c, std::uint32_t rtt_us) noexcept {
-  transmission& flow = c.flow;
-  rtt_us = std::clamp<std::uint32_t>(rtt_us, 1, rto_limit_ms * 1000);
-  if (flow.srtt_us == 0) {
-    // RFC 6298 (2.2).
-    flow.srtt_us = rtt_us;
-    flow.rttvar_us = rtt_us / 2;
-  } else {
-    // RFC 6298 (2.3): beta is 1/4, alpha is 1/8.
-    const std::uint32_t error =
-        flow.srtt_us > rtt_us ? flow.srtt_us - rtt_us : rtt_us - flow.srtt_us;
-    flow.rttvar_us = flow.rttvar_us - flow.rttvar_us / 4 + error / 4;
-    flow.srtt_us = std::max(flow.srtt_us - flow.srtt_us / 8 + rtt_us / 8, 1U);
-  }
-  // Linux bounds the variance's share and not the sum, so that the RTO is never under SRTT +
-  // `rto_min`.
-  const std::uint32_t least_us = setting_ms(host, c, &connection_policy::rto_min) * 1000;
-  const std::uint32_t variance_us = std::max(4 * flow.rttvar_us, least_us);
-  flow.rto_ms = std::min((flow.srtt_us + variance_us + 999) / 1000, rto_max_of(host, c));
-}
-
-void start_congestion_control(connection& c) noexcept {
-  c.flow.cwnd = initial_window_segments * c.snd_mss;
-  c.flow.recover = c.snd_.iss;
-  c.flow.limited_at = c.snd_.nxt;
-  c.flow.rtx_nxt = c.snd_.nxt;
-  c.flow.rtx_end = c.snd_.nxt;
-  c.flow.cwr_until = c.snd_.una;
-  c.snd_.sml = c.snd_.una;
-}
-
-void restart_after_idle(const core& host, connection& c) noexcept {
-  transmission& flow = c.flow;
-  const std::uint32_t idle_ms = host.ms() - flow.silent_since_ms;
-  const std::uint32_t restart = initial_window_segments * c.snd_mss;
-  if (c.snd_.una != c.snd_.nxt || idle_ms <= flow.rto_ms || flow.cwnd <= restart) return;
-  flow.ssthresh = std::max(flow.ssthresh, flow.cwnd - flow.cwnd / 4);
-  const std::uint32_t halvings = std::min(idle_ms / flow.rto_ms, 31U);
-  flow.cwnd = std::max(flow.cwnd >> halvings, restart);
-}
-
 namespace {
-
-/// More than what a send buffer holds is never used, and must not be when the path has changed.
-constexpr std::uint32_t cwnd_max = 1U << 30;
 
 /// RFC 7661 §4.1: what did not fill the window says nothing about a larger one. In slow start half
 /// of it is enough, as in Linux.
@@ -61,130 +18,431 @@ bool window_was_used(const connection& c, std::uint32_t acked_bytes) noexcept {
   return flow.cwnd < flow.ssthresh && c.in_flight() + acked_bytes > flow.cwnd / 2;
 }
 
-void grow(connection& c, std::uint32_t acked_bytes) noexcept {
-  transmission& flow = c.flow;
-  if (!window_was_used(c, acked_bytes)) return;
-  if (flow.cwnd < flow.ssthresh) {
-    // RFC 5681 §3.1 with RFC 3465's limit of two segments an acknowledgement, except that one
-    // acknowledgement here may stand for a whole burst.
-    flow.cwnd += acked_bytes;
-    if (flow.cwnd > flow.ssthresh) flow.cwnd = std::max(flow.ssthresh, std::uint32_t{c.snd_mss});
+/// Linux's tcp_current_ssthresh.
+std::uint32_t current_ssthresh(const connection& c) noexcept {
+  const bool reducing =
+      c.flow.phase == recovery_phase::reduced || c.flow.phase == recovery_phase::recovery;
+  if (reducing) return c.flow.ssthresh;
+  return std::max(c.flow.ssthresh, c.flow.cwnd - c.flow.cwnd / 4);
+}
+
+/// RFC 6937 §3: the counts begin, and the window's target is the algorithm's.
+void begin_reduction(core& host, connection& c) noexcept {
+  flight& f = host.flights[c.flight];
+  f.high_seq = c.snd_.nxt;
+  f.tlp_out = false;
+  f.prior_cwnd = c.flow.cwnd;
+  f.prr_delivered = 0;
+  f.prr_out = 0;
+  c.flow.ssthresh = f.control.ssthresh_on_loss(window_of(host, c));
+  if (c.ecn) c.cwr_due = true;
+}
+
+void end_reduction(core& host, connection& c) noexcept {
+  flight& f = host.flights[c.flight];
+  if (f.control.owns_window()) return;
+  const bool keeps = c.flow.phase == recovery_phase::reduced || f.may_undo;
+  if (c.flow.ssthresh != UINT32_MAX && keeps) {
+    c.flow.cwnd = std::max(c.flow.ssthresh, std::uint32_t{c.snd_mss});
+  }
+}
+
+void set_phase(core& host, connection& c, recovery_phase to) noexcept {
+  if (c.flow.phase == to) return;
+  const bool left =
+      c.flow.phase == recovery_phase::recovery || c.flow.phase == recovery_phase::loss;
+  c.flow.phase = to;
+  if (!left || to != recovery_phase::open) return;
+  congestion_window window = window_of(host, c);
+  host.flights[c.flight].control.on_recovery_exit(window, host.now_us());
+  keep_window(host, c, window);
+}
+
+/// RFC 6937 §3.1 with the reduction bound of the packets that are in flight.
+void reduce_in_proportion(core& host, connection& c, const ack_facts& facts) noexcept {
+  flight& f = host.flights[c.flight];
+  if (facts.delivered_bytes == 0 || f.prior_cwnd == 0) return;
+  const std::uint32_t pipe = pipe_of(host, c);
+  f.prr_delivered += facts.delivered_bytes;
+  std::int64_t may_send = 0;
+  if (pipe > c.flow.ssthresh) {
+    const std::uint64_t share = std::uint64_t{c.flow.ssthresh} * f.prr_delivered;
+    may_send = static_cast<std::int64_t>((share + f.prior_cwnd - 1) / f.prior_cwnd) -
+               std::int64_t{f.prr_out};
   } else {
-    flow.avoidance_acked += acked_bytes;
-    while (flow.avoidance_acked >= flow.cwnd) {
-      flow.avoidance_acked -= flow.cwnd;
-      flow.cwnd += c.snd_mss;
+    may_send = std::max(std::int64_t{f.prr_delivered} - std::int64_t{f.prr_out},
+                        std::int64_t{facts.delivered_bytes});
+    if (facts.advanced && facts.lost_bytes == 0) may_send += c.snd_mss;
+    may_send = std::min(may_send, std::int64_t{c.flow.ssthresh} - std::int64_t{pipe});
+  }
+  // The first retransmission goes whatever the sums say.
+  may_send = std::max<std::int64_t>(may_send, f.prr_out == 0 ? c.snd_mss : 0);
+  c.flow.cwnd = pipe + static_cast<std::uint32_t>(may_send);
+}
+
+/// Without SACK a duplicate tells that some segment was delivered (Linux's tcp_add_reno_sack).
+void count_duplicate(core& host, connection& c, ack_facts& facts) noexcept {
+  flight& f = host.flights[c.flight];
+  const std::uint32_t sent = c.in_flight();
+  const std::uint32_t most = sent > c.snd_mss ? sent - c.snd_mss : 0;
+  const std::uint32_t counted = std::min(f.counted_bytes + c.snd_mss, most);
+  if (counted <= f.counted_bytes) return;
+  facts.delivered_bytes += counted - f.counted_bytes;
+  f.delivered_bytes += counted - f.counted_bytes;
+  f.counted_bytes = counted;
+}
+
+/// Without SACK: the first segment is lost, after three duplicates or when an acknowledgement moves
+/// during recovery (RFC 6582).
+void mark_first_lost(core& host, connection& c, const ack_facts& facts) noexcept {
+  flight& f = host.flights[c.flight];
+  const bool enough = c.flow.phase < recovery_phase::recovery &&
+                      f.counted_bytes >= std::uint32_t{f.reordering} * c.snd_mss;
+  if (!enough && !(c.flow.phase == recovery_phase::recovery && facts.advanced)) return;
+  const std::uint32_t head = c.sent.head;
+  if (head == no_index || host.sent_ranges[head].lost) return;
+  split_range(host, c, head, c.snd_mss);
+  mark_lost(host, c, head);
+}
+
+void find_losses(core& host, connection& c, ack_facts& facts) noexcept {
+  flight& f = host.flights[c.flight];
+  const std::uint32_t before_it = f.lost_bytes;
+  const std::uint32_t resent = f.resent_bytes;
+  if (!c.sack_permitted) {
+    mark_first_lost(host, c, facts);
+  } else if (f.rack_advanced) {
+    f.rack_advanced = false;
+    const std::uint32_t wait_ms = rack_detect_loss(host, c);
+    if (wait_ms > 0) {
+      c.timer = rtx_timer::reordering;
+      c.when.rtx = host.after_ms(wait_ms);
+      schedule(host, c);
     }
   }
-  flow.cwnd = std::min(flow.cwnd, cwnd_max);
+  if (f.lost_bytes > before_it) facts.lost_bytes += f.lost_bytes - before_it;
+  if (f.resent_bytes < resent) facts.resent_lost = true;
 }
 
-/// RFC 5681 equation 4.
-std::uint32_t half_of_flight(const connection& c) noexcept {
-  return std::max(c.in_flight() / 2, 2U * c.snd_mss);
+/// RFC 5682 §3.1: whether the time-out was for nothing. True when what is lost is to be left alone
+/// for now.
+bool on_ack_in_loss(core& host, connection& c, const segment& seg, const ack_facts& facts) {
+  flight& f = host.flights[c.flight];
+  const bool recovered = at_or_after(c.snd_.una, f.high_seq);
+  if (facts.advanced && undo_timeout(host, c, seg, false)) return true;
+  if (f.frto) {
+    if (facts.original_delivered && undo_timeout(host, c, seg, true)) return true;
+    if (after(c.snd_.nxt, f.high_seq)) {
+      if (facts.sacked_more || facts.duplicate) f.frto = false;
+    } else if (facts.advanced && !recovered) {
+      f.high_seq = c.snd_.nxt;
+      if (c.unsent() > 0 && c.snd_.wnd > c.in_flight()) {
+        f.frto_send_new = true;
+        return true;
+      }
+      f.frto = false;
+    }
+  }
+  if (recovered) {
+    const bool undone = undo_full(host, c, seg);
+    if (!undone && repeats_point(host, c)) return true;
+    set_phase(host, c, recovery_phase::open);
+    return false;
+  }
+  if (!c.sack_permitted) {
+    if (after(c.snd_.nxt, f.high_seq) && facts.duplicate) {
+      ack_facts counted;
+      count_duplicate(host, c, counted);
+    } else if (facts.advanced) {
+      f.counted_bytes = 0;
+    }
+  }
+  return false;
 }
 
-/// RFC 6582 §3.2 step 3: an acknowledgement that does not cover everything that was in flight when
-/// the loss was seen tells of the next loss.
-void on_partial_ack(connection& c, std::uint32_t acked_bytes) noexcept {
-  transmission& flow = c.flow;
-  flow.rtx_nxt = c.snd_.una;
-  flow.rtx_end = c.snd_.una + c.snd_mss;
-  flow.cwnd -= std::min(flow.cwnd, acked_bytes);
-  if (acked_bytes >= c.snd_mss) flow.cwnd += c.snd_mss;
-  flow.cwnd = std::max(flow.cwnd, std::uint32_t{c.snd_mss});
+/// The peer has thrown away what it said that it holds (Linux's tcp_check_sack_reneging): the first
+/// range is one of those when an acknowledgement ends right before it.
+bool check_reneging(core& host, connection& c, const ack_facts& facts) {
+  if (!facts.advanced || c.sent.head == no_index) return false;
+  if (!host.sent_ranges[c.sent.head].sacked) return false;
+  // It may have been reordered on its way: give it half a round trip, 10 ms at least.
+  const std::uint32_t wait_ms = std::max(c.flow.srtt_us / 2000, 10U);
+  c.timer = rtx_timer::retransmit;
+  c.when.rtx = host.after_ms(wait_ms);
+  schedule(host, c);
+  return true;
+}
+
+void try_to_open(core& host, connection& c, const ack_facts& facts) {
+  flight& f = host.flights[c.flight];
+  if (f.resent_bytes == 0) f.has_retrans_stamp = false;
+  if (facts.congestion_echo && c.flow.phase == recovery_phase::open) {
+    f.prior_ssthresh = 0;
+    begin_reduction(host, c);
+    f.may_undo = false;
+    c.flow.phase = recovery_phase::reduced;
+  }
+}
+
+/// States that end when the recovery point is acknowledged.
+void leave_finished(core& host, connection& c, const segment& seg) {
+  flight& f = host.flights[c.flight];
+  if (c.flow.phase == recovery_phase::open) {
+    f.has_retrans_stamp = false;
+    return;
+  }
+  if (before(c.snd_.una, f.high_seq)) return;
+  if (c.flow.phase == recovery_phase::reduced) {
+    // One more than that, so that the peer has CWR.
+    if (c.snd_.una == f.high_seq && c.ecn && c.snd_.una != c.snd_.nxt) return;
+    end_reduction(host, c);
+    set_phase(host, c, recovery_phase::open);
+  } else if (c.flow.phase == recovery_phase::recovery) {
+    f.counted_bytes = 0;
+    const bool undone = undo_full(host, c, seg);
+    if (!undone && repeats_point(host, c)) return;
+    if (!undone) end_reduction(host, c);
+    set_phase(host, c, recovery_phase::open);
+  }
+}
+
+void on_ack_in_recovery(core& host, connection& c, const segment& seg, ack_facts& facts) {
+  if (!facts.advanced) {
+    if (!c.sack_permitted && facts.duplicate) count_duplicate(host, c, facts);
+  } else {
+    if (!c.sack_permitted) {
+      flight& f = host.flights[c.flight];
+      const std::uint32_t acked = facts.acked_bytes;
+      // What is acknowledged now was counted as delivered before, but for the hole.
+      f.counted_bytes -= std::min(f.counted_bytes, acked > c.snd_mss ? acked - c.snd_mss : 0);
+    }
+    if (undo_partial(host, c, seg)) return;
+  }
+  if (undo_by_dsack(host, c)) set_phase(host, c, recovery_phase::open);
+  find_losses(host, c, facts);
+  if (c.flow.phase == recovery_phase::open && host.flights[c.flight].lost_bytes > 0) {
+    enter_recovery(host, c, facts.congestion_echo);
+  }
+}
+
+void on_ack_when_open(core& host, connection& c, ack_facts& facts) {
+  flight& f = host.flights[c.flight];
+  if (!c.sack_permitted) {
+    if (facts.advanced) f.counted_bytes = 0;
+    if (facts.duplicate) count_duplicate(host, c, facts);
+  }
+  if (c.flow.phase == recovery_phase::open) undo_by_dsack(host, c);
+  find_losses(host, c, facts);
+  if (f.lost_bytes == 0) return try_to_open(host, c, facts);
+  enter_recovery(host, c, facts.congestion_echo);
+}
+
+void step(core& host, connection& c, const segment& seg, ack_facts& facts) {
+  flight& f = host.flights[c.flight];
+  if (facts.congestion_echo) f.prior_ssthresh = 0;
+  if (check_reneging(host, c, facts)) return;
+  leave_finished(host, c, seg);
+  switch (c.flow.phase) {
+    case recovery_phase::recovery:
+      return on_ack_in_recovery(host, c, seg, facts);
+    case recovery_phase::loss: {
+      if (on_ack_in_loss(host, c, seg, facts)) return;
+      find_losses(host, c, facts);
+      const bool open = c.flow.phase == recovery_phase::open;
+      if (!open && !facts.resent_lost) return;
+      if (f.lost_bytes > 0 && open) enter_recovery(host, c, facts.congestion_echo);
+      return;
+    }
+    case recovery_phase::open:
+    case recovery_phase::reduced:
+      return on_ack_when_open(host, c, facts);
+  }
+}
+
+ack_sample sample_of(const core& host, const connection& c, const ack_facts& facts) noexcept {
+  const flight& f = host.flights[c.flight];
+  ack_sample out;
+  out.now_us = host.now_us();
+  out.una = c.snd_.una;
+  out.nxt = c.snd_.nxt;
+  out.delivered_bytes = facts.delivered_bytes;
+  out.lost_bytes = facts.lost_bytes;
+  out.prior_flight = facts.prior_flight;
+  out.flight = pipe_of(host, c);
+  out.rtt_us = facts.rtt_us != 0 ? facts.rtt_us : facts.sack_rtt_us;
+  out.srtt_us = c.flow.srtt_us;
+  out.min_rtt_us = c.flow.min_rtt_us;
+  out.cwnd_limited = window_was_used(c, facts.acked_bytes);
+  out.total_delivered_bytes = f.delivered_bytes;
+  if (!facts.has_newest) return out;
+  out.prior_delivered_bytes = facts.newest_delivered;
+  out.rate_app_limited = facts.newest_app_limited;
+  const std::uint64_t sending = facts.newest_sent_us - facts.newest_first_sent_us;
+  const std::uint64_t arriving = host.now_us() - facts.newest_delivered_us;
+  const std::uint64_t interval = std::max(sending, arriving);
+  // Linux's tcp_rate_gen: shorter than a round trip it is a burst, and says nothing.
+  if (interval < c.flow.min_rtt_us) return out;
+  out.rate_interval_us = static_cast<std::uint32_t>(std::min<std::uint64_t>(interval, UINT32_MAX));
+  out.rate_bytes = static_cast<std::uint32_t>(f.delivered_bytes - facts.newest_delivered);
+  return out;
+}
+
+void control_window(core& host, connection& c, const ack_facts& facts) noexcept {
+  flight& f = host.flights[c.flight];
+  if (facts.has_newest) f.first_sent_us = facts.newest_sent_us;
+  if (f.app_limited_until != 0 && f.delivered_bytes > f.app_limited_until) f.app_limited_until = 0;
+  const bool reducing =
+      c.flow.phase == recovery_phase::reduced || c.flow.phase == recovery_phase::recovery;
+  if (!f.control.owns_window()) {
+    if (reducing) return reduce_in_proportion(host, c, facts);
+    // RFC 5681: a window grows with what is acknowledged in order, unless the path reorders.
+    const bool forward = f.reordering > 3 ? facts.delivered_bytes > 0 : facts.acked_bytes > 0;
+    if (!forward) return;
+  }
+  congestion_window window = window_of(host, c);
+  f.control.on_ack(window, sample_of(host, c, facts), c.flow.phase);
+  keep_window(host, c, window);
 }
 
 }  // namespace
 
-void on_new_ack(connection& c, std::uint32_t acked_bytes) noexcept {
-  transmission& flow = c.flow;
-  // These points follow SND.UNA, or they would come round again after 2 GiB.
-  flow.rtx_nxt = later(flow.rtx_nxt, c.snd_.una);
-  flow.rtx_end = later(flow.rtx_end, c.snd_.una);
-  flow.cwr_until = later(flow.cwr_until, c.snd_.una);
-  const bool recovered = at_or_after(c.snd_.una, flow.recover);
-  // This one stays behind, for what is acknowledged must lie beyond it (RFC 6582 §3.2 step 2).
-  flow.recover = later(flow.recover, c.snd_.una - 1);
-  switch (flow.recovery) {
-    case recovery_state::open:
-      grow(c, acked_bytes);
-      break;
-    case recovery_state::loss:
-      grow(c, acked_bytes);
-      if (recovered) flow.recovery = recovery_state::open;
-      break;
-    case recovery_state::fast_recovery:
-      if (recovered) {
-        const std::uint32_t flight = std::max(c.in_flight(), std::uint32_t{c.snd_mss});
-        flow.cwnd = std::min(flow.ssthresh, flight + c.snd_mss);
-        flow.recovery = recovery_state::open;
-        flow.rtx_end = c.snd_.una;
-      } else {
-        on_partial_ack(c, acked_bytes);
+void enter_recovery(core& host, connection& c, bool for_echo) noexcept {
+  flight& f = host.flights[c.flight];
+  if (c.flow.phase >= recovery_phase::recovery) return;
+  ++(c.sack_permitted ? host.count.sack_recovery : host.count.reno_recovery);
+  f.prior_ssthresh = 0;
+  begin_undo(host, c);
+  if (c.flow.phase != recovery_phase::reduced) {
+    if (!for_echo) f.prior_ssthresh = current_ssthresh(c);
+    begin_reduction(host, c);
+  }
+  f.high_seq = c.snd_.nxt;
+  c.flow.phase = recovery_phase::recovery;
+}
+
+void reduce_once(core& host, connection& c) noexcept {
+  flight& f = host.flights[c.flight];
+  f.prior_ssthresh = 0;
+  begin_reduction(host, c);
+  c.flow.phase = recovery_phase::reduced;
+  end_reduction(host, c);
+  c.flow.phase = recovery_phase::open;
+}
+
+void recover(core& host, connection& c, const segment& seg, ack_facts& facts) {
+  const bool quiet = !facts.sacked_more && !facts.duplicate && !facts.duplicate_sack &&
+                     !facts.congestion_echo && c.flow.phase == recovery_phase::open;
+  if (c.flight == no_index) {
+    // Little was in flight and all is well: the window grows as in slow start.
+    if (quiet && facts.acked_bytes > 0 && c.flow.cwnd < c.flow.ssthresh) {
+      if (!window_was_used(c, facts.acked_bytes)) return;
+      c.flow.cwnd = std::min(c.flow.cwnd + facts.acked_bytes, cwnd_max);
+      return;
+    }
+    if (quiet && facts.acked_bytes == 0) return;
+    if (flight_of(host, c) == nullptr) return;
+  }
+  flight& f = host.flights[c.flight];
+  on_probe_ack(host, c, f, seg.ack, facts);
+  rack_adapt(host, c, f, facts);
+  step(host, c, seg, facts);
+  if (facts.delivered_bytes > 0 || facts.lost_bytes > 0) control_window(host, c, facts);
+  if (f.lost_bytes > 0 || f.frto_send_new) want_transmit(host, c);
+}
+
+void on_reordering_timeout(core& host, connection& c) {
+  ack_facts facts;
+  facts.prior_flight = pipe_of(host, c);
+  c.timer = rtx_timer::none;
+  const std::uint32_t wait_ms = rack_detect_loss(host, c);
+  if (pipe_of(host, c) != facts.prior_flight) {
+    if (c.flow.phase < recovery_phase::recovery) {
+      enter_recovery(host, c, false);
+      if (!host.flights[c.flight].control.owns_window()) {
+        facts.delivered_bytes = 1;
+        facts.lost_bytes = facts.prior_flight - pipe_of(host, c);
+        reduce_in_proportion(host, c, facts);
       }
-      break;
-  }
-  flow.limited_at = later(flow.limited_at, c.snd_.una);
-}
-
-void on_duplicate_ack(core& host, connection& c) noexcept {
-  transmission& flow = c.flow;
-  if (flow.duplicate_acks < UINT8_MAX) ++flow.duplicate_acks;
-  if (flow.recovery == recovery_state::fast_recovery) {
-    // A segment has left the network: one more may enter it.
-    flow.cwnd = std::min(flow.cwnd + c.snd_mss, cwnd_max);
+    }
     want_transmit(host, c);
-    return;
   }
-  // RFC 6582 §3.2 step 2: duplicates of what was sent before the last recovery ended prove nothing.
-  if (flow.recovery != recovery_state::open || flow.duplicate_acks != 3 ||
-      at_or_before(c.snd_.una, flow.recover)) {
-    return;
+  if (wait_ms == 0) return arm_retransmit(host, c);
+  c.timer = rtx_timer::reordering;
+  c.when.rtx = host.after_ms(wait_ms);
+  schedule(host, c);
+}
+
+void start_congestion_control(connection& c) noexcept {
+  c.flow.cwnd = initial_window_segments * c.snd_mss;
+  c.flow.limited_at = c.snd_.nxt;
+  c.snd_.sml = c.snd_.una;
+}
+
+void restart_after_idle(core& host, connection& c) noexcept {
+  transmission& flow = c.flow;
+  const std::uint32_t idle_ms = host.ms() - flow.silent_since_ms;
+  const std::uint32_t restart = initial_window_segments * c.snd_mss;
+  if (c.snd_.una != c.snd_.nxt) return;
+  if (c.flight != no_index && idle_ms > 0) {
+    congestion_window window = window_of(host, c);
+    host.flights[c.flight].control.on_idle_restart(window, std::uint64_t{idle_ms} * 1000,
+                                                   host.now_us());
+    keep_window(host, c, window);
+    if (host.flights[c.flight].control.owns_window()) return;
   }
-  ++host.count.fast_retrans;
-  flow.ssthresh = half_of_flight(c);
-  flow.cwnd = flow.ssthresh + 3U * c.snd_mss;
-  flow.recovery = recovery_state::fast_recovery;
-  flow.recover = c.snd_.nxt;
-  flow.rtx_nxt = c.snd_.una;
-  flow.rtx_end = c.snd_.una + c.snd_mss;
-  flow.timing = false;
-  want_transmit(host, c);
+  if (idle_ms <= flow.rto_ms || flow.cwnd <= restart) return;
+  if (!host.policy.slow_start_after_idle) return;
+  flow.ssthresh = std::max(flow.ssthresh, flow.cwnd - flow.cwnd / 4);
+  const std::uint32_t halvings = std::min(idle_ms / flow.rto_ms, 31U);
+  flow.cwnd = std::max(flow.cwnd >> halvings, restart);
 }
 
-void on_congestion_echo(connection& c) noexcept {
-  transmission& flow = c.flow;
-  if (flow.recovery != recovery_state::open || before(c.snd_.una, flow.cwr_until)) return;
-  flow.ssthresh = half_of_flight(c);
-  flow.cwnd = std::min(flow.cwnd, flow.ssthresh);
-  flow.cwr_until = c.snd_.nxt;
-  c.cwr_due = true;
+void resend_for_path(core& host, connection& c) noexcept {
+  flight* const f = flight_of(host, c);
+  if (f == nullptr) return;
+  c.flow.ssthresh = current_ssthresh(c);
+  f->high_seq = c.snd_.nxt;
+  f->prior_ssthresh = 0;
+  f->may_undo = false;
+  mark_all_lost(host, c, 0);
+  c.flow.phase = recovery_phase::loss;
+  f->frto = false;
+  c.flow.cwnd = std::max(c.flow.cwnd, std::uint32_t{c.snd_mss});
 }
 
-void resend_for_path(connection& c) noexcept {
-  transmission& flow = c.flow;
-  flow.recovery = recovery_state::loss;
-  flow.recover = c.snd_.nxt;
-  flow.rtx_nxt = c.snd_.una;
-  flow.rtx_end = c.snd_.nxt;
-  flow.duplicate_acks = 0;
-  flow.timing = false;
-  flow.cwnd = std::max(flow.cwnd, std::uint32_t{c.snd_mss});
-}
-
-void on_retransmission_timeout(connection& c) noexcept {
-  transmission& flow = c.flow;
-  // RFC 5681 §3.1: only the first timeout of a segment halves what is thought to be the capacity.
-  if (flow.retransmits == 0) flow.ssthresh = half_of_flight(c);
-  flow.cwnd = c.snd_mss;
-  flow.avoidance_acked = 0;
-  flow.duplicate_acks = 0;
-  flow.recovery = recovery_state::loss;
-  flow.recover = c.snd_.nxt;
-  flow.rtx_nxt = c.snd_.una;
-  flow.rtx_end = c.snd_.nxt;
-  flow.timing = false;
+void on_retransmission_timeout(core& host, connection& c) noexcept {
+  flight* const f = flight_of(host, c);
+  if (f == nullptr) return;
+  const bool fresh = c.flow.phase < recovery_phase::recovery;
+  const bool reneged = c.sent.head != no_index && host.sent_ranges[c.sent.head].sacked;
+  if (reneged) {
+    ++host.count.sack_reneging;
+    forget_sacks(host, c);
+  }
+  f->counted_bytes = 0;
+  const bool same = c.flow.phase == recovery_phase::loss && c.flow.retransmits > 0;
+  if (!same &&
+      (fresh || at_or_after(c.snd_.una, f->high_seq) || c.flow.phase == recovery_phase::loss)) {
+    // RFC 5681 §3.1: only the first time-out of a segment moves what is thought to be the capacity.
+    f->prior_ssthresh = current_ssthresh(c);
+    f->prior_cwnd = c.flow.cwnd;
+    c.flow.ssthresh = f->control.ssthresh_on_loss(window_of(host, c));
+    begin_undo(host, c);
+  }
+  f->tlp_out = false;
+  // RFC 8985 §6.3: what left a moment ago may well be on its way.
+  const std::uint64_t young = c.sack_permitted ? std::uint64_t{f->rack_rtt_us} : 0;
+  mark_all_lost(host, c, reneged ? 0 : young);
+  c.flow.phase = recovery_phase::loss;
+  f->high_seq = c.snd_.nxt;
+  // RFC 5682 §3.1: not for a repeated time-out of the same number, unless others came since.
+  f->frto = host.policy.frto && (fresh || c.flow.retransmits > 0);
+  f->frto_send_new = false;
+  congestion_window window = window_of(host, c);
+  f->control.on_timeout(window, host.now_us());
+  if (!f->control.owns_window()) window.cwnd = pipe_of(host, c) + c.snd_mss;
+  keep_window(host, c, window);
+  if (c.ecn) c.cwr_due = true;
 }
 
 }  // namespace runnel::tcp::detail

@@ -22,6 +22,7 @@ class sack_report {
 
   /// Text from `left` up to `right` is held now.
   void add(sequence left, sequence right) noexcept {
+    forget_duplicate();
     std::uint8_t kept = 0;
     for (std::uint8_t i = 0; i < count_; ++i) {
       const wire::sack_block each = blocks_[i];
@@ -38,17 +39,38 @@ class sack_report {
   }
   /// RCV.NXT has moved: what lies before it is acknowledged the ordinary way.
   void advance(sequence rcv_nxt) noexcept {
-    std::uint8_t kept = 0;
-    for (std::uint8_t i = 0; i < count_; ++i) {
+    std::uint8_t kept = duplicate_ ? 1 : 0;
+    for (std::uint8_t i = kept; i < count_; ++i) {
       if (after(sequence(blocks_[i].right), rcv_nxt)) blocks_[kept++] = blocks_[i];
     }
     count_ = kept;
   }
-  void clear() noexcept { count_ = 0; }
+  void clear() noexcept {
+    count_ = 0;
+    duplicate_ = false;
+  }
+
+  /// This text had arrived before: the next report, and only that, begins with it (RFC 2883).
+  void add_duplicate(sequence left, sequence right) noexcept {
+    forget_duplicate();
+    count_ = static_cast<std::uint8_t>(std::min<std::size_t>(count_ + 1U, blocks_.size()));
+    for (std::size_t i = count_; i-- > 1;) blocks_[i] = blocks_[i - 1];
+    blocks_[0] = {left.value(), right.value()};
+    duplicate_ = true;
+  }
+  /// A segment has carried the report.
+  void forget_duplicate() noexcept {
+    if (!duplicate_) return;
+    duplicate_ = false;
+    --count_;
+    for (std::size_t i = 0; i < count_; ++i) blocks_[i] = blocks_[i + 1];
+  }
 
  private:
   std::array<wire::sack_block, wire::tcp_options::max_sack_blocks> blocks_{};
   std::uint8_t count_ = 0;
+  /// The first block is about a duplicate.
+  bool duplicate_ = false;
 };
 
 }  // namespace runnel::tcp::detail

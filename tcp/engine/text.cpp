@@ -49,11 +49,6 @@ void owe_ack(core& host, connection& c, std::uint32_t length, std::uint16_t gso_
   schedule(host, c);
 }
 
-void owe_duplicate(core& host, connection& c) {
-  if (c.ack.duplicates < UINT8_MAX) ++c.ack.duplicates;
-  want_transmit(host, c);
-}
-
 /// There is no memory for the text. The number before it is acknowledged and the rest is not, with
 /// a window of zero as Linux's: the peer probes until there is room instead of sending in vain.
 void refuse_text(core& host, connection& c, segment& seg) {
@@ -110,6 +105,18 @@ void take_congestion_marks(core& host, connection& c, const segment& seg) {
 
 }  // namespace
 
+void owe_duplicate(core& host, connection& c) {
+  if (c.ack.duplicates < UINT8_MAX) ++c.ack.duplicates;
+  want_transmit(host, c);
+}
+
+void note_duplicate_text(core& host, connection& c, sequence left, sequence right,
+                         std::uint64_t& counted) {
+  if (!c.sack_permitted || !host.policy.dsack) return;
+  ++counted;
+  c.sacks.add_duplicate(left, right);
+}
+
 void take_text(core& host, connection& c, segment& seg) {
   if (seg.len == 0) return;
   if (c.fin_received || c.state == state::last_ack || c.state == state::closing ||
@@ -127,12 +134,16 @@ void take_text(core& host, connection& c, segment& seg) {
   const bool pressure = under_pressure(host);
   if (pressure) relieve_pressure(host, c);
   const bool room = make_room(host, c) && !pressure;
-  if (!room || c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload)) ==
-                   reassembly_queue::verdict::refused) {
+  auto verdict = reassembly_queue::verdict::refused;
+  if (room) verdict = c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload));
+  if (verdict == reassembly_queue::verdict::refused) {
     ++host.count.ofo_drop;
     return;
   }
-  c.sacks.add(seg.seq, seg.seq + seg.len);
+  const sequence end = seg.seq + seg.len;
+  c.sacks.add(seg.seq, end);
+  if (verdict != reassembly_queue::verdict::duplicate) return;
+  note_duplicate_text(host, c, seg.seq, end, host.count.dsack_ofo_sent);
 }
 
 void take_fin(core& host, connection& c, const segment& seg) {

@@ -2,6 +2,7 @@
 #include <bit>
 
 #include "core.hpp"
+#include "recovery.hpp"
 
 // The timers of a connection. Each is a deadline; one wheel node stands for the earliest, and
 // moving a deadline back, which is what every acknowledgement does, leaves the node where it is.
@@ -13,7 +14,7 @@ namespace {
 std::uint32_t earliest(const deadlines& when) noexcept {
   std::uint32_t result = 0;
   for (const std::uint32_t at :
-       {when.rtx, when.delayed_ack, when.cork, when.life, when.keepalive}) {
+       {when.rtx, when.delayed_ack, when.cork, when.pace, when.life, when.keepalive}) {
     if (at != 0 && (result == 0 || is_due(at, result))) result = at;
   }
   return result;
@@ -115,7 +116,7 @@ void on_rtx_timeout(core& host, connection& c) {
   if (gives_up) return give_up(host, c);
   if (c.orphan && too_many_orphans(host, c)) return reset_orphan(host, c);
   ++host.count.timeouts;
-  on_retransmission_timeout(c);
+  on_retransmission_timeout(host, c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
   // RFC 6298 (5.5).
   c.flow.rto_ms = std::min(c.flow.rto_ms * 2, rto_max_of(host, c));
@@ -195,15 +196,30 @@ void on_connection_timer(core& host, connection& c) {
     if (c.state == state::closed) return;
   }
   if (fires(c.when.delayed_ack) && c.ack.delayed) on_delayed_ack(host, c);
+  if (fires(c.when.pace)) {
+    if (c.snd_.una == c.snd_.nxt && c.unsent() == 0) {
+      land(host, c);
+    } else {
+      want_transmit(host, c);
+    }
+  }
   if (fires(c.when.cork)) {
     c.uncork_due = true;
     want_transmit(host, c);
   }
   if (fires(c.when.rtx)) {
-    if (c.timer == rtx_timer::persist) {
-      on_persist_timeout(host, c);
-    } else {
-      on_rtx_timeout(host, c);
+    switch (c.timer) {
+      case rtx_timer::persist:
+        on_persist_timeout(host, c);
+        break;
+      case rtx_timer::probe:
+        send_probe(host, c);
+        break;
+      case rtx_timer::reordering:
+        on_reordering_timeout(host, c);
+        break;
+      default:
+        on_rtx_timeout(host, c);
     }
     if (c.state == state::closed) return;
   }

@@ -109,11 +109,13 @@ TEST_CASE(
       };
       peer.send(
           {ack(1), sack(number(), number()), sack(number(), number()), sack(number(), number())});
-      REQUIRE(peer.said().size() <= 4);
+      // What is said to have arrived makes room, but for no more than the window of ten segments.
+      REQUIRE(peer.said().size() <= 20);
       said += peer.said().size();
       peer.forget();
     }
-    CHECK(said <= 3000 + 100);
+    // Each segment once, and the time-outs' share.
+    CHECK(said <= 2 * (60'000 / 48));
     take_all(peer, 60'000);
   }
 }

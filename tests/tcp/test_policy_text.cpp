@@ -250,8 +250,10 @@ TEST_CASE("tcp policy: an unknown name is an error that names the nearest one") 
         "there is no policy called 'tcp_fin_timeout'; did you mean net.ipv4.tcp_fin_timeout?");
   CHECK(complaint("keepalive_tme", "1") ==
         "there is no policy called 'keepalive_tme'; did you mean keepalive_time?");
-  CHECK(complaint("net.ipv4.tcp_congestion_control", "cubic") ==
-        "there is no policy called 'net.ipv4.tcp_congestion_control'");
+  CHECK(complaint("net.ipv4.fib_multipath_hash_policy", "1") ==
+        "there is no policy called 'net.ipv4.fib_multipath_hash_policy'");
+  CHECK(complaint("net.ipv4.tcp_congestion_control", "vegas") ==
+        "congestion_control must be cubic (0), reno (1) or bbr (2); it is 'vegas'");
   CHECK(complaint("", "1") == "there is no policy called ''");
   CHECK(complaint(std::string(100'000, 'x'), "1").size() < 200);
   CHECK(get(policy_set(), "nonsense") == std::nullopt);

@@ -226,7 +226,9 @@ TEST_CASE("tcp S73 second FIN lost: LAST-ACK sends it again, and the closer wait
   CHECK(pair.look(1).ended == end_reason::timed_out);
   moments at;
   for (const seen_packet& each : pair.trace) at.push_back((each.at - start) / 1ms);
-  CHECK(at.size() == 9);
+  // The tail loss probe comes before the time-outs, which count from it, as for any tail.
+  REQUIRE(at.size() == 10);
+  at.erase(at.begin());
   CHECK(doubles(at));
 }
 

@@ -48,6 +48,22 @@
   X(timeouts, "TcpExtTCPTimeouts")                               \
   X(syn_retrans, "TcpExtTCPSynRetrans")                          \
   X(fast_retrans, "TcpExtTCPFastRetrans")                        \
+  X(slow_start_retrans, "TcpExtTCPSlowStartRetrans")             \
+  X(sack_recovery, "TcpExtTCPSackRecovery")                      \
+  X(reno_recovery, "TcpExtTCPRenoRecovery")                      \
+  X(sack_reorder, "TcpExtTCPSACKReorder")                        \
+  X(sack_discard, "TcpExtTCPSACKDiscard")                        \
+  X(sack_reneging, "TcpExtTCPSACKReneging")                      \
+  X(loss_probes, "TcpExtTCPLossProbes")                          \
+  X(loss_probe_recovery, "TcpExtTCPLossProbeRecovery")           \
+  X(dsack_old_sent, "TcpExtTCPDSACKOldSent")                     \
+  X(dsack_ofo_sent, "TcpExtTCPDSACKOfoSent")                     \
+  X(dsack_recv, "TcpExtTCPDSACKRecv")                            \
+  X(full_undo, "TcpExtTCPFullUndo")                              \
+  X(partial_undo, "TcpExtTCPPartialUndo")                        \
+  X(dsack_undo, "TcpExtTCPDSACKUndo")                            \
+  X(loss_undo, "TcpExtTCPLossUndo")                              \
+  X(spurious_rtos, "TcpExtTCPSpuriousRTOs")                      \
   X(abort_on_data, "TcpExtTCPAbortOnData")                       \
   X(abort_on_close, "TcpExtTCPAbortOnClose")                     \
   X(abort_on_memory, "TcpExtTCPAbortOnMemory")                   \

@@ -181,6 +181,12 @@ struct connection_policy {
   /// no. The text may reach the server twice. Fixed when the connection is made.
   std::optional<bool> fastopen_connect{};
 
+  /// How the window follows what the path carries (TCP_CONGESTION,
+  /// net.ipv4.tcp_congestion_control): cubic. Fixed when the connection is made.
+  std::optional<tcp::congestion_control> congestion_control{};
+  /// How slow start ends without a loss: hystart.
+  std::optional<tcp::slow_start> slow_start{};
+
   friend bool operator==(const connection_policy&, const connection_policy&) = default;
 };
 
@@ -239,6 +245,17 @@ struct stack_policy {
   bool window_scaling = true;
   /// Offer and accept selective acknowledgements (net.ipv4.tcp_sack; RFC 2018).
   bool sack = true;
+  /// Tell the peer of text that arrived twice (net.ipv4.tcp_dsack; RFC 2883).
+  bool dsack = true;
+  /// Turn a lost tail into a loss that acknowledgements tell, by a probe after two round trips
+  /// (net.ipv4.tcp_early_retrans, where 0 is off; RFC 8985 §7).
+  bool tail_loss_probe = true;
+  /// Find out whether a retransmission time-out was for nothing before all is sent again
+  /// (net.ipv4.tcp_frto; RFC 5682).
+  bool frto = true;
+  /// After a pause of an RTO begin with a smaller window (net.ipv4.tcp_slow_start_after_idle;
+  /// RFC 5681 §4.1).
+  bool slow_start_after_idle = true;
   /// Explicit congestion notification (net.ipv4.tcp_ecn).
   tcp::ecn ecn = tcp::ecn::accept;
   /// Fast Open, as `fastopen_flag` bits (net.ipv4.tcp_fastopen).
