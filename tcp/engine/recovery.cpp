@@ -347,7 +347,10 @@ void recover(core& host, connection& c, const segment& seg, ack_facts& facts) {
   rack_adapt(host, c, f, facts);
   step(host, c, seg, facts);
   if (facts.delivered_bytes > 0 || facts.lost_bytes > 0) control_window(host, c, facts);
-  if (f.lost_bytes > 0 || f.frto_send_new) want_transmit(host, c);
+  // RFC 3042: a duplicate tells that a segment has left the network, and new text may take its
+  // place.
+  const bool more = facts.delivered_bytes > 0 && (c.unsent() > 0 || (c.fin_queued && !c.fin_sent));
+  if (more || f.lost_bytes > 0 || f.frto_send_new) want_transmit(host, c);
 }
 
 void on_reordering_timeout(core& host, connection& c) {
