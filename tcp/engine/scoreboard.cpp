@@ -105,7 +105,7 @@ void note_reordering(core& host, connection& c, sequence low, sequence high) noe
   const std::uint32_t segments = (distance(low, high) + c.snd_mss - 1) / c.snd_mss;
   f.reordering =
       static_cast<std::uint16_t>(std::clamp(segments, std::uint32_t{f.reordering}, largest));
-  if (!f.reordering_seen) ++host.count.sack_reorder;
+  ++host.count.sack_reorder;
   f.reordering_seen = true;
 }
 
