@@ -173,11 +173,11 @@ bool is_duplicate_sack(sequence ack, std::span<const wire::sack_block> blocks) n
          at_or_after(left, sequence(blocks[1].left));
 }
 
-bool is_sane(const connection& c, const wire::sack_block& block) noexcept {
+/// `una` is what the segment makes of SND.UNA. A block that begins there contradicts it.
+bool is_sane(const connection& c, sequence una, const wire::sack_block& block) noexcept {
   const sequence left(block.left);
   const sequence right(block.right);
-  return before(left, right) && at_or_before(right, c.snd_.nxt) && after(right, c.snd_.una) &&
-         at_or_after(left, c.snd_.una);
+  return before(left, right) && at_or_before(right, c.snd_.nxt) && after(left, una);
 }
 
 void note_sent_without_memory(core& host, connection& c, std::uint32_t bytes) noexcept {
@@ -346,9 +346,12 @@ void score_sacks(core& host, connection& c, sequence ack, std::span<const wire::
     blocks = blocks.subspan(1);
   }
   sequence lowest = facts.prior_fack;
+  const sequence una = later(c.snd_.una, ack);
   for (const wire::sack_block& block : blocks) {
-    if (!is_sane(c, block)) {
-      ++host.count.sack_discard;
+    if (!is_sane(c, una, block)) {
+      // An overtaken acknowledgement may well tell of what is acknowledged by now.
+      const bool old = before(ack, una) && at_or_before(sequence(block.right), una);
+      if (!old) ++host.count.sack_discard;
       continue;
     }
     if (std::ranges::count(f->seen_sacks, block) != 0) continue;
