@@ -338,7 +338,7 @@ void score_sacks(core& host, connection& c, sequence ack, std::span<const wire::
     ++host.count.dsack_recv;
     const sequence right(blocks[0].right);
     if (f->tlp_out && f->tlp_is_resent && right == f->tlp_high_seq) facts.probe_duplicate = true;
-    if (f->may_undo && f->undo_retrans > 0 && at_or_after(right, f->undo_marker)) {
+    if (f->may_undo && f->undo_retrans > 0 && after(right, f->undo_marker)) {
       const std::uint32_t size = distance(sequence(blocks[0].left), right);
       const auto segments = static_cast<std::int32_t>((size + c.snd_mss - 1) / c.snd_mss);
       f->undo_retrans = std::max(0, f->undo_retrans - std::max(segments, 1));
