@@ -35,7 +35,9 @@ void land(core& host, connection& c) noexcept {
 
 void land_soon(core& host, connection& c) noexcept {
   if (c.flight == no_index || c.unsent() > 0) return;
-  if (c.flow.cwnd < c.flow.ssthresh) return land(host, c);
+  // Whether a probe has repaired a loss shows in the next acknowledgements.
+  const bool probed = host.flights[c.flight].tlp_out;
+  if (c.flow.cwnd < c.flow.ssthresh && !probed) return land(host, c);
   c.when.pace = host.after_ms(c.flow.rto_ms);
   schedule(host, c);
 }
