@@ -95,8 +95,11 @@ void send_probe(core& host, connection& c) {
   } else {
     std::uint32_t last = c.sent.tail;
     if (last == no_index || host.sent_ranges[last].sacked) return arm_retransmit(host, c);
+    // FIN rides on the last segment.
     const std::uint32_t bytes = host.sent_ranges[last].size();
-    const std::uint32_t tail = bytes % c.snd_mss == 0 ? c.snd_mss : bytes % c.snd_mss;
+    const std::uint32_t fin = c.fin_sent ? 1 : 0;
+    const std::uint32_t over = (bytes - fin) % c.snd_mss;
+    const std::uint32_t tail = (over == 0 ? std::uint32_t{c.snd_mss} : over) + fin;
     if (bytes > tail) {
       if (!split_range(host, c, last, bytes - tail)) return arm_retransmit(host, c);
       last = c.sent.tail;
