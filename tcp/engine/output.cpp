@@ -129,6 +129,14 @@ bool plan_retransmission(core& host, connection& c, plan& out) {
   return plan_again(host, c, out, c.snd_mss);
 }
 
+/// Where F-RTO has waited for new text and none may go, it is over and what was lost goes on
+/// (RFC 5682 §3.1 (2b)).
+bool plan_without_frto(core& host, connection& c, plan& out) {
+  if (!frto_holds_back(host, c) || after(c.snd_.nxt, host.flights[c.flight].high_seq)) return false;
+  host.flights[c.flight].frto = false;
+  return plan_retransmission(host, c, out);
+}
+
 /// The most bytes that one packet of new data may have.
 std::uint32_t largest_segment(const core& host, const connection& c) noexcept {
   if (host.gso_max_bytes <= c.snd_mss) return c.snd_mss;
@@ -345,6 +353,8 @@ bool build_segment(core& host, connection& c) {
     what = kind::retransmission;
   } else if (may_send && plan_new(host, c, next = plan())) {
     what = kind::fresh;
+  } else if (may_send && plan_without_frto(host, c, next = plan())) {
+    what = kind::retransmission;
   } else if (c.probe_due && may_send) {
     plan_probe(c, next);
   } else if (!plan_ack(c, next)) {
