@@ -56,7 +56,8 @@ void rack_adapt(const core& host, connection& c, flight& f, const ack_facts& fac
   // RFC 8985 §6.2 step 4: once a round trip a D-SACK widens the window, which is kept for 16
   // recoveries.
   if (at_or_after(c.snd_.una, f.dsack_round)) f.dsack_in_round = false;
-  if (!facts.duplicate_sack || f.dsack_in_round) return;
+  // That of a probe tells of no reordering.
+  if (!facts.duplicate_sack || facts.probe_duplicate || f.dsack_in_round) return;
   f.dsack_in_round = true;
   f.dsack_round = c.snd_.nxt;
   if (f.reo_wnd_mult < UINT8_MAX) ++f.reo_wnd_mult;
