@@ -323,6 +323,8 @@ void score_ack(core& host, connection& c, sequence ack, ack_facts& facts) noexce
     break;
   }
   if (facts.resent_acked) facts.rtt_us = 0;
+  // Without SACK what was sent again may just have filled the hole below what had long arrived.
+  if (facts.resent_acked && !c.sack_permitted) facts.original_delivered = false;
   if (c.flight == no_index) return;
   if (overtaken && !facts.resent_acked) note_reordering(host, c, lowest, facts.prior_fack);
   host.flights[c.flight].fack = later(host.flights[c.flight].fack, ack);
