@@ -140,10 +140,10 @@ void take_text(core& host, connection& c, segment& seg) {
     ++host.count.ofo_drop;
     return;
   }
-  const sequence end = seg.seq + seg.len;
-  c.sacks.add(seg.seq, end);
+  // FIN has a number of its own, and who sends it with the last text waits for both.
+  c.sacks.add(seg.seq, seg.seq + seg.seq_len());
   if (verdict != reassembly_queue::verdict::duplicate) return;
-  note_duplicate_text(host, c, seg.seq, end, host.count.dsack_ofo_sent);
+  note_duplicate_text(host, c, seg.seq, seg.seq + seg.len, host.count.dsack_ofo_sent);
 }
 
 void take_fin(core& host, connection& c, const segment& seg) {
@@ -154,7 +154,10 @@ void take_fin(core& host, connection& c, const segment& seg) {
   }
   if (!c.fin_seen || c.fin_at != c.rcv_.nxt) {
     // Text ahead of a hole has owed its duplicate already.
-    if (seg.has(flag::fin) && seg.len == 0) owe_duplicate(host, c);
+    if (seg.has(flag::fin) && seg.len == 0) {
+      owe_duplicate(host, c);
+      if (after(c.fin_at, c.rcv_.nxt)) c.sacks.add(c.fin_at, c.fin_at + 1);
+    }
     return;
   }
   c.fin_received = true;

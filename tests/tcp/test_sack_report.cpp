@@ -141,3 +141,22 @@ TEST_CASE("tcp SACK: a report never names what is not held, whatever arrives") {
     }
   }
 }
+
+TEST_CASE(
+    "tcp RFC 2018 3 SACK: FIN ahead of a hole is reported, with the text before it or alone") {
+  raw_peer peer;
+  establish_with_sack(peer);
+  SUBCASE("with text") {
+    peer.send({seq(11), text("k"), flags("FA")});
+    peer.expect({flags("A"), ack(1), sack(11, 13)});
+  }
+  SUBCASE("alone") {
+    peer.send({seq(11), text("k")});
+    peer.expect({flags("A"), ack(1), sack(11, 12)});
+    peer.send({seq(12), flags("FA")});
+    peer.expect({flags("A"), ack(1), sack(11, 13)});
+  }
+  peer.send({seq(1), text("abcdefghij")});
+  peer.expect({flags("A"), ack(13), no_sack()});
+  CHECK(peer.current() == state::close_wait);
+}
