@@ -5,6 +5,20 @@
 
 namespace runnel::tcp::detail {
 
+namespace {
+
+/// The largest block of which a queue within the limit has some: room comes back a block at a time,
+/// so that with one large block nothing could be written before all of it is acknowledged.
+std::uint32_t block_for(std::uint32_t limit) noexcept {
+  const auto& sizes = net::packet_pool::block_bytes;
+  for (std::size_t i = sizes.size() - 1; i > 1; --i) {
+    if (sizes[i] <= limit / 3) return sizes[i];
+  }
+  return sizes[1];
+}
+
+}  // namespace
+
 std::size_t send_queue::append(buffer_pool& pool, std::span<const std::byte> bytes,
                                std::uint32_t limit) noexcept {
   std::size_t taken = 0;
@@ -12,9 +26,8 @@ std::size_t send_queue::append(buffer_pool& pool, std::span<const std::byte> byt
     const std::uint32_t room = tail_ == nullptr ? 0 : tail_->capacity - tail_->end;
     if (room == 0) {
       if (held_ >= limit) break;
-      // A small limit means small blocks, or the last one would go far beyond it.
-      const std::size_t wanted = std::clamp<std::size_t>(limit - held_, 2048, 65536);
-      net::packet block = pool.allocate_some(std::min(bytes.size() - taken, wanted));
+      const std::size_t wanted = std::min<std::size_t>(bytes.size() - taken, block_for(limit));
+      net::packet block = pool.allocate_some(wanted);
       if (!block) break;
       block.resize(0);
       net::packet_buffer* fresh = block.detach();

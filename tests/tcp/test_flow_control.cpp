@@ -418,3 +418,30 @@ TEST_CASE("tcp window: two hosts keep every promise while the reader is slow") {
     pair.delivered = nullptr;
   }
 }
+
+TEST_CASE("tcp send buffer: whatever its size, room comes back while most of it is under way") {
+  for (const std::uint32_t buffer : {4608U, 16'384U, 65'536U, 200'000U, 1U << 20}) {
+    CAPTURE(buffer);
+    connected_pair pair(1, {.latency = 10ms}, [&](int, host_options& options) {
+      options.connection.send_buffer = buffer;
+      options.connection.receive_buffer = 4U << 20;
+    });
+    pair.establish();
+    const std::string text = numbered_text(4U << 20);
+    const std::size_t written = pair.send(0, text);
+    CHECK(written >= buffer);
+    CHECK(written <= buffer + std::max(4096U, buffer / 3));
+    CHECK(pair.send(0, text) == 0);
+    CHECK(pair.look(0).send_held_bytes <= buffer + std::max(4096U, buffer / 3));
+    pair.clear();
+    while (!pair.reported(0, events::writable)) {
+      REQUIRE(pair.look(0).unacked_bytes > 0);
+      REQUIRE(pair.step());
+      pair.receive(1);
+    }
+    // A smaller one is sent in one burst, and acknowledged in one.
+    if (buffer >= 65'536) CHECK(pair.look(0).unacked_bytes >= written / 3);
+    CHECK(pair.send(0, text) > 0);
+    while (pair.look(0).unacked_bytes > 0 && pair.step()) pair.receive(1);
+  }
+}
