@@ -1,0 +1,96 @@
+#pragma once
+
+#include <initializer_list>
+#include <random>
+
+#include "network.hpp"
+
+namespace runnel::tcp::sim {
+
+/// Draws policies, paths and hosts, of which any should do.
+class dice {
+ public:
+  explicit dice(std::uint64_t seed) : random_(seed * 0x9e3779b97f4a7c15U) {}
+
+  std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
+  /// True once in that many times.
+  bool once_in(std::uint64_t times) { return below(times) == 0; }
+  template <class Value>
+  Value one_of(std::initializer_list<Value> values) {
+    return *(values.begin() + static_cast<std::ptrdiff_t>(below(values.size())));
+  }
+  std::chrono::milliseconds milliseconds(std::uint64_t least, std::uint64_t bound) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(least + below(bound - least)));
+  }
+
+  path_options path() {
+    path_options out;
+    out.delay = std::chrono::microseconds(static_cast<std::int64_t>(50 + below(60'000)));
+    out.jitter = once_in(2) ? out.delay / 4 : duration{};
+    out.rate = one_of<std::uint64_t>({0, 100'000, 1'250'000, 12'500'000, 125'000'000});
+    out.queue = one_of<std::uint64_t>({8'000, 50'000, 500'000});
+    out.loss = one_of({0.0, 0.0, 0.01, 0.05, 0.15});
+    out.burst_begins = one_of({0.0, 0.0, 0.01});
+    out.burst_ends = 0.2;
+    out.duplicate = one_of({0.0, 0.0, 0.02, 0.1});
+    out.reorder = one_of({0.0, 0.0, 0.02, 0.3});
+    out.late = out.delay * static_cast<int>(1 + below(4));
+    return out;
+  }
+
+  /// What may be changed while connections exist.
+  connection_policy connection() {
+    connection_policy out;
+    if (once_in(2)) out.nodelay = once_in(2);
+    if (once_in(8)) out.cork = true;
+    if (once_in(4)) out.quickack = true;
+    if (once_in(3)) out.rto_min = milliseconds(2, 400);
+    if (once_in(4)) out.rto_max = milliseconds(1000, 60'000);
+    if (once_in(8)) out.retries2 = static_cast<std::uint8_t>(3 + below(12));
+    if (once_in(8)) out.orphan_retries = static_cast<std::uint8_t>(1 + below(8));
+    if (once_in(6)) {
+      out.keepalive = true;
+      out.keepalive_time = milliseconds(1000, 20'000);
+      out.keepalive_interval = milliseconds(1000, 5000);
+      out.keepalive_probes = static_cast<std::uint8_t>(1 + below(9));
+    }
+    if (once_in(12)) out.user_timeout = milliseconds(500, 60'000);
+    if (once_in(4)) out.fin_timeout = milliseconds(1000, 20'000);
+    if (once_in(4)) out.time_wait = milliseconds(1000, 90'000);
+    if (once_in(3)) {
+      out.close = one_of({close_mode::linger, close_mode::lingering, close_mode::peer_first});
+      out.close_time = milliseconds(1, 5000);
+    }
+    out.congestion_control =
+        one_of({congestion_control::cubic, congestion_control::reno, congestion_control::bbr});
+    out.slow_start =
+        one_of({slow_start::hystart, slow_start::hystart_plus_plus, slow_start::standard});
+    return out;
+  }
+
+  void host(host_options& options) {
+    options.connection = connection();
+    options.connection.receive_buffer = one_of({4096U, 20'000U, 100'000U, 1U << 20, 6U << 20});
+    options.connection.send_buffer = one_of({4608U, 20'000U, 100'000U, 1U << 20, 4U << 20});
+    if (once_in(4)) {
+      options.connection.max_segment = static_cast<std::uint16_t>(88 + below(1400));
+    }
+    stack_policy& stack = options.policy;
+    stack.timestamps = !once_in(4);
+    stack.window_scaling = !once_in(4);
+    stack.sack = !once_in(3);
+    stack.tail_loss_probe = !once_in(3);
+    stack.frto = !once_in(3);
+    stack.slow_start_after_idle = !once_in(3);
+    stack.ecn = one_of({ecn::off, ecn::request, ecn::accept});
+    stack.max_orphans = once_in(8) ? 1 : 1000;
+    if (once_in(8)) stack.memory_limit = std::size_t{1} << 20;
+    options.mtu = one_of({576U, 1500U, 1500U, 9000U});
+    options.gso_max_bytes = once_in(3) ? 60'000 : 0;
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+}  // namespace runnel::tcp::sim
