@@ -18,6 +18,8 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::uint16_t first_port = 10'000;
+/// A host with less may run out of it.
+constexpr std::size_t small_memory = std::size_t{16} << 20;
 
 /// One end of a connection as its program knows it.
 struct program_end {
@@ -40,8 +42,10 @@ class random_life {
           dice_.host(options);
           options.checksum_offload_tx = options.checksum_offload_rx = offload_;
         }) {
-    net_.sent = [this](const seen_packet& seen) { watch_[port_of(seen)].on_sent(seen); };
-    net_.delivered = [this](const seen_packet& seen) { watch_[port_of(seen)].on_delivered(seen); };
+    net_.sent = [this](const seen_packet& seen) { watch_on(port_of(seen)).on_sent(seen); };
+    net_.delivered = [this](const seen_packet& seen) {
+      watch_on(port_of(seen)).on_delivered(seen);
+    };
     listener_ = net_[network::server].listen({{}, 80}, {}, 1).value;
     ports_ = static_cast<std::uint16_t>(1 + dice_.below(6));
     largest_write_ = std::size_t{1} << (8 + dice_.below(11));
@@ -61,6 +65,13 @@ class random_life {
  private:
   static std::uint16_t port_of(const seen_packet& seen) {
     return seen.from == network::client ? seen.tcp.source_port : seen.tcp.destination_port;
+  }
+  wire_watch& watch_on(std::uint16_t port) {
+    const auto [at, fresh] = watch_.try_emplace(port);
+    for (int side = 0; fresh && side < 2; ++side) {
+      if (net_[side].policy().memory_limit < small_memory) at->second.may_lack_memory(side);
+    }
+    return at->second;
   }
   /// Where the bytes of one direction of one connection begin in all that is ever sent.
   static std::size_t stream_of(std::uint16_t port, int side) {

@@ -9,11 +9,15 @@ namespace runnel::tcp::test {
 /// Looks at every segment of one connection and throws where a host breaks a promise that holds
 /// whatever the network does:
 /// - an acknowledgement number never goes back and never passes what the other side has sent;
-/// - the right edge of the window never moves left;
+/// - the right edge of the window never moves left, unless a host out of memory closes it;
 /// - nothing is sent beyond the right edge that the sender has been told of;
 /// - the sequence numbers sent have no gap.
 class wire_watch {
  public:
+  /// This side may run out of memory: it drops what it has offered to take, and says so by a window
+  /// of zero.
+  void may_lack_memory(int side) { ends_[side].may_lack_memory = true; }
+
   /// A segment leaves side `seen.from`.
   void on_sent(const seen_packet& seen) {
     const wire::tcp_header& tcp = seen.tcp;
@@ -54,6 +58,7 @@ class wire_watch {
     bool answered = false;
     /// It knows a window.
     bool told = false;
+    bool may_lack_memory = false;
     bool scales = false;
     std::uint8_t scale = 0;
     sequence nxt;
@@ -79,12 +84,13 @@ class wire_watch {
     const sequence acked(tcp.ack);
     const sequence edge = edge_of(me, other, tcp);
     require(other.known && !after(acked, other.nxt), "acknowledges what was never sent", shown);
+    const bool closed = me.may_lack_memory && tcp.window == 0;
     if (me.answered) {
       require(!before(acked, me.acked), "an acknowledgement goes back", shown);
-      require(syn || !before(edge, me.edge), "the window shrinks", shown);
+      require(syn || closed || !before(edge, me.edge), "the window shrinks", shown);
     }
     me.acked = acked;
-    me.edge = me.answered ? later(me.edge, edge) : edge;
+    me.edge = me.answered && !closed ? later(me.edge, edge) : edge;
     me.answered = true;
   }
   static void require(bool held, const char* what, const seen_packet& seen) {
