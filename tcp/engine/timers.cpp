@@ -197,7 +197,8 @@ void on_connection_timer(core& host, connection& c) {
   }
   if (fires(c.when.delayed_ack) && c.ack.delayed) on_delayed_ack(host, c);
   if (fires(c.when.pace)) {
-    if (c.snd_.una == c.snd_.nxt && c.unsent() == 0) {
+    const bool fin_waits = c.fin_queued && !c.fin_sent;
+    if (c.snd_.una == c.snd_.nxt && c.unsent() == 0 && !fin_waits) {
       land(host, c);
     } else {
       want_transmit(host, c);
