@@ -223,6 +223,9 @@ class random_life {
     } while (mine.read != before);
     return !mine.saw_end && !mine.broken;
   }
+  state state_of(int side, const program_end& of) {
+    return of.owned ? net_[side].snapshot(of.socket).value.state : state::closed;
+  }
   /// Everybody says what he has to say and reads to the end; then nothing is left.
   void finish() {
     for (int side = 0; side < 2; ++side) {
@@ -238,8 +241,9 @@ class random_life {
           const program_end& other = both.ends[1 - side];
           if (!goes_on(port, side, mine, other)) continue;
           // Who timed out has told nobody, and FIN-WAIT-2 with an owner has no end.
-          const bool waits = net_[side].snapshot(mine.socket).value.state == state::fin_wait_2;
-          open = open || round < 3000 || !waits || !other.broken;
+          const bool waits = state_of(side, mine) == state::fin_wait_2;
+          const bool for_nobody = state_of(1 - side, other) == state::closed;
+          open = open || round < 3000 || !waits || !for_nobody;
         }
       }
       if (open) pass_time(500ms);

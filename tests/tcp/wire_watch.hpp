@@ -9,13 +9,13 @@ namespace runnel::tcp::test {
 /// Looks at every segment of one connection and throws where a host breaks a promise that holds
 /// whatever the network does:
 /// - an acknowledgement number never goes back and never passes what the other side has sent;
-/// - the right edge of the window never moves left, unless a host out of memory closes it;
+/// - the right edge of the window never moves left, unless a host out of memory takes it back;
 /// - nothing is sent beyond the right edge that the sender has been told of;
 /// - the sequence numbers sent have no gap.
 class wire_watch {
  public:
-  /// This side may run out of memory: it drops what it has offered to take, and says so by a window
-  /// of zero.
+  /// This side may run out of memory: it drops what it has offered to take, and says so by a
+  /// smaller window.
   void may_lack_memory(int side) { ends_[side].may_lack_memory = true; }
 
   /// A segment leaves side `seen.from`.
@@ -39,8 +39,11 @@ class wire_watch {
   /// A segment arrives at the other side of `seen.from`.
   void on_delivered(const seen_packet& seen) {
     const wire::tcp_header& tcp = seen.tcp;
-    if ((tcp.flags & wire::tcp_flag::rst) != 0) return;
     end& sender = ends_[1 - seen.from];
+    if ((tcp.flags & wire::tcp_flag::rst) != 0) {
+      sender.heard_reset = true;
+      return;
+    }
     if ((tcp.flags & wire::tcp_flag::syn) != 0 && !sender.told) {
       // The window of a SYN counts from the first number.
       sender.may_send_to = sequence((tcp.flags & wire::tcp_flag::ack) != 0 ? tcp.ack : 0);
@@ -59,6 +62,7 @@ class wire_watch {
     /// It knows a window.
     bool told = false;
     bool may_lack_memory = false;
+    bool heard_reset = false;
     bool scales = false;
     std::uint8_t scale = 0;
     sequence nxt;
@@ -68,6 +72,12 @@ class wire_watch {
   };
 
   static void take_syn(end& me, const wire::tcp_header& tcp) {
+    if (me.heard_reset) {
+      // A late copy of SYN begins another connection.
+      const bool may_lack_memory = me.may_lack_memory;
+      me = {};
+      me.may_lack_memory = may_lack_memory;
+    }
     if (!me.known) me.nxt = sequence(tcp.seq);
     me.known = true;
     me.scales = tcp.options.window_scale.has_value();
@@ -84,13 +94,12 @@ class wire_watch {
     const sequence acked(tcp.ack);
     const sequence edge = edge_of(me, other, tcp);
     require(other.known && !after(acked, other.nxt), "acknowledges what was never sent", shown);
-    const bool closed = me.may_lack_memory && tcp.window == 0;
     if (me.answered) {
       require(!before(acked, me.acked), "an acknowledgement goes back", shown);
-      require(syn || closed || !before(edge, me.edge), "the window shrinks", shown);
+      require(syn || me.may_lack_memory || !before(edge, me.edge), "the window shrinks", shown);
     }
     me.acked = acked;
-    me.edge = me.answered && !closed ? later(me.edge, edge) : edge;
+    me.edge = me.answered && !me.may_lack_memory ? later(me.edge, edge) : edge;
     me.answered = true;
   }
   static void require(bool held, const char* what, const seen_packet& seen) {
