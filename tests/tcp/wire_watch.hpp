@@ -100,6 +100,8 @@ class wire_watch {
     }
     me.acked = acked;
     me.edge = me.answered && !me.may_lack_memory ? later(me.edge, edge) : edge;
+    // The window beside a SYN is exact; as with Linux, those after it are rounded down.
+    if (syn) me.edge = edge - ((1U << me.scale) - 1);
     me.answered = true;
   }
   static void require(bool held, const char* what, const seen_packet& seen) {
