@@ -66,6 +66,9 @@ void measure(core& host, connection& c, const segment& seg, const ack_facts& fac
 void advance_una(core& host, connection& c, const segment& seg, ack_facts& facts) {
   std::uint32_t acked = distance(c.snd_.una, seg.ack);
   score_ack(host, c, seg.ack, facts);
+  // Whatever was without a range of its own, for want of memory, counts all the same.
+  facts.advanced = true;
+  facts.acked_bytes = acked;
   c.snd_.una = seg.ack;
   c.snd_.sml = later(c.snd_.sml, c.snd_.una);
   // These points follow SND.UNA, or they would come round again after 2 GiB.
@@ -163,7 +166,9 @@ bool check_ack(core& host, connection& c, segment& seg) {
   c.soft_error = error::none;
   ack_facts facts;
   facts.duplicate = is_duplicate(c, seg);
-  facts.congestion_echo = c.ecn && seg.has(flag::ece);
+  // With nothing on its way there is nothing that met congestion.
+  facts.congestion_echo =
+      c.ecn && seg.has(flag::ece) && c.in_flight() > 0 && at_or_after(seg.ack, c.snd_.una);
   facts.prior_flight = pipe_of(host, c);
   facts.prior_fack = c.flight == no_index ? c.snd_.una : host.flights[c.flight].fack;
   update_window(host, c, seg);
@@ -171,7 +176,11 @@ bool check_ack(core& host, connection& c, segment& seg) {
   if (after(seg.ack, c.snd_.una)) advance_una(host, c, seg, facts);
   if (facts.advanced || facts.sacked_more) measure(host, c, seg, facts);
   recover(host, c, seg, facts);
-  if (facts.advanced) after_advance(host, c);
+  if (facts.advanced) {
+    after_advance(host, c);
+  } else if (c.snd_.una == c.snd_.nxt && c.when.pace == 0) {
+    land_soon(host, c);
+  }
   if (facts.advanced && c.fin_acked()) return on_fin_acked(host, c);
   return true;
 }

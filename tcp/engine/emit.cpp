@@ -124,6 +124,7 @@ void emit_segment(core& host, connection& c, outgoing& out) {
     tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
   }
   if (c.sack_permitted && !syn && !c.sacks.empty()) add_sacks(host, c, out.length, tcp.options);
+  out.told_sacks = tcp.options.sack_count > 0;
   emit_headers(host, c.key, setting(host, c, &connection_policy::ttl), tcp, text_pieces, out.length,
                syn ? UINT16_MAX : c.snd_mss, out.carries_ect ? ecn_capable : 0);
   count_out(host, c, out);

@@ -34,7 +34,8 @@ void land(core& host, connection& c) noexcept {
 }
 
 void land_soon(core& host, connection& c) noexcept {
-  if (c.flight == no_index || c.unsent() > 0) return;
+  if (c.flight == no_index || c.unsent() > 0 || (c.fin_queued && !c.fin_sent)) return;
+  if (host.flights[c.flight].control.owns_window()) return;
   // Whether a probe has repaired a loss shows in the next acknowledgements.
   const bool probed = host.flights[c.flight].tlp_out;
   if (c.flow.cwnd < c.flow.ssthresh && !probed) return land(host, c);

@@ -30,7 +30,7 @@ struct flight {
   sequence fack;
   /// The blocks of the last acknowledgement, to be passed over when they come again.
   std::array<wire::sack_block, wire::tcp_options::max_sack_blocks> seen_sacks{};
-  /// Where the search for what to send again goes on.
+  /// The first range that may have to be sent again; none is when this is none.
   std::uint32_t resend_hint = no_index;
 
   // ---- recovery (RFC 6675, RFC 6937)

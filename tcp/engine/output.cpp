@@ -114,8 +114,10 @@ bool plan_retransmission(core& host, connection& c, plan& out) {
     c.probe_resend_due = false;
     out.range = c.sent.tail;
     out.is_probe = true;
-    return out.range != no_index && !host.sent_ranges[out.range].sacked &&
-           plan_again(host, c, out, c.snd_mss);
+    const bool there = out.range != no_index && !host.sent_ranges[out.range].sacked;
+    // What has arrived meanwhile needs no probe.
+    if (!there && c.flight != no_index) host.flights[c.flight].tlp_out = false;
+    return there && plan_again(host, c, out, c.snd_mss);
   }
   if (frto_holds_back(host, c)) return false;
   out.range = next_to_resend(host, c);
@@ -335,7 +337,6 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
   c.ack.due = false;
   c.ack.delayed = false;
   c.when.delayed_ack = 0;
-  c.sacks.forget_duplicate();
   note_advertised(host, c, window);
 }
 
@@ -371,6 +372,7 @@ bool build_segment(core& host, connection& c) {
   emit_segment(host, c, out);
   next.length = out.length;
   next.flags = out.flags;
+  if (out.told_sacks) c.sacks.forget_duplicate();
   count_sent(host, c, next);
   switch (what) {
     case kind::syn:

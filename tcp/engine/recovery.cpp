@@ -443,7 +443,8 @@ void on_retransmission_timeout(core& host, connection& c) noexcept {
   f->frto_send_new = false;
   congestion_window window = window_of(host, c);
   f->control.on_timeout(window, host.now_us());
-  if (!f->control.owns_window()) window.cwnd = pipe_of(host, c) + c.snd_mss;
+  // One segment beside what may well be on its way.
+  window.cwnd = pipe_of(host, c) + c.snd_mss;
   keep_window(host, c, window);
   if (c.ecn) c.cwr_due = true;
 }

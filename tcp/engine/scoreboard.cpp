@@ -53,7 +53,7 @@ void drop(core& host, connection& c, std::uint32_t index) noexcept {
   leave_time_order(host, c, index);
   forget_flags(host, c, at(host, index), at(host, index).size());
   if (c.flight != no_index && host.flights[c.flight].resend_hint == index) {
-    host.flights[c.flight].resend_hint = no_index;
+    host.flights[c.flight].resend_hint = at(host, index).next;
   }
   unlink(host, c, index);
   host.sent_ranges.release(index);
@@ -180,6 +180,25 @@ bool is_sane(const connection& c, sequence una, const wire::sack_block& block) n
   return before(left, right) && at_or_before(right, c.snd_.nxt) && after(left, una);
 }
 
+/// More than full segments need: the others share a range, or a peer that acknowledges nothing
+/// would make us keep one for each byte.
+bool too_many_ranges(const connection& c) noexcept {
+  constexpr std::uint32_t always = 256;
+  return c.sent.count >= always + c.in_flight() / (c.snd_mss / 2 + 1);
+}
+
+/// What left without a range, for want of memory, gets one.
+void note_missing(core& host, connection& c) noexcept {
+  const std::uint32_t index = host.sent_ranges.allocate();
+  if (index == no_index) return;
+  sent_range& range = at(host, index);
+  range = sent_range();
+  range.begin = c.snd_.una;
+  range.end = c.snd_.nxt;
+  link_behind(host, c, no_index, index);
+  c.sent.by_time.push_back(host.sent_ranges, index);
+}
+
 void note_sent_without_memory(core& host, connection& c, std::uint32_t bytes) noexcept {
   if (c.sent.tail == no_index) return;
   sent_range& last = at(host, c.sent.tail);
@@ -207,9 +226,11 @@ void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
   flight* const f = c.flight == no_index ? nullptr : &host.flights[c.flight];
   if (c.sent.tail != no_index) {
     sent_range& last = at(host, c.sent.tail);
-    const bool whole = last.size() % c.snd_mss == 0;
-    if (whole && last.sent_us == now && !last.resent && !last.sacked && !last.lost) {
+    const bool plain = !last.resent && !last.sacked && !last.lost;
+    const bool whole = last.size() % c.snd_mss == 0 && last.sent_us == now;
+    if (plain && (whole || too_many_ranges(c))) {
       last.end = begin + bytes;
+      last.sent_us = now;
       return;
     }
   }
@@ -283,8 +304,7 @@ void join_lost(core& host, connection& c, std::uint32_t index) noexcept {
 std::uint32_t next_to_resend(core& host, connection& c) noexcept {
   if (c.flight == no_index) return no_index;
   flight& f = host.flights[c.flight];
-  if (f.lost_bytes == 0) return no_index;
-  std::uint32_t index = f.resend_hint == no_index ? c.sent.head : f.resend_hint;
+  std::uint32_t index = f.resend_hint;
   while (index != no_index && (!at(host, index).lost || at(host, index).resent_in_flight)) {
     index = at(host, index).next;
   }
@@ -333,11 +353,14 @@ void score_ack(core& host, connection& c, sequence ack, ack_facts& facts) noexce
 void score_sacks(core& host, connection& c, sequence ack, std::span<const wire::sack_block> blocks,
                  ack_facts& facts) noexcept {
   if (blocks.empty()) return;
+  const bool duplicate = is_duplicate_sack(ack, blocks);
+  if (duplicate) ++host.count.dsack_recv;
+  // Of what is over nothing is to be undone.
+  if (c.flight == no_index && c.snd_.una == c.snd_.nxt) return;
   flight* f = flight_of(host, c);
   if (f == nullptr) return;
-  if (is_duplicate_sack(ack, blocks)) {
+  if (duplicate) {
     facts.duplicate_sack = true;
-    ++host.count.dsack_recv;
     const sequence right(blocks[0].right);
     if (f->tlp_out && f->tlp_is_resent && right == f->tlp_high_seq) facts.probe_duplicate = true;
     if (f->may_undo && f->undo_retrans > 0 && after(right, f->undo_marker)) {
@@ -374,10 +397,9 @@ void mark_lost(core& host, connection& c, std::uint32_t index) noexcept {
   if (range.resent_in_flight) f.resent_bytes -= range.size();
   range.lost = true;
   range.resent_in_flight = false;
-  if (f.resend_hint != no_index && before(range.begin, at(host, f.resend_hint).begin)) {
+  if (f.resend_hint == no_index || before(range.begin, at(host, f.resend_hint).begin)) {
     f.resend_hint = index;
   }
-  if (f.resend_hint == no_index) f.resend_hint = c.sent.head;
 }
 
 void unmark_lost(core& host, connection& c) noexcept {
@@ -406,6 +428,7 @@ void forget_sacks(core& host, connection& c) noexcept {
 }
 
 void mark_all_lost(core& host, connection& c, std::uint64_t spared_us) noexcept {
+  if (c.sent.head == no_index && c.in_flight() > 0) note_missing(host, c);
   for (std::uint32_t i = c.sent.head; i != no_index; i = at(host, i).next) {
     const sent_range& range = at(host, i);
     const bool young = spared_us != 0 && host.now_us() - range.sent_us < spared_us;

@@ -84,7 +84,6 @@ void take_in_order(core& host, connection& c, segment& seg) {
     c.rcv_.nxt += joined;
     c.traffic.bytes_received += joined;
     c.sacks.advance(c.rcv_.nxt);
-    if (c.out_of_order.empty()) c.sacks.clear();
     if (c.discards) c.rx.clear(host.pool);
     // RFC 5681 §4.2: what fills a hole is acknowledged at once.
     c.ack.due = true;

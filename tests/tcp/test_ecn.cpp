@@ -125,3 +125,14 @@ TEST_CASE("tcp ECN: a simultaneous open agrees when both asked") {
   peer.send({flags("SEC"), mss(1460), seq(0)});
   peer.expect({flags("SAE")});
 }
+
+TEST_CASE("tcp RFC 3168 6.1.2 ECN: ECE with nothing on its way reduces nothing") {
+  raw_peer peer;
+  establish_with_ecn(peer);
+  peer.write("request");
+  peer.send({});
+  const std::uint32_t before = peer.look().snd_cwnd_bytes;
+  for (int i = 0; i < 10; ++i) peer.send({flags("AE"), text("answer")});
+  CHECK(peer.look().snd_cwnd_bytes >= before);
+  CHECK(peer.look().snd_ssthresh_bytes == UINT32_MAX);
+}

@@ -160,3 +160,42 @@ TEST_CASE(
   peer.expect({flags("A"), ack(13), no_sack()});
   CHECK(peer.current() == state::close_wait);
 }
+
+TEST_CASE("S113 TCPDSACKOldSent RFC 2883: text that came twice is told once, ahead of the rest") {
+  raw_peer peer;
+  peer.establish({}, {mss(1460), sack_permitted()});
+  peer.send({text("abcd")});
+  peer.forget();
+  peer.send({seq(1), text("abcd")});
+  peer.expect({flags("A"), ack(5), sack(1, 5)});
+  peer.expect_nothing();
+  peer.send({text("e")});
+  peer.expect({flags("A"), ack(6), no_sack()});
+  // A part of it is new.
+  peer.send({seq(4), text("defg")});
+  peer.expect({flags("A"), ack(8), sack(4, 6)});
+  CHECK(peer.count().dsack_old_sent == 2);
+}
+
+TEST_CASE("S113 TCPDSACKOfoSent RFC 2883: so is what is held ahead of a hole, before its block") {
+  raw_peer peer;
+  peer.establish({}, {mss(1460), sack_permitted()});
+  peer.send({seq(11), text("abcd")});
+  peer.forget();
+  peer.send({seq(13), text("cd")});
+  REQUIRE(peer.said().size() == 1);
+  const auto blocks = peer.said().front().tcp.options.sacks();
+  REQUIRE(blocks.size() == 2);
+  CHECK(blocks[0] == wire::sack_block{peer.peer_iss + 13, peer.peer_iss + 15});
+  CHECK(blocks[1] == wire::sack_block{peer.peer_iss + 11, peer.peer_iss + 15});
+  CHECK(peer.count().dsack_ofo_sent == 1);
+}
+
+TEST_CASE("RFC 2883: a host whose policy says so tells nothing of duplicates") {
+  raw_peer peer([](host_options& options) { options.policy.dsack = false; });
+  peer.establish({}, {mss(1460), sack_permitted()});
+  peer.send({text("abcd")});
+  peer.forget();
+  peer.send({seq(1), text("abcd")});
+  peer.expect({flags("A"), ack(5), no_sack()});
+}
