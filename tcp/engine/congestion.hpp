@@ -333,7 +333,6 @@ class congestion {
   std::uint32_t prior_cwnd_ = 0;
   std::uint32_t prior_ssthresh_ = 0;
   congestion_control algorithm_ = congestion_control::reno;
-  slow_start exit_ = slow_start::standard;
 };
 
 static_assert(std::is_trivially_copyable_v<congestion>);
