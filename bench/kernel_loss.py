@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -87,9 +88,12 @@ def play(program, transfers, at_once):
                       f"{got['timeouts']:.0f} time-outs, late by {got['late_mean_us']:.0f} us, "
                       f"at most {got['late_most_us'] / 1000:.1f} ms", flush=True)
     finally:
+        # Whoever is impatient and asks again must not leave half of them.
+        asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for process in running:
             process.kill()
             process.wait()
+        signal.signal(signal.SIGINT, asked)
     return done
 
 
@@ -141,7 +145,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?",
                         default=os.path.join(SOURCE, "build/release/bench/lossy_wire"))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="our table has the first ten")
     parser.add_argument("--at-once", type=int, default=12)
     parser.add_argument("--rtt", type=numbers(int), default=[20, 100])
     parser.add_argument("--loss", type=numbers(float), default=[0.1, 0.5, 1.0, 2.0, 3.0, 5.0])
@@ -150,7 +154,8 @@ def main():
     if os.geteuid() != 0 and shutil.which("unshare"):
         os.execvp("unshare", ["unshare", "--map-root-user", "--net", sys.executable, *sys.argv])
     seeds = range(1, given.seeds + 1)
-    every = [Transfer(rtt, loss, seed) for rtt in given.rtt for loss in given.loss for seed in seeds]
+    every = [Transfer(rtt, loss, seed)
+             for rtt in given.rtt for loss in given.loss for seed in seeds]
     fast = [each for each in every if each.loss <= FAST_LOSS_PERCENT]
     slow = [each for each in every if each.loss > FAST_LOSS_PERCENT]
     # The longest first, so that none is left alone at the end.

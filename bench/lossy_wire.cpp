@@ -34,7 +34,7 @@
 #include <utility>
 #include <vector>
 
-#include "path.hpp"
+#include "sim/path.hpp"
 
 using namespace runnel;
 using tcp::sim::impaired_path;
