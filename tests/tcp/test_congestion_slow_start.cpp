@@ -160,7 +160,7 @@ TEST_CASE("tcp RFC 9406 4.3 HyStart++: thresholds of 4 to 16 ms, and bursts of 8
       CHECK(s.control.cubic()->exit.conservative() == over);
     }
   }
-  for (const std::uint64_t pacing : {0, 1'000'000}) {
+  for (const std::uint64_t pacing : {std::uint64_t{0}, std::uint64_t{1'000'000}}) {
     slow_starter s(congestion_control::reno, slow_start::hystart_plus_plus);
     s.window.pacing_rate = pacing;
     s.sample.delivered_bytes = 40'000;

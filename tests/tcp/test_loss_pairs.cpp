@@ -1,6 +1,5 @@
 #include "host_pair.hpp"
 #include "support/pace.hpp"
-#include "wire_watch.hpp"
 
 // Two hosts over a path that loses, doubles and reorders: every byte arrives once, nothing that the
 // peer has reported is sent again (RFC 2018 §5), and both ends come to their end.
@@ -76,7 +75,6 @@ transferred transfer(const rough_path& path, std::size_t bytes) {
   pair.establish();
   const std::string text = numbered_text(bytes, path.seed);
   transferred out;
-  wire_watch watch;
   told_ranges told;
   bool known = false;
   pair.filter = [&](const seen_packet& seen) {
