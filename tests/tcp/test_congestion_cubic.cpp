@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "bottleneck.hpp"
+#include "support/pace.hpp"
 
 // CUBIC and NewReno: RFC 9438, RFC 5681.
 
@@ -368,7 +369,8 @@ TEST_CASE("tcp CUBIC: flows that share a bottleneck come to the same share") {
     for (const std::size_t n : {2U, 8U, 32U}) {
       CAPTURE(n);
       CAPTURE(late);
-      const std::uint32_t seeds = n == 2 ? 6 : 1;
+      if (n == 32 && !runnel::testing::full_pace) continue;
+      const std::uint32_t seeds = n == 2 ? runnel::testing::worthwhile(6U) : 1;
       double sum = 0;
       for (std::uint32_t seed = 1; seed <= seeds; ++seed) {
         const double index = fairness(n, late, seed);
@@ -376,7 +378,8 @@ TEST_CASE("tcp CUBIC: flows that share a bottleneck come to the same share") {
         CHECK(index >= 0.9);
         sum += index;
       }
-      CHECK(sum / seeds >= 0.95);
+      // One seed of two flows alone is chance.
+      if (n > 2 || seeds > 1) CHECK(sum / seeds >= 0.95);
     }
   }
 }
