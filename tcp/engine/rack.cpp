@@ -51,8 +51,7 @@ std::uint32_t rack_detect_loss(core& host, connection& c) noexcept {
   return ms_up(wait_us);
 }
 
-void rack_adapt(const core& host, connection& c, flight& f, const ack_facts& facts) noexcept {
-  static_cast<void>(host);
+void rack_adapt(const connection& c, flight& f, const ack_facts& facts) noexcept {
   // RFC 8985 §6.2 step 4: once a round trip a D-SACK widens the window, which is kept for 16
   // recoveries.
   if (at_or_after(c.snd_.una, f.dsack_round)) f.dsack_in_round = false;

@@ -344,7 +344,7 @@ void recover(core& host, connection& c, const segment& seg, ack_facts& facts) {
   }
   flight& f = host.flights[c.flight];
   on_probe_ack(host, c, f, seg.ack, facts);
-  rack_adapt(host, c, f, facts);
+  rack_adapt(c, f, facts);
   step(host, c, seg, facts);
   if (facts.delivered_bytes > 0 || facts.lost_bytes > 0) control_window(host, c, facts);
   // RFC 3042: a duplicate tells that a segment has left the network, and new text may take its

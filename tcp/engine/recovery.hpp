@@ -13,7 +13,7 @@ namespace runnel::tcp::detail {
 /// Marks what RACK takes for lost; in how many ms something else may be, 0 for nothing.
 std::uint32_t rack_detect_loss(core& host, connection& c) noexcept;
 /// Widens the reordering window for a D-SACK.
-void rack_adapt(const core& host, connection& c, flight& f, const ack_facts& facts) noexcept;
+void rack_adapt(const connection& c, flight& f, const ack_facts& facts) noexcept;
 /// Arms the probe time-out in place of the retransmission time-out where RFC 8985 §7.2 has it.
 bool arm_probe(core& host, connection& c) noexcept;
 /// The probe time-out.
