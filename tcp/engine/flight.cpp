@@ -29,13 +29,14 @@ flight* flight_of(core& host, connection& c) noexcept {
 void land(core& host, connection& c) noexcept {
   if (c.flight == no_index || c.flow.phase != recovery_phase::open) return;
   const flight& f = host.flights[c.flight];
-  // BBR's model of the path is too dear to learn anew.
-  if (!f.control.owns_window()) give_back_flight(host, c);
+  // BBR's model of the path is too dear to learn anew, as long as it is wanted.
+  const auto wanted = setting(host, c, &connection_policy::congestion_control);
+  if (!f.control.owns_window() || wanted != f.control.algorithm()) give_back_flight(host, c);
 }
 
 void land_soon(core& host, connection& c) noexcept {
   if (c.flight == no_index || c.unsent() > 0 || (c.fin_queued && !c.fin_sent)) return;
-  if (host.flights[c.flight].control.owns_window()) return;
+  if (host.flights[c.flight].control.owns_window()) return land(host, c);
   // Whether a probe has repaired a loss shows in the next acknowledgements.
   const bool probed = host.flights[c.flight].tlp_out;
   if (c.flow.cwnd < c.flow.ssthresh && !probed) return land(host, c);

@@ -194,7 +194,6 @@ inline constexpr std::array connection_table = {
     }),
     row<&connection_policy::congestion_control>({
         .name = "congestion_control",
-        .change = policy_change::new_connections,
         .sysctl = {.text = "net.ipv4.tcp_congestion_control", .form = linux_form::word},
         .option = {.text = "TCP_CONGESTION", .form = linux_form::word},
         .words = congestion_words,
@@ -202,7 +201,6 @@ inline constexpr std::array connection_table = {
     }),
     row<&connection_policy::slow_start>({
         .name = "slow_start",
-        .change = policy_change::new_connections,
         .words = slow_start_words,
         .meaning = "how slow start ends without a loss (RFC 9406)",
     }),

@@ -274,6 +274,9 @@ ack_sample sample_of(const core& host, const connection& c, const ack_facts& fac
   out.min_rtt_us = c.flow.min_rtt_us;
   out.cwnd_limited = window_was_used(c, facts.acked_bytes);
   out.total_delivered_bytes = f.delivered_bytes;
+  // Less than a segment alone: the peer may have waited for more (Linux's FLAG_ACK_MAYBE_DELAYED).
+  out.ack_delayed =
+      facts.advanced && facts.acked_bytes < c.snd_mss && facts.delivered_bytes == facts.acked_bytes;
   if (!facts.has_newest) return out;
   out.prior_delivered_bytes = facts.newest_delivered;
   out.rate_app_limited = facts.newest_app_limited;

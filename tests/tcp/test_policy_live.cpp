@@ -260,3 +260,23 @@ TEST_CASE("tcp policy: a whole set is taken over and read back") {
   fresh.stack.memory_limit = memory;
   CHECK(client.policies() == fresh);
 }
+
+TEST_CASE("tcp policy: TCP_CONGESTION changes with a connection's next flight, back and forth") {
+  connected_pair pair;
+  pair.establish();
+  host& client = pair[pair.client];
+  const std::string all = numbered_text(200'000);
+  for (const char* name : {"bbr", "reno", "bbr", "cubic"}) {
+    CHECK(client.set(pair.client_socket, "TCP_CONGESTION", name) == "");
+    CHECK(client.get(pair.client_socket, "TCP_CONGESTION") == text(name));
+    CHECK(pair.send(pair.client, all) == all.size());
+    std::string received;
+    while (received.size() < all.size()) {
+      REQUIRE(pair.step());
+      received += pair.receive(pair.server);
+    }
+    CHECK(received == all);
+    pair.drive_for(1s);
+    CHECK(pair.look(pair.client).unacked_bytes == 0);
+  }
+}

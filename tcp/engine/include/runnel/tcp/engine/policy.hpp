@@ -182,7 +182,8 @@ struct connection_policy {
   std::optional<bool> fastopen_connect{};
 
   /// How the window follows what the path carries (TCP_CONGESTION,
-  /// net.ipv4.tcp_congestion_control): cubic. Fixed when the connection is made.
+  /// net.ipv4.tcp_congestion_control): cubic. A change holds from when everything that was sent is
+  /// acknowledged.
   std::optional<tcp::congestion_control> congestion_control{};
   /// How slow start ends without a loss: hystart.
   std::optional<tcp::slow_start> slow_start{};
