@@ -13,7 +13,7 @@ constexpr std::size_t fixed_bytes = 8;
 /// RFC 1812: the error's whole packet stays within 576 bytes; 20 are IP's and 8 are ICMP's.
 constexpr std::size_t max_quote_v4 = 576 - 20 - 8;
 /// RFC 4443: within the smallest MTU.
-constexpr std::size_t max_quote_v6 = 1280 - 40 - 8;
+constexpr std::size_t max_quote_v6 = min_mtu_v6 - 40 - 8;
 
 /// IPv4's type numbers (RFC 792).
 namespace v4_type {

@@ -73,6 +73,8 @@ class address {
   constexpr bool is_v4() const noexcept { return family() == net::family::v4; }
   constexpr bool is_v6() const noexcept { return family() == net::family::v6; }
   constexpr std::uint32_t scope_id() const noexcept { return scope_id_; }
+  /// The same address in no zone, as it is on the wire.
+  constexpr address without_zone() const noexcept { return {first_, second_, 0, family()}; }
   /// The address's four or sixteen bytes, in network order; empty when there is no address.
   std::span<const std::uint8_t> bytes() const noexcept {
     const std::size_t size = is_v4() ? 4 : is_v6() ? 16 : 0;

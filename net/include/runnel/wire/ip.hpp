@@ -24,10 +24,12 @@ constexpr ip_protocol icmp_protocol(net::family family) noexcept {
   return family == net::family::v6 ? ip_protocol::icmp_v6 : ip_protocol::icmp;
 }
 
+/// No IPv6 link has a smaller MTU (RFC 8200 section 5).
+inline constexpr std::uint32_t min_mtu_v6 = 1280;
 /// How many IPv6 extension headers one packet may have (RFC 8504 section 5.3).
 inline constexpr std::size_t max_extension_headers = 8;
 /// How many bytes they may take together: what the smallest IPv6 MTU leaves (RFC 7112 section 4).
-inline constexpr std::size_t max_extension_bytes = 1280 - 40;
+inline constexpr std::size_t max_extension_bytes = min_mtu_v6 - 40;
 /// How many options, padding apart, one of them may have: Linux's max_dst_opts_number and
 /// max_hbh_opts_number.
 inline constexpr std::size_t max_extension_options = 8;
