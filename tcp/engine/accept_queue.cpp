@@ -12,10 +12,9 @@ namespace {
 
 /// What a finished request becomes: a connection that waits for `accept`; null without memory. Its
 /// place in the table is the caller's.
-connection* make_child(core& host, const half_open_entry_v4& request, std::uint32_t window) {
+connection* make_child(core& host, const half_open_entry& request, std::uint32_t window) {
   listener_entry& listener = host.listeners[request.listener];
-  connection* c =
-      make_connection(host, request.key.expand(), host.policies.share(listener.child_policy));
+  connection* c = make_connection(host, request.flow(), host.policies.share(listener.child_policy));
   if (c == nullptr) return nullptr;
   c->rcv_.irs = request.irs;
   c->rcv_.nxt = request.irs + 1;
@@ -59,7 +58,7 @@ void enqueue(core& host, connection& c, std::uint32_t segments_in) {
 /// The entry turns into a connection; null without memory.
 connection* promote(core& host, std::uint32_t index, std::uint32_t window,
                     std::uint32_t segments_in) {
-  const half_open_entry_v4 entry = host.half_opens[index];
+  const half_open_entry& entry = host.half_opens[index];
   connection* c = make_child(host, entry, window);
   if (c == nullptr) {
     ++host.count.listen_drops;
@@ -72,7 +71,7 @@ connection* promote(core& host, std::uint32_t index, std::uint32_t window,
     const auto elapsed = static_cast<std::int32_t>(host.ms() - sent_ms);
     sample_rtt(host, *c, static_cast<std::uint32_t>(std::max(elapsed, 1)) * 1000);
   }
-  host.table.replace(core::links{host}, entry_ref(entry_kind::half_open_v4, index),
+  host.table.replace(core::links{host}, entry_ref(entry_kind::half_open, index),
                      entry_ref(entry_kind::connection, c->index), host.flow_hash(c->key));
   free_half_open(host, index);
   enqueue(host, *c, segments_in);
@@ -95,7 +94,7 @@ bool may_park(const core& host, const listener_entry& listener) noexcept {
 
 /// The entry waits for room from now on, as long as a whole schedule of SYN-ACKs takes.
 void park(core& host, std::uint32_t index, std::uint16_t window) {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   listener_entry& listener = host.listeners[entry.listener];
   auto& queues = host.synack_queues;
   queues[synack_queue_of(entry)].remove(host.half_opens, index);
@@ -119,7 +118,7 @@ void drop_third(core& host, listener_entry& listener) noexcept {
 }
 
 void on_full_accept_queue(core& host, std::uint32_t index, const segment& seg) {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   listener_entry& listener = host.listeners[entry.listener];
   ++host.count.listen_overflows;
   switch (setting(host, listener, &listener_policy::overflow)) {
@@ -140,7 +139,7 @@ void on_full_accept_queue(core& host, std::uint32_t index, const segment& seg) {
 }
 
 /// Nothing else remembers who comes with a cookie: without a place to wait it is told.
-void on_full_accept_queue(core& host, const half_open_entry_v4& request, bool parkable,
+void on_full_accept_queue(core& host, const half_open_request& request, bool parkable,
                           const segment& seg) {
   listener_entry& listener = host.listeners[request.listener];
   ++host.count.listen_overflows;
@@ -155,7 +154,7 @@ void on_full_accept_queue(core& host, const half_open_entry_v4& request, bool pa
 
 }  // namespace
 
-bool open_with_syn(core& host, const half_open_entry_v4& request, segment& seg, bool gives_cookie) {
+bool open_with_syn(core& host, const half_open_entry& request, segment& seg, bool gives_cookie) {
   connection* c = make_child(host, request, 0);
   if (c == nullptr) {
     ++host.count.fastopen_passive_fail;
@@ -189,7 +188,7 @@ bool open_with_syn(core& host, const half_open_entry_v4& request, segment& seg, 
 }
 
 void finish_handshake(core& host, std::uint32_t index, segment& seg) {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   listener_entry& listener = host.listeners[entry.listener];
   if (entry.parked) {
     entry.snd_wnd = seg.window;
@@ -206,7 +205,7 @@ void finish_handshake(core& host, std::uint32_t index, segment& seg) {
     hand_on(host, *c, seg);
 }
 
-void finish_cookie(core& host, const half_open_entry_v4& request, std::uint32_t timestamp_offset,
+void finish_cookie(core& host, const half_open_request& request, std::uint32_t timestamp_offset,
                    segment& seg) {
   listener_entry& listener = host.listeners[request.listener];
   if (accept_queue_full(host, listener)) {
@@ -238,9 +237,9 @@ void admit_parked(core& host, listener_entry& listener) {
 }
 
 void reset_parked(core& host, std::uint32_t index) {
-  const half_open_entry_v4& entry = host.half_opens[index];
+  const half_open_entry& entry = host.half_opens[index];
   reply r;
-  r.key = entry.key.expand();
+  r.key = entry.flow();
   r.flags = flag::rst | flag::ack;
   r.seq = entry.iss + 1;
   r.ack = entry.irs + 1;

@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <bit>
 
 #include "local_ports.hpp"
 
@@ -16,14 +16,46 @@ using detail::port_choice;
 
 namespace {
 
+/// The scope of an IPv6 address, as the larger number the wider (RFC 6724 §3.1).
+unsigned scope_of(const net::address& address) noexcept {
+  return address.is_link_local() || address.is_loopback() ? 2 : 14;
+}
+
+/// How many of the first 64 bits two IPv6 addresses share.
+int common_prefix(const net::address& a, const net::address& b) noexcept {
+  int shared = 0;
+  for (std::size_t i = 0; i < 8; ++i) {
+    const auto differs = static_cast<std::uint8_t>(a.bytes()[i] ^ b.bytes()[i]);
+    if (differs != 0) return shared + std::countl_zero(differs);
+    shared += 8;
+  }
+  return shared;
+}
+
+/// Whether the first suits better as a source towards `remote`: what of RFC 6724 §5 an address
+/// alone tells, its rules 1, 2 and 8.
+bool suits_better(const net::address& a, const net::address& b,
+                  const net::address& remote) noexcept {
+  if (a == remote || b == remote) return a == remote;
+  const unsigned scope_a = scope_of(a);
+  const unsigned scope_b = scope_of(b);
+  if (scope_a < scope_b) return scope_a >= scope_of(remote);
+  if (scope_b < scope_a) return scope_b < scope_of(remote);
+  return common_prefix(a, remote) > common_prefix(b, remote);
+}
+
 /// The place of the local address in the host's table.
 outcome<std::uint16_t> choose_source(const core& self, const net::address& remote,
                                      const net::address& wanted) {
   if (wanted.family() == net::family::unspecified || wanted.is_any()) {
-    const auto mine = std::find_if(self.addresses.begin(), self.addresses.end(),
-                                   [&](const auto& a) { return a.family() == remote.family(); });
-    if (mine == self.addresses.end()) return {0, error::family_not_supported};
-    return {static_cast<std::uint16_t>(mine - self.addresses.begin()), error::none};
+    const net::address* best = nullptr;
+    for (const net::address& mine : self.addresses) {
+      if (mine.family() != remote.family()) continue;
+      if (best == nullptr || (remote.is_v6() && suits_better(mine, *best, remote))) best = &mine;
+      if (remote.is_v4()) break;
+    }
+    if (best == nullptr) return {0, error::family_not_supported};
+    return {static_cast<std::uint16_t>(best - self.addresses.data()), error::none};
   }
   const int index = self.local_index(wanted);
   if (index < 0) return {0, error::address_not_available};
@@ -42,7 +74,7 @@ outcome<port_choice> choose_local_port(core& self, const flow_key& key) {
   port_choice named{key.local_port, no_index};
   if (const entry_ref taken = self.find(key)) {
     // As in Linux, who names the port does not wait for the delay.
-    if (taken.kind() != entry_kind::time_wait_v4 ||
+    if (taken.kind() != entry_kind::time_wait ||
         !may_recycle(self, self.time_waits[taken.index()])) {
       return {{}, error::address_in_use};
     }
@@ -68,11 +100,13 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
                                  std::uint64_t token, time_point now) {
   core& self = *core_;
   self.set_time(now);
+  remote.address = remote.address.without_zone();
   if (!check(options.policy).empty() || remote.port == 0 || remote.address.is_any() ||
-      remote.address.is_multicast() || remote.address.is_limited_broadcast()) {
+      remote.address.is_multicast() || remote.address.is_limited_broadcast() ||
+      remote.address.is_v4_mapped()) {
     return {{}, error::invalid_argument};
   }
-  const auto source = choose_source(self, remote.address, options.local.address);
+  const auto source = choose_source(self, remote.address, options.local.address.without_zone());
   if (!source) return {{}, source.error};
   flow_key key{remote.address, remote.port, options.local.port, source.value};
   const auto local = choose_local_port(self, key);

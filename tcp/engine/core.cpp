@@ -33,6 +33,25 @@ siphash hash_flow(const secret_key& key, const flow_key& flow) noexcept {
 /// What the longest headers leave of the longest packet: 40 bytes of IPv6, 60 of TCP.
 constexpr std::uint32_t super_segment_limit = 65535 - 40 - 60;
 
+/// A host has one link, so that a zone says nothing that it does not know: where packets are
+/// compared with addresses, none has one.
+std::vector<net::address> without_zones(std::vector<net::address> all) {
+  for (net::address& each : all) each = each.without_zone();
+  return all;
+}
+
+std::uint64_t hash_fragment(const void* context, std::span<const std::byte> key) noexcept {
+  siphash hash(*static_cast<const secret_key*>(context));
+  while (!key.empty()) {
+    std::uint64_t word = 0;
+    const std::size_t size = std::min(key.size(), sizeof(word));
+    std::memcpy(&word, key.data(), size);
+    hash.add(word);
+    key = key.subspan(size);
+  }
+  return hash.finish();
+}
+
 void require(const std::string& complaint) {
   if (!complaint.empty()) throw std::invalid_argument(complaint);
 }
@@ -47,12 +66,14 @@ core::core(host_options options)
       cookie_keys(options.keys.cookie, options.keys.cookie_previous),
       fastopen_keys(options.keys.fastopen, options.keys.fastopen_previous),
       clock_offset_ms(options.clock_offset / std::chrono::milliseconds(1)),
-      addresses(std::move(options.addresses)),
+      addresses(without_zones(std::move(options.addresses))),
       mtu(options.mtu),
       gso_max_bytes(std::min(options.gso_max_bytes, super_segment_limit)),
       checksum_offload_tx(options.checksum_offload_tx),
       checksum_offload_rx(options.checksum_offload_rx),
-      pool(options.policy.memory_limit, siphash(keys.lookup).add(0).finish()) {
+      pool(options.policy.memory_limit, siphash(keys.lookup).add(0).finish()),
+      fragments(reassembly_of(policy), hash_fragment, &keys.lookup),
+      label_key(siphash(keys.tuple).add(0x6c6162656cU).finish()) {
   for (auto* each : {&keys, &options.keys}) {
     wipe(each->cookie);
     wipe(each->cookie_previous);
@@ -62,19 +83,23 @@ core::core(host_options options)
   require(check(policy));
   require(check(listener_defaults));
   require(check(connection_defaults));
-  if (addresses.empty() || addresses.size() > 65535) {
-    throw std::invalid_argument("a host needs 1 to 65535 addresses; it was given " +
-                                std::to_string(addresses.size()));
+  if (addresses.empty() || addresses.size() > listener_table::most_places) {
+    throw std::invalid_argument("a host needs 1 to " + std::to_string(listener_table::most_places) +
+                                " addresses; it was given " + std::to_string(addresses.size()));
   }
   if (mtu < 576 || mtu > 65535) {
     throw std::invalid_argument("the MTU must be 576 to 65535 bytes; it is " + std::to_string(mtu));
   }
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     const net::address& address = addresses[i];
-    if (!address.is_v4() || address.is_any() || address.is_multicast() ||
-        address.is_limited_broadcast()) {
-      throw std::invalid_argument("a host's address must be an IPv4 unicast address; " +
+    if (address.family() == net::family::unspecified || address.is_any() ||
+        address.is_multicast() || address.is_limited_broadcast() || address.is_v4_mapped()) {
+      throw std::invalid_argument("a host's address must be a unicast address; " +
                                   address.to_string() + " is not");
+    }
+    if (address.is_v6() && mtu < wire::min_mtu_v6) {
+      throw std::invalid_argument(
+          "IPv6 needs an MTU of 1280 at least (RFC 8200 section 5); it is " + std::to_string(mtu));
     }
     if (!address_index.emplace(address, static_cast<std::uint16_t>(i)).second) {
       throw std::invalid_argument("the address " + address.to_string() + " is given twice");
@@ -120,10 +145,22 @@ std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
   return hash_flow(keys.lookup, key).finish();
 }
 
-std::uint64_t core::address_hash(const net::address& address) const noexcept {
-  flow_key alone;
-  alone.remote = address;
-  return flow_hash(alone);
+std::uint64_t core::peer_hash(const net::address& peer) const noexcept {
+  if (peer.is_v4()) return flow_hash({peer, 0, 0, 0});
+  return siphash(keys.lookup).add(word_at(peer.bytes())).finish();
+}
+
+std::uint32_t core::flow_label(const flow_key& key) const noexcept {
+  if (!policy.auto_flowlabels || !key.remote.is_v6()) return 0;
+  const auto bytes = key.remote.bytes();
+  const std::uint64_t ends =
+      std::uint64_t{key.remote_port} << 32 | std::uint32_t{key.local_port} << 16 | key.local_index;
+  std::uint64_t mixed = label_key;
+  for (const std::uint64_t word : {word_at(bytes), word_at(bytes.subspan(8)), ends}) {
+    mixed = (mixed ^ word) * 0x9e3779b97f4a7c15U;
+    mixed ^= mixed >> 32;
+  }
+  return static_cast<std::uint32_t>(mixed & 0xfffff);
 }
 
 std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
@@ -145,9 +182,9 @@ std::uint32_t& core::links::next(entry_ref entry) noexcept {
   switch (entry.kind()) {
     case entry_kind::connection:
       return host.connections[entry.index()].next;
-    case entry_kind::half_open_v4:
+    case entry_kind::half_open:
       return host.half_opens[entry.index()].next;
-    case entry_kind::time_wait_v4:
+    case entry_kind::time_wait:
       break;
   }
   return host.time_waits[entry.index()].next;
@@ -161,12 +198,12 @@ flow_key core::key_of(entry_ref entry) const noexcept {
   switch (entry.kind()) {
     case entry_kind::connection:
       return connections[entry.index()].key;
-    case entry_kind::half_open_v4:
-      return half_opens[entry.index()].key.expand();
-    case entry_kind::time_wait_v4:
+    case entry_kind::half_open:
+      return half_opens[entry.index()].flow();
+    case entry_kind::time_wait:
       break;
   }
-  return time_waits[entry.index()].key.expand();
+  return time_waits[entry.index()].flow();
 }
 
 entry_ref core::find(const flow_key& key, std::uint64_t hash) const noexcept {
@@ -178,15 +215,15 @@ entry_ref core::find(const flow_key& key, std::uint64_t hash) const noexcept {
         at = entry_ref::from(c.next);
         break;
       }
-      case entry_kind::half_open_v4: {
-        const half_open_entry_v4& entry = half_opens[at.index()];
-        if (entry.key.matches(key)) return at;
+      case entry_kind::half_open: {
+        const half_open_entry& entry = half_opens[at.index()];
+        if (entry.is_for(key)) return at;
         at = entry_ref::from(entry.next);
         break;
       }
-      case entry_kind::time_wait_v4: {
-        const time_wait_entry_v4& entry = time_waits[at.index()];
-        if (entry.key.matches(key)) return at;
+      case entry_kind::time_wait: {
+        const time_wait_entry& entry = time_waits[at.index()];
+        if (entry.is_for(key)) return at;
         at = entry_ref::from(entry.next);
         break;
       }

@@ -23,6 +23,7 @@
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/wire/icmp.hpp"
 #include "runnel/wire/ip.hpp"
+#include "runnel/wire/reassembly.hpp"
 #include "runnel/wire/tcp.hpp"
 #include "secret.hpp"
 #include "segment.hpp"
@@ -56,7 +57,7 @@ inline constexpr std::size_t synack_queue_count = 8;
 /// TIME-WAIT entries of one duration, oldest first.
 struct time_wait_queue {
   std::uint32_t duration_ms = 0;
-  index_list<time_wait_slab, &time_wait_entry_v4::links> entries;
+  index_list<time_wait_slab, &time_wait_entry::links> entries;
 };
 
 /// Everything a host is. The functions that work on it are grouped by event, a file each; this is
@@ -123,11 +124,16 @@ struct core {
   /// Closed listeners, some of whose waiting connections are still to be reset.
   std::vector<std::uint32_t> closing_listeners;
 
+  /// Pieces of packets that wait for the others.
+  wire::reassembler fragments;
+  /// What the ids of fragmented packets come from, and flow labels.
+  std::uint64_t fragmented = 0;
+  std::uint64_t label_key;
+
   // ---- timers
   timer_wheel<connection_slab, &connection::node> wheel;
   /// Half-open entries by number of time-outs: each queue has one duration.
-  std::array<index_list<half_open_slab, &half_open_entry_v4::links>, synack_queue_count>
-      synack_queues;
+  std::array<index_list<half_open_slab, &half_open_entry::links>, synack_queue_count> synack_queues;
   std::array<time_wait_queue, 16> time_wait_queues;
   /// Only with `stack_policy::tw_recycle`.
   host_timestamps newest_timestamps;
@@ -192,7 +198,11 @@ struct core {
 
   // ---- keyed hashes
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
-  std::uint64_t address_hash(const net::address& address) const noexcept;
+  /// Of who shares an allowance: an IPv4 address, an IPv6 network of 64 bits, of which one peer has
+  /// all.
+  std::uint64_t peer_hash(const net::address& peer) const noexcept;
+  /// What the packets of this flow carry as theirs (RFC 6437 §3); 0 is none.
+  std::uint32_t flow_label(const flow_key& key) const noexcept;
   std::uint32_t timestamp_offset(const flow_key& key) const noexcept;
   /// For the choice of ports; `place` has port 0.
   std::uint64_t place_secret(const flow_key& place) const noexcept;
@@ -313,9 +323,9 @@ void enter_time_wait(core& host, connection& c);
 void free_time_wait(core& host, std::uint32_t index) noexcept;
 void expire_time_waits(core& host);
 /// How long ago it was entered, or last started anew.
-std::uint32_t time_wait_age_ms(const core& host, const time_wait_entry_v4& entry) noexcept;
+std::uint32_t time_wait_age_ms(const core& host, const time_wait_entry& entry) noexcept;
 /// Whether timestamps would tell a new connection's segments from the old one's (RFC 6191).
-bool may_recycle(const core& host, const time_wait_entry_v4& entry) noexcept;
+bool may_recycle(const core& host, const time_wait_entry& entry) noexcept;
 /// Drops the entry for a connection of ours; the ISN that this one must have.
 sequence recycle(core& host, std::uint32_t index) noexcept;
 
@@ -389,18 +399,28 @@ inline std::uint32_t send_limit(core& host, const connection& c) noexcept {
 /// The listener that serves the flow, one of its own address before one of all; O(1).
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept;
 /// Where a listener on `address`, which is the host's or none, stands in `listener_places`.
-std::uint32_t listener_place(const core& host, const net::address& address) noexcept;
+std::uint32_t listener_place(const core& host, const net::address& address, bool v6only) noexcept;
 
 // ---- ingress.cpp, icmp.cpp
 
 void on_ip_packet(core& host, net::packet packet);
+/// Gives up what has waited too long for its missing pieces.
+void expire_fragments(core& host);
+/// What the policy says of pieces of packets.
+wire::reassembly_policy reassembly_of(const stack_policy& policy) noexcept;
+/// Whether no answer may go to this source.
+bool bad_source(const core& host, const net::address& source) noexcept;
 
-/// An ICMP error about a segment that is said to be ours.
-void on_icmp_error(core& host, const wire::icmp_message& message);
+/// An ICMP error of this family about a segment that is said to be ours.
+void on_icmp_error(core& host, net::family family, const wire::icmp_message& message);
 /// Lowers the MSS to what the path is known to carry; whether that changed it.
 bool fit_to_path(connection& c) noexcept;
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet);
+/// Sends an ICMP message as a packet of its own, in fragments where it is longer than the link
+/// takes.
+void send_icmp(core& host, const net::address& from, const net::address& to,
+               const wire::icmp_message& message);
 /// Answers a datagram of a protocol or port that nobody serves.
 void reject_datagram(core& host, const wire::ip_header& ip, const net::packet& packet);
 

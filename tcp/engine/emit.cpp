@@ -23,6 +23,7 @@ void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_h
   ip.ttl = ttl;
   ip.tos = ecn;
   ip.dont_fragment = true;
+  ip.flow_label = host.flow_label(key);
   const std::size_t ip_bytes = wire::ip_header_bytes(key.remote.family());
   const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
   ip.total_length = static_cast<std::uint32_t>(ip_bytes + tcp_bytes + text_bytes);

@@ -17,7 +17,7 @@ constexpr std::uint32_t pause_doublings_max = 6;
 
 fastopen_cache::entry* known_path(core& host, const connection& c) noexcept {
   const net::address& peer = c.key.remote;
-  fastopen_cache::entry* const found = host.fastopen_paths.find(peer, host.address_hash(peer));
+  fastopen_cache::entry* const found = host.fastopen_paths.find(peer, host.peer_hash(peer));
   if (found == nullptr || found->value.local_index != c.key.local_index) return nullptr;
   return found;
 }
@@ -58,7 +58,7 @@ void remember_path(core& host, const connection& c, const wire::tcp_options& opt
   const bool gives = options.fast_open && !options.fast_open->empty();
   fastopen_cache::entry* known = known_path(host, c);
   if (known == nullptr && gives) {
-    known = host.fastopen_paths.make(peer, host.address_hash(peer), host.ms());
+    known = host.fastopen_paths.make(peer, host.peer_hash(peer), host.ms());
   }
   if (known == nullptr) return;
   fastopen_path& path = known->value;

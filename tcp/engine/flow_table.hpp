@@ -9,7 +9,7 @@
 namespace runnel::tcp::detail {
 
 /// What a reference in the flow table points at.
-enum class entry_kind : std::uint8_t { connection, half_open_v4, time_wait_v4 };
+enum class entry_kind : std::uint8_t { connection, half_open, time_wait };
 
 /// A reference to a slab object of one of the kinds; 0 is none.
 class entry_ref {

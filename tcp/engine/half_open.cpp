@@ -11,7 +11,7 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-bool matches_sequence(const core& host, const half_open_entry_v4& entry,
+bool matches_sequence(const core& host, const half_open_entry& entry,
                       const listener_entry& listener, const segment& seg) noexcept {
   const sequence expected = entry.irs + 1;
   const std::uint32_t window = first_window(entry, receive_buffer_of(host, listener));
@@ -19,10 +19,10 @@ bool matches_sequence(const core& host, const half_open_entry_v4& entry,
 }
 
 /// What the entry says of itself in a segment with these flags, without options.
-reply reply_of(core& host, const half_open_entry_v4& entry, std::uint8_t flags) {
+reply reply_of(core& host, const half_open_entry& entry, std::uint8_t flags) {
   const listener_entry& listener = host.listeners[entry.listener];
   reply r;
-  r.key = entry.key.expand();
+  r.key = entry.flow();
   r.seq = entry.iss;
   r.ack = entry.irs + 1;
   r.flags = flags;
@@ -41,7 +41,7 @@ constexpr std::uint16_t stamp_of(std::uint64_t ms) noexcept {
 }
 
 /// One entry does not answer back to back, except text and FIN, as in Linux (tcp_oow_rate_limited).
-bool answered_lately(core& host, half_open_entry_v4& entry, const segment& seg) noexcept {
+bool answered_lately(core& host, half_open_entry& entry, const segment& seg) noexcept {
   if (seg.seq_len() > 0 && !seg.has(flag::syn)) return false;
   const std::uint16_t stamp = stamp_of(host.now_ms);
   const auto limit = std::min<std::int64_t>(host.policy.invalid_ratelimit.count() / 8, 0x7fff);
@@ -54,7 +54,7 @@ bool answered_lately(core& host, half_open_entry_v4& entry, const segment& seg) 
 }
 
 /// Where we are.
-bool send_half_open_ack(core& host, const half_open_entry_v4& entry) {
+bool send_half_open_ack(core& host, const half_open_entry& entry) {
   reply r = reply_of(host, entry, flag::ack);
   r.seq += 1;
   r.window = static_cast<std::uint16_t>(r.window >> entry.rcv_wscale);
@@ -62,21 +62,21 @@ bool send_half_open_ack(core& host, const half_open_entry_v4& entry) {
 }
 
 /// The answer to what is not acceptable (RFC 9293 §3.10.7.4, first check).
-void refuse(core& host, half_open_entry_v4& entry, const segment& seg) {
+void refuse(core& host, half_open_entry& entry, const segment& seg) {
   if (!answered_lately(host, entry, seg)) send_half_open_ack(host, entry);
 }
 
 /// RST inside the window but not exact (RFC 5961 §3.2). The peer of a parked entry may have sent
 /// text that was not taken, so that its number is ahead of ours: asked back, it resets with the one
 /// that we expect.
-void challenge(core& host, const half_open_entry_v4& entry) {
-  if (!may_challenge(host, entry.key.expand().remote)) return;
+void challenge(core& host, const half_open_entry& entry) {
+  if (!may_challenge(host, entry.flow().remote)) return;
   if (send_half_open_ack(host, entry)) ++host.count.challenge_ack;
 }
 
 /// The peer has not seen our SYN-ACK; it gets another, and its time starts anew.
 void on_repeated_syn(core& host, std::uint32_t index, const segment& seg) {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   // It had seen it: this SYN is a straggler.
   if (entry.parked) return refuse(host, entry, seg);
   if (seg.options->timestamp && entry.timestamps) entry.ts_recent = seg.options->timestamp->value;
@@ -86,12 +86,12 @@ void on_repeated_syn(core& host, std::uint32_t index, const segment& seg) {
   resend_synack(host, entry);
 }
 
-bool paws_rejects(const half_open_entry_v4& entry, const segment& seg) noexcept {
+bool paws_rejects(const half_open_entry& entry, const segment& seg) noexcept {
   return entry.timestamps && seg.options->timestamp &&
          static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0;
 }
 
-void forget(core& host, const half_open_entry_v4& entry) noexcept {
+void forget(core& host, const half_open_entry& entry) noexcept {
   listener_entry& listener = host.listeners[entry.listener];
   --listener.half_open_count;
   if (entry.retries == 0) --listener.young_count;
@@ -100,7 +100,7 @@ void forget(core& host, const half_open_entry_v4& entry) noexcept {
 
 }  // namespace
 
-listener_entry* listener_of(core& host, const half_open_entry_v4& request) noexcept {
+listener_entry* listener_of(core& host, const half_open_entry& request) noexcept {
   listener_entry& listener = host.listeners[request.listener];
   return listener.open ? &listener : nullptr;
 }
@@ -121,23 +121,22 @@ std::uint8_t in_256_bytes(std::uint32_t window) noexcept {
 
 }  // namespace
 
-std::uint16_t first_window(const half_open_entry_v4& request,
-                           std::uint32_t receive_buffer) noexcept {
+std::uint16_t first_window(const half_open_entry& request, std::uint32_t receive_buffer) noexcept {
   const std::uint16_t now = first_window(receive_buffer);
   if (in_256_bytes(now) >= request.offered_window) return now;
   return static_cast<std::uint16_t>(std::min((request.offered_window + 1U) * 256, 65535U));
 }
 
-void remember_offers(const core& host, half_open_entry_v4& request) noexcept {
+void remember_offers(const core& host, half_open_entry& request) noexcept {
   const std::uint32_t buffer = receive_buffer_of(host, host.listeners[request.listener]);
   request.offered_window = in_256_bytes(first_window(buffer));
   if (request.window_scaled) request.rcv_wscale = window_scale_for(buffer) & 15;
 }
 
-half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const segment& seg,
-                              sequence iss) {
-  half_open_entry_v4 request;
-  request.key = key_v4::from(seg.key);
+half_open_request request_of(const core& host, std::uint32_t listener, const segment& seg,
+                             sequence iss) {
+  half_open_request request;
+  request.set_flow(seg.key);
   const wire::tcp_options& options = *seg.options;
   request.key.room16 = std::max(options.mss.value_or(default_mss), min_mss);
   request.irs = seg.seq;
@@ -156,22 +155,21 @@ half_open_entry_v4 request_of(const core& host, std::uint32_t listener, const se
   return request;
 }
 
-std::uint32_t insert_half_open(core& host, const half_open_entry_v4& request) {
-  const std::uint32_t index = host.half_opens.allocate();
+std::uint32_t insert_half_open(core& host, const half_open_request& request) {
+  const std::uint32_t index = host.half_opens.insert(request);
   if (index == no_index) return no_index;
-  half_open_entry_v4& entry = host.half_opens[index];
-  entry = request;
+  half_open_entry& entry = host.half_opens[index];
   entry.answered = static_cast<std::uint16_t>(stamp_of(host.now_ms) - 0x8000);
   entry.deadline_ms = host.after_ms(synack_timeout_ms(0));
   host.synack_queues[0].push_back(host.half_opens, index);
-  host.enter(entry_ref(entry_kind::half_open_v4, index), request.key.expand());
+  host.enter(entry_ref(entry_kind::half_open, index), request.flow());
   listener_entry& listener = host.listeners[request.listener];
   listener.half_open_peak = std::max(listener.half_open_peak, ++listener.half_open_count);
   ++listener.young_count;
   return index;
 }
 
-reply synack_of(core& host, const half_open_entry_v4& request) {
+reply synack_of(core& host, const half_open_entry& request) {
   reply r = reply_of(host, request, flag::syn | flag::ack);
   const connection_policy& child = host.listeners[request.listener].policy.connection;
   r.mss =
@@ -185,14 +183,14 @@ reply synack_of(core& host, const half_open_entry_v4& request) {
   return r;
 }
 
-void resend_synack(core& host, const half_open_entry_v4& request) {
+void resend_synack(core& host, const half_open_entry& request) {
   if (!send_reply(host, synack_of(host, request))) return;
   ++host.count.retrans_segs;
   ++host.count.syn_retrans;
 }
 
 void free_half_open(core& host, std::uint32_t index) noexcept {
-  const half_open_entry_v4& entry = host.half_opens[index];
+  const half_open_entry& entry = host.half_opens[index];
   if (entry.parked) {
     listener_entry& listener = host.listeners[entry.listener];
     listener.parked.remove(host.half_opens, index);
@@ -204,12 +202,12 @@ void free_half_open(core& host, std::uint32_t index) noexcept {
 }
 
 void drop_half_open(core& host, std::uint32_t index) noexcept {
-  host.leave(entry_ref(entry_kind::half_open_v4, index), host.half_opens[index].key.expand());
+  host.leave(entry_ref(entry_kind::half_open, index), host.half_opens[index].flow());
   free_half_open(host, index);
 }
 
 void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   const listener_entry* listener = listener_of(host, entry);
   if (listener == nullptr) {
     // The listener was closed since: the request is as unknown as any other.

@@ -33,6 +33,7 @@ void host::on_timeout(time_point now) {
   });
   expire_half_opens(self);
   expire_time_waits(self);
+  if (self.fragments.datagrams() > 0) expire_fragments(self);
 }
 
 const net::tx_packet* host::poll_transmit(time_point now) {
@@ -80,8 +81,9 @@ time_point host::poll_timeout() const noexcept {
   for (const auto& queue : self.time_wait_queues) {
     if (!queue.entries.empty()) consider(self.time_waits[queue.entries.front()].deadline_ms);
   }
-  if (at == UINT64_MAX) return time_point::max();
-  return time_point(std::chrono::milliseconds(static_cast<std::int64_t>(at)));
+  const time_point pieces = self.fragments.deadline().value_or(time_point::max());
+  if (at == UINT64_MAX) return pieces;
+  return std::min(pieces, time_point(std::chrono::milliseconds(static_cast<std::int64_t>(at))));
 }
 
 bool host::poll_event(socket_event& out) noexcept {

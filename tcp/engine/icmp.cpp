@@ -1,13 +1,57 @@
 #include "runnel/wire/icmp.hpp"
-#include "core.hpp"
 
-// ICMP as a host speaks it (RFC 1122 §3.2.2): echo, and telling that nobody serves a protocol.
+#include <algorithm>
+
+#include "core.hpp"
+#include "siphash.hpp"
+
+// ICMP as a host speaks it (RFC 1122 §3.2.2, RFC 4443): echo, and telling that nobody serves a
+// protocol.
 
 namespace runnel::tcp::detail {
 
 namespace {
 
-/// Sends an ICMP message as a packet of its own.
+void queue_raw(core& host, net::packet out) {
+  if (!host.raw_replies.push(std::move(out))) ++host.count.reject_limited;
+}
+
+/// Cuts a message that is longer than the link takes (RFC 791 §3.2, RFC 8200 §4.5).
+void queue_in_fragments(core& host, wire::ip_header ip, std::span<const std::byte> message) {
+  // RFC 7739: the next one is not to be foreseen.
+  const std::uint64_t id = siphash(host.keys.tuple).add(++host.fragmented).finish();
+  ip.id = static_cast<std::uint32_t>(ip.source.is_v6() ? id & 0xffffffff : id & 0xffff);
+  std::size_t offset = 0;
+  while (offset < message.size()) {
+    ip.fragment_offset = static_cast<std::uint16_t>(offset);
+    ip.more_fragments = true;
+    const std::size_t header = wire::ip_header_bytes(ip);
+    const std::size_t most = (host.mtu - header) / 8 * 8;
+    const std::size_t size = std::min(most, message.size() - offset);
+    ip.more_fragments = offset + size < message.size();
+    ip.total_length = static_cast<std::uint32_t>(header + size);
+    net::packet piece = host.pool.allocate(ip.total_length);
+    if (!piece) return;
+    wire::emit_ip(piece.room(), ip);
+    std::ranges::copy(message.subspan(offset, size), piece.room().subspan(header).begin());
+    piece.resize(ip.total_length);
+    queue_raw(host, std::move(piece));
+    offset += size;
+  }
+}
+
+void count_in(core& host, const wire::ip_header& ip,
+              const wire::parsed<wire::icmp_message, wire::icmp_error>& message) noexcept {
+  const bool v6 = ip.source.is_v6();
+  ++(v6 ? host.count.icmp6_in_msgs : host.count.icmp_in_msgs);
+  if (message) return;
+  ++(v6 ? host.count.icmp6_in_errors : host.count.icmp_in_errors);
+  if (message.error() != wire::icmp_error::bad_checksum) return;
+  ++(v6 ? host.count.icmp6_in_csum_errors : host.count.icmp_in_csum_errors);
+}
+
+}  // namespace
+
 void send_icmp(core& host, const net::address& from, const net::address& to,
                const wire::icmp_message& message) {
   const std::size_t ip_bytes = wire::ip_header_bytes(to.family());
@@ -17,44 +61,52 @@ void send_icmp(core& host, const net::address& from, const net::address& to,
   wire::ip_header ip;
   ip.source = from;
   ip.destination = to;
-  ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::icmp);
+  ip.protocol = static_cast<std::uint8_t>(wire::icmp_protocol(to.family()));
   ip.ttl = *host.connection_defaults.ttl;
   ip.total_length = static_cast<std::uint32_t>(size);
-  wire::emit_ip(out.room(), ip);
+  if (wire::emit_ip(out.room(), ip) == 0) return;
   if (wire::emit_icmp(out.room().subspan(ip_bytes), from, to, message) == 0) return;
   out.resize(size);
-  if (!host.raw_replies.push(std::move(out))) ++host.count.reject_limited;
+  if (size > host.mtu) return queue_in_fragments(host, ip, out.bytes().subspan(ip_bytes));
+  queue_raw(host, std::move(out));
 }
-
-}  // namespace
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet) {
   const auto message = wire::parse_icmp(ip, ip.payload(packet.bytes()));
-  ++host.count.icmp_in_msgs;
-  if (!message) {
-    ++host.count.icmp_in_errors;
-    if (message.error() == wire::icmp_error::bad_checksum) ++host.count.icmp_in_csum_errors;
-    return;
-  }
-  if (message->is_error()) return on_icmp_error(host, *message);
+  count_in(host, ip, message);
+  if (!message) return;
+  const net::family family = ip.source.family();
+  if (message->is_error()) return on_icmp_error(host, family, *message);
   if (message->kind != wire::icmp_kind::echo_request) return;
-  ++host.count.icmp_in_echos;
+  const bool v6 = family == net::family::v6;
+  ++(v6 ? host.count.icmp6_in_echos : host.count.icmp_in_echos);
   if (!may_reject(host, ip.source)) return;
   wire::icmp_message answer = *message;
   answer.kind = wire::icmp_kind::echo_reply;
-  ++host.count.icmp_out_echo_reps;
+  ++(v6 ? host.count.icmp6_out_echo_replies : host.count.icmp_out_echo_reps);
   send_icmp(host, ip.destination, ip.source, answer);
 }
 
 void reject_datagram(core& host, const wire::ip_header& ip, const net::packet& packet) {
   if (!may_reject(host, ip.source)) return;
+  const bool v6 = ip.source.is_v6();
+  const bool udp = ip.carries(wire::ip_protocol::udp);
   wire::icmp_message message;
-  message.kind = wire::icmp_kind::unreachable;
-  message.code = ip.carries(wire::ip_protocol::udp) ? wire::unreachable_code::port
-                                                    : wire::unreachable_code::protocol;
   message.body = wire::icmp_quote(packet.bytes());
   if (message.body.empty()) return;
-  ++host.count.icmp_out_dest_unreachs;
+  if (v6 && !udp) {
+    // RFC 8200 §4: which byte named what nobody knows.
+    message.kind = wire::icmp_kind::parameter_problem;
+    message.code = wire::parameter_code::next_header;
+    message.pointer = ip.protocol_at;
+    ++host.count.icmp6_out_parm_problems;
+  } else {
+    message.kind = wire::icmp_kind::unreachable;
+    message.code = v6    ? wire::unreachable_code_v6::port
+                   : udp ? wire::unreachable_code::port
+                         : wire::unreachable_code::protocol;
+    ++(v6 ? host.count.icmp6_out_dest_unreachs : host.count.icmp_out_dest_unreachs);
+  }
   send_icmp(host, ip.destination, ip.source, message);
 }
 

@@ -49,11 +49,31 @@ constexpr std::array<error, 16> unreachable_errors = {
     error::host_unreachable,
 };
 
-error meaning(const wire::icmp_message& message) noexcept {
-  switch (message.kind) {
+/// Linux's icmpv6_err_convert, the same of ICMPv6's codes.
+constexpr std::array<error, 7> unreachable_errors_v6 = {
+    error::network_unreachable, error::permission_denied,  error::host_unreachable,
+    error::host_unreachable,    error::connection_refused, error::permission_denied,
+    error::permission_denied,
+};
+
+/// An ICMP error and the family that its codes are of.
+struct icmp_report {
+  net::family family;
+  const wire::icmp_message& message;
+
+  bool v6() const noexcept { return family == net::family::v6; }
+};
+
+error meaning_of_unreachable(const icmp_report& report) noexcept {
+  const std::span<const error> known =
+      report.v6() ? std::span<const error>(unreachable_errors_v6) : unreachable_errors;
+  return report.message.code < known.size() ? known[report.message.code] : error::none;
+}
+
+error meaning(const icmp_report& report) noexcept {
+  switch (report.message.kind) {
     case wire::icmp_kind::unreachable:
-      return message.code < unreachable_errors.size() ? unreachable_errors[message.code]
-                                                      : error::none;
+      return meaning_of_unreachable(report);
     case wire::icmp_kind::time_exceeded:
       return error::host_unreachable;
     case wire::icmp_kind::parameter_problem:
@@ -64,28 +84,42 @@ error meaning(const wire::icmp_message& message) noexcept {
 }
 
 /// Linux's tcp_req_err: whether a connection request ends for it.
-bool ends_request(const wire::icmp_message& message) noexcept {
-  if (message.kind != wire::icmp_kind::unreachable) return meaning(message) != error::none;
+bool ends_request(const icmp_report& report) noexcept {
+  const wire::icmp_message& message = report.message;
+  const bool unreachable = message.kind == wire::icmp_kind::unreachable;
+  if (report.v6()) {
+    if (message.kind == wire::icmp_kind::parameter_problem) return true;
+    const error told = meaning(report);
+    return unreachable && (told == error::permission_denied || told == error::connection_refused);
+  }
+  if (!unreachable) return meaning(report) != error::none;
   return message.code == wire::unreachable_code::net ||
          message.code == wire::unreachable_code::host;
 }
 
-void on_half_open_error(core& host, std::uint32_t index, const wire::icmp_message& message,
-                        sequence seq) {
+void on_half_open_error(core& host, std::uint32_t index, const icmp_report& report, sequence seq) {
   if (seq != host.half_opens[index].iss) {
     ++host.count.out_of_window_icmps;
     return;
   }
-  if (!ends_request(message)) return;
+  if (!ends_request(report)) return;
   ++host.count.listen_drops;
   drop_half_open(host, index);
 }
 
-/// Linux's tcp_v4_mtu_reduced.
-void on_packet_too_big(core& host, connection& c, const wire::icmp_message& message,
+/// What the message says that fits; 0 where that is not to be believed: no IPv6 link takes less
+/// than 1280 (RFC 8201 §4).
+std::uint32_t mtu_named(const icmp_report& report, const wire::ip_header& quoted) noexcept {
+  const std::uint32_t named = report.message.mtu;
+  if (report.v6()) return named < wire::min_mtu_v6 ? 0 : named;
+  return std::max(named != 0 ? named : plateau_below(quoted.total_length), min_path_mtu);
+}
+
+/// Linux's tcp_v4_mtu_reduced and tcp_v6_mtu_reduced.
+void on_packet_too_big(core& host, connection& c, const icmp_report& report,
                        const wire::ip_header& quoted) {
-  const std::uint32_t named = message.mtu != 0 ? message.mtu : plateau_below(quoted.total_length);
-  const std::uint32_t mtu = std::max(named, min_path_mtu);
+  const std::uint32_t mtu = mtu_named(report, quoted);
+  if (mtu == 0) return;
   const std::uint32_t known = c.path_mtu != 0 ? c.path_mtu : host.mtu;
   if (mtu >= known) return;
   c.path_mtu = static_cast<std::uint16_t>(mtu);
@@ -100,18 +134,18 @@ void on_packet_too_big(core& host, connection& c, const wire::icmp_message& mess
   want_transmit(host, c);
 }
 
-void on_connection_error(core& host, connection& c, const wire::icmp_message& message,
+void on_connection_error(core& host, connection& c, const icmp_report& report,
                          const wire::quoted_packet& quoted) {
   const sequence seq(quoted.seq);
   // At SND.NXT it is about an acknowledgement, as Linux allows; none of these is too big.
-  const bool too_big = message.kind == wire::icmp_kind::packet_too_big;
+  const bool too_big = report.message.kind == wire::icmp_kind::packet_too_big;
   const sequence oldest = c.fastopen_child ? c.snd_.iss : c.snd_.una;
   if (before(seq, oldest) || after(seq, c.snd_.nxt) || (too_big && seq == c.snd_.nxt)) {
     ++host.count.out_of_window_icmps;
     return;
   }
-  if (too_big) return on_packet_too_big(host, c, message, quoted.ip);
-  const error told = meaning(message);
+  if (too_big) return on_packet_too_big(host, c, report, quoted.ip);
+  const error told = meaning(report);
   if (told == error::none) return;
   // A child of Fast Open is open to its owner already.
   if (!c.may_send()) {
@@ -119,6 +153,25 @@ void on_connection_error(core& host, connection& c, const wire::icmp_message& me
     return end_connection(host, c, end_reason::refused, told);
   }
   c.soft_error = told;
+}
+
+void count_kind_v6(core& host, wire::icmp_kind kind) noexcept {
+  switch (kind) {
+    case wire::icmp_kind::unreachable:
+      ++host.count.icmp6_in_dest_unreachs;
+      break;
+    case wire::icmp_kind::packet_too_big:
+      ++host.count.icmp6_in_pkt_too_bigs;
+      break;
+    case wire::icmp_kind::time_exceeded:
+      ++host.count.icmp6_in_time_excds;
+      break;
+    case wire::icmp_kind::parameter_problem:
+      ++host.count.icmp6_in_parm_problems;
+      break;
+    default:
+      break;
+  }
 }
 
 void count_kind(core& host, wire::icmp_kind kind) noexcept {
@@ -150,27 +203,34 @@ bool fit_to_path(connection& c) noexcept {
   return true;
 }
 
-void on_icmp_error(core& host, const wire::icmp_message& message) {
-  count_kind(host, message.kind);
+void on_icmp_error(core& host, net::family family, const wire::icmp_message& message) {
+  const icmp_report report{family, message};
+  std::uint64_t& errors = report.v6() ? host.count.icmp6_in_errors : host.count.icmp_in_errors;
+  if (report.v6()) {
+    count_kind_v6(host, message.kind);
+  } else {
+    count_kind(host, message.kind);
+  }
   const auto quoted = wire::parse_quote(message.body);
-  const int local = quoted ? host.local_index(quoted->ip.source) : -1;
+  const bool of_family = quoted && quoted->ip.source.family() == family;
+  const int local = of_family ? host.local_index(quoted->ip.source) : -1;
   if (local < 0 || !quoted->has_transport || !quoted->ip.carries(wire::ip_protocol::tcp)) {
-    ++host.count.icmp_in_errors;
+    ++errors;
     return;
   }
   const flow_key key{quoted->ip.destination, quoted->destination_port, quoted->source_port,
                      static_cast<std::uint16_t>(local)};
   const entry_ref entry = host.find(key);
   if (!entry) {
-    ++host.count.icmp_in_errors;
+    ++errors;
     return;
   }
   switch (entry.kind()) {
     case entry_kind::connection:
-      return on_connection_error(host, host.connections[entry.index()], message, *quoted);
-    case entry_kind::half_open_v4:
-      return on_half_open_error(host, entry.index(), message, sequence(quoted->seq));
-    case entry_kind::time_wait_v4:
+      return on_connection_error(host, host.connections[entry.index()], report, *quoted);
+    case entry_kind::half_open:
+      return on_half_open_error(host, entry.index(), report, sequence(quoted->seq));
+    case entry_kind::time_wait:
       return;
   }
 }

@@ -6,13 +6,9 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-/// Sources that no answer may be sent to (RFC 1122 §3.2.1.3; Linux calls them martian), and our own
-/// address, which only a LAND attack uses on a link. The broadcast address of a subnet is not known
-/// to be one: a host has addresses, no prefixes.
-bool bad_source(const core& host, const net::address& source) noexcept {
-  const bool this_network = source.is_v4() && source.to_v4_number() >> 24 == 0;
-  return this_network || source.is_any() || source.is_multicast() ||
-         source.is_limited_broadcast() || source.is_loopback() || host.local_index(source) >= 0;
+bool is_ipv6(const net::packet& packet) noexcept {
+  return packet && !packet.bytes().empty() &&
+         std::to_integer<unsigned>(packet.bytes().front()) >> 4 == 6;
 }
 
 /// As Linux counts: a data offset that is too small is an error, a segment that is too short for
@@ -29,11 +25,6 @@ bool checksum_good(const core& host, const wire::ip_header& ip, const net::packe
     return true;
   }
   return wire::tcp_checksum_intact(ip.source, ip.destination, text);
-}
-
-bool is_ipv6(const net::packet& packet) noexcept {
-  return packet && !packet.bytes().empty() &&
-         std::to_integer<unsigned>(packet.bytes().front()) >> 4 == 6;
 }
 
 void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, net::packet packet) {
@@ -66,15 +57,95 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
   on_segment(host, seg);
 }
 
-}  // namespace
+/// A whole packet for this host.
+void deliver(core& host, const wire::ip_header& ip, int local_index, net::packet packet) {
+  if (ip.carries(wire::ip_protocol::tcp)) {
+    on_tcp(host, ip, static_cast<std::uint16_t>(local_index), std::move(packet));
+  } else if (ip.carries(wire::icmp_protocol(ip.source.family()))) {
+    on_icmp(host, ip, std::move(packet));
+  } else if (!ip.source.is_v6() || !ip.carries(wire::ip_protocol::no_next_header)) {
+    reject_datagram(host, ip, packet);
+  }
+}
 
-void on_ip_packet(core& host, net::packet packet) {
-  if (is_ipv6(packet)) {
-    // The kernel says such things on any device that is up; on an IPv4 host they are no errors.
-    ++host.count.ip6_in_discards;
+/// The counters of what came in pieces are the reassembler's.
+void copy_reassembly_counters(core& host) noexcept {
+  const wire::reassembly_counters& v4 = host.fragments.counters(net::family::v4);
+  host.count.reasm_reqds = v4.reasm_reqds;
+  host.count.reasm_oks = v4.reasm_oks;
+  host.count.reasm_fails = v4.reasm_fails;
+  host.count.reasm_timeout = v4.reasm_timeout;
+  host.count.reasm_overlaps = v4.reasm_overlaps;
+  const wire::reassembly_counters& v6 = host.fragments.counters(net::family::v6);
+  host.count.reasm6_reqds = v6.reasm_reqds;
+  host.count.reasm6_oks = v6.reasm_oks;
+  host.count.reasm6_fails = v6.reasm_fails;
+  host.count.reasm6_timeout = v6.reasm_timeout;
+}
+
+void on_fragment(core& host, const wire::ip_header& ip, int local_index, net::packet packet) {
+  auto outcome = host.fragments.on_fragment(std::move(packet), ip, host.now);
+  copy_reassembly_counters(host);
+  if (outcome.problem && may_reject(host, ip.source)) {
+    ++host.count.icmp6_out_parm_problems;
+    send_icmp(host, ip.destination, ip.source, *outcome.problem);
+  }
+  if (outcome.verdict != wire::reassembly_verdict::complete) return;
+  const auto whole = wire::parse_ip(outcome.packet.bytes());
+  if (!whole || whole->is_fragment()) {
+    ++(ip.source.is_v6() ? host.count.ip6_in_hdr_errors : host.count.ip_in_hdr_errors);
     return;
   }
-  ++host.count.ip_in_receives;
+  deliver(host, *whole, local_index, std::move(outcome.packet));
+}
+
+/// What IPv6 refuses is explained to its sender (RFC 8200 §4).
+void explain_refusal(core& host, const net::packet& packet) {
+  const auto problem = wire::problem_of(packet.bytes());
+  if (!problem) return;
+  const auto ip = wire::parse_quoted_ip(packet.bytes());
+  if (!ip || host.local_index(ip->destination) < 0 || bad_source(host, ip->source)) return;
+  if (!may_reject(host, ip->source)) return;
+  ++host.count.icmp6_out_parm_problems;
+  send_icmp(host, ip->destination, ip->source, *problem);
+}
+
+}  // namespace
+
+// RFC 1122 §3.2.1.3; Linux calls them martian. Our own address only a LAND attack uses on a link.
+// The broadcast address of a subnet is not known to be one: a host has addresses, no prefixes.
+bool bad_source(const core& host, const net::address& source) noexcept {
+  const bool this_network = source.is_v4() && source.to_v4_number() >> 24 == 0;
+  return this_network || source.is_any() || source.is_multicast() ||
+         source.is_limited_broadcast() || source.is_loopback() || source.is_v4_mapped() ||
+         host.local_index(source) >= 0;
+}
+
+wire::reassembly_policy reassembly_of(const stack_policy& policy) noexcept {
+  wire::reassembly_policy out;
+  out.high_thresh = policy.ipfrag_high_thresh;
+  out.ipfrag_time = policy.ipfrag_time;
+  out.ip6frag_time = policy.ip6frag_time;
+  return out;
+}
+
+void expire_fragments(core& host) {
+  while (const net::packet first = host.fragments.poll_expired(host.now)) {
+    const auto ip = wire::parse_quoted_ip(first.bytes());
+    if (!ip || !may_reject(host, ip->source)) continue;
+    wire::icmp_message message;
+    message.kind = wire::icmp_kind::time_exceeded;
+    message.code = wire::time_exceeded_code::in_reassembly;
+    message.body = wire::icmp_quote(first.bytes());
+    ++(ip->source.is_v6() ? host.count.icmp6_out_time_excds : host.count.icmp_out_time_excds);
+    send_icmp(host, ip->destination, ip->source, message);
+  }
+  copy_reassembly_counters(host);
+}
+
+void on_ip_packet(core& host, net::packet packet) {
+  const bool v6 = is_ipv6(packet);
+  ++(v6 ? host.count.ip6_in_receives : host.count.ip_in_receives);
   if (packet && packet->references != 1) {
     // Somebody else looks at it, a duplicate on its way perhaps, and what follows moves its edges.
     net::packet mine = host.pool.copy_of(packet.bytes());
@@ -82,30 +153,27 @@ void on_ip_packet(core& host, net::packet packet) {
     packet = std::move(mine);
   }
   if (!packet) {
-    ++host.count.ip_in_discards;
+    ++(v6 ? host.count.ip6_in_discards : host.count.ip_in_discards);
     return;
   }
   const auto ip = wire::parse_ip(packet.bytes());
   if (!ip) {
-    ++host.count.ip_in_hdr_errors;
+    ++(v6 ? host.count.ip6_in_hdr_errors : host.count.ip_in_hdr_errors);
+    if (v6) explain_refusal(host, packet);
+    return;
+  }
+  if (v6 && ip->destination.is_multicast()) {
+    // Neighbour and router discovery, which the kernel talks on any device that is up.
+    ++host.count.ip6_in_discards;
     return;
   }
   const int local = host.local_index(ip->destination);
   if (local < 0 || bad_source(host, ip->source)) {
-    ++host.count.ip_in_addr_errors;
+    ++(v6 ? host.count.ip6_in_addr_errors : host.count.ip_in_addr_errors);
     return;
   }
-  if (ip->is_fragment()) {
-    ++host.count.ip_fragments_dropped;
-    return;
-  }
-  if (ip->carries(wire::ip_protocol::tcp)) {
-    on_tcp(host, *ip, static_cast<std::uint16_t>(local), std::move(packet));
-  } else if (ip->carries(wire::ip_protocol::icmp)) {
-    on_icmp(host, *ip, std::move(packet));
-  } else {
-    reject_datagram(host, *ip, packet);
-  }
+  if (ip->is_fragment()) return on_fragment(host, *ip, local, std::move(packet));
+  deliver(host, *ip, local, std::move(packet));
 }
 
 }  // namespace runnel::tcp::detail

@@ -111,7 +111,7 @@ bool is_shown(const connection& c) noexcept {
 
 template <class Entry>
 tcp::snapshot describe_compact(const core& host, const Entry& entry) {
-  const flow_key key = entry.key.expand();
+  const flow_key key = entry.flow();
   tcp::snapshot out;
   out.local = {host.local_address(key), key.local_port};
   out.remote = {key.remote, key.remote_port};
@@ -121,7 +121,7 @@ tcp::snapshot describe_compact(const core& host, const Entry& entry) {
   return out;
 }
 
-tcp::snapshot describe(const core& host, const detail::half_open_entry_v4& entry) {
+tcp::snapshot describe(const core& host, const detail::half_open_entry& entry) {
   tcp::snapshot out = describe_compact(host, entry);
   out.state = state::syn_received;
   out.snd_wscale = entry.snd_wscale;
@@ -132,7 +132,7 @@ tcp::snapshot describe(const core& host, const detail::half_open_entry_v4& entry
   return out;
 }
 
-tcp::snapshot describe(const core& host, const detail::time_wait_entry_v4& entry) {
+tcp::snapshot describe(const core& host, const detail::time_wait_entry& entry) {
   tcp::snapshot out = describe_compact(host, entry);
   out.state = state::time_wait;
   out.timer = armed_timer::time_wait;
@@ -216,16 +216,24 @@ bool leads_to(const core& host, const flow_key& key, detail::entry_ref place) no
   return host.find(key) == place;
 }
 
-/// Visits up to `places` places of one slab; what is left of them, or nothing when it has more.
-template <class Slab, class IsUsed>
-std::uint32_t walk_slab(const core& host, const Slab& slab, std::uint32_t& index,
-                        std::uint32_t places, IsUsed&& is_used,
-                        const std::function<void(const tcp::snapshot&)>& visit) {
-  const std::uint32_t extent = slab.size() == 0 ? 0 : slab.extent();
-  for (; index < extent && places > 0; ++index, --places) {
-    if (is_used(slab[index])) visit(describe(host, slab[index]));
-  }
-  return index < extent ? 0 : places;
+/// Visits up to `places` of `count` places; what is left of them, or nothing when there are more.
+template <class Visit>
+std::uint32_t walk_places(std::uint32_t& index, std::uint32_t count, std::uint32_t places,
+                          Visit&& visit) {
+  for (; index < count && places > 0; ++index, --places) visit(index);
+  return index < count ? 0 : places;
+}
+
+/// The same with compact entries of one family.
+template <class Slab>
+std::uint32_t walk_entries(const core& host, const Slab& slab, typename Slab::range range,
+                           detail::entry_kind kind, std::uint32_t& index, std::uint32_t places,
+                           const std::function<void(const tcp::snapshot&)>& visit) {
+  return walk_places(index, range.count, places, [&](std::uint32_t place) {
+    const std::uint32_t at = range.first + place;
+    const auto& entry = slab[at];
+    if (leads_to(host, entry.flow(), detail::entry_ref(kind, at))) visit(describe(host, entry));
+  });
 }
 
 }  // namespace
@@ -233,25 +241,34 @@ std::uint32_t walk_slab(const core& host, const Slab& slab, std::uint32_t& index
 bool host::walk_connections(walk_position& from, std::uint32_t places,
                             const std::function<void(const tcp::snapshot&)>& visit) const {
   const core& self = *core_;
+  const auto& half = self.half_opens;
+  const auto& waiting = self.time_waits;
   using detail::entry_kind;
-  using detail::entry_ref;
-  const auto in_use = [&](entry_kind kind) {
-    return [&self, &from, kind](const auto& entry) {
-      return leads_to(self, entry.key.expand(), entry_ref(kind, from.index));
-    };
-  };
-  while (from.part < 3) {
+  while (from.part < 5) {
+    std::uint32_t& at = from.index;
     switch (from.part) {
       case 0:
-        places = walk_slab(self, self.connections, from.index, places, is_shown, visit);
+        places = walk_places(at, self.connections.size() == 0 ? 0 : self.connections.extent(),
+                             places, [&](std::uint32_t place) {
+                               const connection& c = self.connections[place];
+                               if (is_shown(c)) visit(describe(self, c));
+                             });
         break;
       case 1:
-        places = walk_slab(self, self.half_opens, from.index, places,
-                           in_use(entry_kind::half_open_v4), visit);
+        places =
+            walk_entries(self, half, half.v4_places(), entry_kind::half_open, at, places, visit);
+        break;
+      case 2:
+        places =
+            walk_entries(self, half, half.v6_places(), entry_kind::half_open, at, places, visit);
+        break;
+      case 3:
+        places = walk_entries(self, waiting, waiting.v4_places(), entry_kind::time_wait, at, places,
+                              visit);
         break;
       default:
-        places = walk_slab(self, self.time_waits, from.index, places,
-                           in_use(entry_kind::time_wait_v4), visit);
+        places = walk_entries(self, waiting, waiting.v6_places(), entry_kind::time_wait, at, places,
+                              visit);
         break;
     }
     if (places == 0) return true;
@@ -287,8 +304,11 @@ memory_table host::memory() const noexcept {
   out.half_open = self.half_opens.size();
   out.time_wait = self.time_waits.size();
   out.connection_bytes = sizeof(connection);
-  out.half_open_bytes = sizeof(detail::half_open_entry_v4) + detail::index_share_bytes;
-  out.time_wait_bytes = sizeof(detail::time_wait_entry_v4) + detail::index_share_bytes;
+  out.half_open_bytes = sizeof(detail::half_open_entry) + detail::index_share_bytes;
+  out.half_open_bytes_v6 = sizeof(detail::half_open_request) + detail::index_share_bytes;
+  out.time_wait_bytes = sizeof(detail::time_wait_entry) + detail::index_share_bytes;
+  out.time_wait_bytes_v6 =
+      sizeof(detail::tailed<detail::time_wait_entry>) + detail::index_share_bytes;
   out.held_bytes = self.connections.held_bytes() + self.half_opens.held_bytes() +
                    self.time_waits.held_bytes() + self.table.held_bytes() +
                    self.sent_ranges.held_bytes() + self.flights.held_bytes();

@@ -69,7 +69,7 @@ void on_listener_syn(core& host, std::uint32_t index, listener_entry& listener, 
       break;
   }
   const sequence iss = reopened_iss == nullptr ? host.initial_sequence(seg.key) : *reopened_iss;
-  const half_open_entry_v4 request = request_of(host, index, seg, iss);
+  const half_open_request request = request_of(host, index, seg, iss);
   const fastopen_answer fast = judge_fastopen(host, listener, seg);
   if (fast.opens && open_with_syn(host, request, seg, fast.gives_cookie)) return;
   const std::uint32_t entry = insert_half_open(host, request);
@@ -93,21 +93,31 @@ std::uint64_t syn_queue_limit(const core& host, const listener_entry& listener) 
   return std::bit_ceil(std::max<std::uint64_t>(bounded, 8) + 1);
 }
 
-std::uint32_t listener_place(const core& host, const net::address& address) noexcept {
-  if (address.family() == net::family::unspecified || address.is_any()) {
-    return listener_table::every_address;
-  }
-  return static_cast<std::uint32_t>(host.local_index(address));
+std::uint32_t listener_place(const core& host, const net::address& address, bool v6only) noexcept {
+  if (address.family() == net::family::unspecified) return listener_table::every_address;
+  if (!address.is_any()) return static_cast<std::uint32_t>(host.local_index(address));
+  if (address.is_v4()) return listener_table::every_v4;
+  return v6only ? listener_table::every_v6 : listener_table::every_address;
 }
 
+namespace {
+
+/// The listener of this port on the address, or on all; of the latter there is one for a family.
+std::uint32_t find_place(const core& host, const flow_key& key) noexcept {
+  const listener_table& places = host.listener_places;
+  std::uint32_t found = places.find(key.local_port, key.local_index);
+  if (found != no_index) return found;
+  found = places.find(key.local_port, listener_table::every_address);
+  if (found != no_index) return found;
+  return places.find(key.local_port,
+                     key.remote.is_v6() ? listener_table::every_v6 : listener_table::every_v4);
+}
+
+}  // namespace
+
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept {
-  std::uint32_t found = host.listener_places.find(key.local_port, key.local_index);
-  if (found == no_index) {
-    found = host.listener_places.find(key.local_port, listener_table::every_address);
-    if (found == no_index) return nullptr;
-    const net::family bound = host.listeners[found].local.address.family();
-    if (bound != net::family::unspecified && bound != key.remote.family()) return nullptr;
-  }
+  const std::uint32_t found = find_place(host, key);
+  if (found == no_index) return nullptr;
   index = found;
   return &host.listeners[found];
 }
@@ -138,10 +148,10 @@ void on_segment(core& host, segment& seg) {
     case entry_kind::connection:
       on_connection_segment(host, host.connections[entry.index()], seg);
       break;
-    case entry_kind::half_open_v4:
+    case entry_kind::half_open:
       on_half_open_segment(host, entry.index(), seg);
       break;
-    case entry_kind::time_wait_v4:
+    case entry_kind::time_wait:
       on_time_wait_segment(host, entry.index(), seg);
       break;
   }

@@ -39,7 +39,7 @@ struct listener_entry {
   std::uint32_t young_count = 0;
 
   /// Finished handshakes that wait for room in the accept queue. While there are any, it is full.
-  index_list<half_open_slab, &half_open_entry_v4::park_links> parked;
+  index_list<half_open_slab, &half_open_entry::park_links> parked;
   std::uint32_t parked_count = 0;
 
   /// Children that took text with their SYN.

@@ -8,15 +8,20 @@
 
 namespace runnel::tcp::detail {
 
-/// Which listener serves a port on one of the host's addresses, or on all of them: a hash table
-/// with chains, at least as many buckets as listeners. Looking up never allocates.
+/// Which listener serves a port on one of the host's addresses, on all of them, or on all of a
+/// family: a hash table with chains, at least as many buckets as listeners. Looking up never
+/// allocates.
 ///
 /// Its keys are the program's own listeners, so a peer cannot make chains long and the hash needs
 /// no secret.
 class listener_table {
  public:
-  /// The place of a listener for every address.
+  /// The places of listeners for every address, and for every one of a family.
   static constexpr std::uint32_t every_address = 0xffff;
+  static constexpr std::uint32_t every_v4 = 0xfffe;
+  static constexpr std::uint32_t every_v6 = 0xfffd;
+  /// Those below are for addresses.
+  static constexpr std::uint32_t most_places = every_v6;
 
   listener_table() : heads_(16, no_index) {}
 

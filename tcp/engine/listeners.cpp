@@ -14,6 +14,19 @@ using detail::no_index;
 
 namespace {
 
+/// Whether a listener has this port at a place that stands for some of the same addresses. One on
+/// an address of its own goes before those on all.
+bool is_taken(const core& self, std::uint16_t port, std::uint32_t place) noexcept {
+  using detail::listener_table;
+  const auto at = [&](std::uint32_t each) {
+    return self.listener_places.find(port, each) != no_index;
+  };
+  if (place < listener_table::most_places) return at(place);
+  if (at(place) || at(listener_table::every_address)) return true;
+  return place == listener_table::every_address &&
+         (at(listener_table::every_v4) || at(listener_table::every_v6));
+}
+
 template <class T>
 void make_room(std::vector<T>& in, std::size_t count) {
   if (in.capacity() < count) in.reserve(std::max<std::size_t>(16, 2 * count));
@@ -54,13 +67,16 @@ outcome<socket_id> host::listen(net::endpoint local, const listener_policy& poli
                                 std::uint64_t token) {
   core& self = *core_;
   if (!check(policy).empty()) return {{}, error::invalid_argument};
-  const net::address& address = local.address;
+  const net::address address = local.address.without_zone();
   const bool any = address.family() == net::family::unspecified || address.is_any();
   if (!any && self.local_index(address) < 0) return {{}, error::address_not_available};
-  const std::uint32_t place = listener_place(self, address);
+  const bool v6only = policy.v6only.value_or(*self.listener_defaults.v6only);
+  const std::uint32_t place = listener_place(self, address, v6only);
   const auto taken = [&](std::uint32_t port) {
-    return self.listener_places.find(static_cast<std::uint16_t>(port), place) != no_index;
+    return is_taken(self, static_cast<std::uint16_t>(port), place);
   };
+  // Nothing tells it apart from one that was given no address.
+  local.address = place == detail::listener_table::every_address ? net::address() : address;
   if (local.port == 0) {
     std::uint32_t port = self.policy.local_port_first;
     while (port <= self.policy.local_port_last && taken(port)) ++port;

@@ -71,6 +71,7 @@ listener_policy default_listener_policy() {
       .legacy_sizing = false,
       .defer_accept = milliseconds(0),
       .fastopen_queue = 0,
+      .v6only = false,
       .connection = default_connection_policy(),
   };
 }

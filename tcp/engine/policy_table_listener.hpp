@@ -60,6 +60,13 @@ inline constexpr std::array listener_table = {
         .option = {.text = "TCP_FASTOPEN"},
         .meaning = "connections that may have text of their SYN and no handshake; 0 is off",
     }),
+    row<&listener_policy::v6only>({
+        .name = "v6only",
+        .change = policy_change::new_connections,
+        .sysctl = {.text = "net.ipv6.bindv6only"},
+        .option = {.text = "IPV6_V6ONLY"},
+        .meaning = "a listener on :: leaves IPv4 to others",
+    }),
 };
 
 /// `listener_policy::connection` has a table of its own.

@@ -205,6 +205,33 @@ inline constexpr std::array stack_table = {
         .sysctl = {.text = "net.ipv4.ip_local_port_range", .form = linux_form::range},
         .meaning = "the last one",
     }),
+    row<&stack_policy::auto_flowlabels>({
+        .name = "auto_flowlabels",
+        .sysctl = {.text = "net.ipv6.auto_flowlabels"},
+        .meaning = "give each IPv6 flow a label (RFC 6437)",
+    }),
+    row<&stack_policy::ipfrag_high_thresh>({
+        .name = "ipfrag_high_thresh",
+        .kind = policy_kind::bytes,
+        .lowest = 0,
+        .highest = 1 << 30,
+        .sysctl = {.text = "net.ipv4.ipfrag_high_thresh"},
+        .meaning = "what fragments may hold until the others are here; 0 takes none",
+    }),
+    row<&stack_policy::ipfrag_time>({
+        .name = "ipfrag_time",
+        .lowest = 1,
+        .highest = 300'000,
+        .sysctl = {.text = "net.ipv4.ipfrag_time", .unit = seconds},
+        .meaning = "how long an IPv4 packet waits for its missing fragments",
+    }),
+    row<&stack_policy::ip6frag_time>({
+        .name = "ip6frag_time",
+        .lowest = 1,
+        .highest = 300'000,
+        .sysctl = {.text = "net.ipv6.ip6frag_time", .unit = seconds},
+        .meaning = "the same of an IPv6 packet",
+    }),
     row<&stack_policy::memory_limit>({
         .name = "memory_limit",
         .kind = policy_kind::bytes,

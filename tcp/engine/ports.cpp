@@ -79,8 +79,8 @@ bool place_allows_reuse(const core& host, const flow_key& key) noexcept {
 /// Whether the entry, of a place that allows it, gives its port to a new connection now, without a
 /// wish for this very port.
 bool reusable(const core& host, entry_ref entry) noexcept {
-  if (entry.kind() != entry_kind::time_wait_v4) return false;
-  const time_wait_entry_v4& waiting = host.time_waits[entry.index()];
+  if (entry.kind() != entry_kind::time_wait) return false;
+  const time_wait_entry& waiting = host.time_waits[entry.index()];
   if (!may_recycle(host, waiting)) return false;
   return time_wait_age_ms(host, waiting) >= host.policy.tw_reuse_delay.count();
 }
@@ -165,7 +165,7 @@ void survey(port_search& search, port_map& map, std::uint32_t ports) noexcept {
       continue;
     }
     ++map.used;
-    if (entry.kind() == entry_kind::time_wait_v4) {
+    if (entry.kind() == entry_kind::time_wait) {
       map.add_waiting(map.known, waiting_since_ms(search.host, entry));
     }
   }
@@ -180,7 +180,7 @@ std::uint32_t search_waiting(port_search& search, port_map& map, std::uint32_t& 
     const port_map::waiting_port oldest = map.waiting.front();
     if (host.ms() - oldest.since_ms < host.policy.tw_reuse_delay.count()) return no_index;
     const entry_ref found = search.look_up(oldest.number);
-    const bool waits = found && found.kind() == entry_kind::time_wait_v4;
+    const bool waits = found && found.kind() == entry_kind::time_wait;
     if (waits && reusable(host, found)) {
       entry = found.index();
       return oldest.number;

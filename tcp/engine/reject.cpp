@@ -13,7 +13,7 @@ bool send_reply(core& host, const reply& r) {
 
 bool may_reject(core& host, const net::address& peer) noexcept {
   const auto second = static_cast<std::uint32_t>(host.now_ms / 1000);
-  if (host.reject_peers.take(host.address_hash(peer), second, host.policy.reject_limit_per_peer,
+  if (host.reject_peers.take(host.peer_hash(peer), second, host.policy.reject_limit_per_peer,
                              peer_limiter::crowding::share) &&
       host.take(host.reject_rate, host.policy.reject_limit)) {
     return true;
@@ -24,7 +24,7 @@ bool may_reject(core& host, const net::address& peer) noexcept {
 
 bool may_challenge(core& host, const net::address& peer) noexcept {
   const auto second = static_cast<std::uint32_t>(host.now_ms / 1000);
-  return host.challenge_peers.take(host.address_hash(peer), second,
+  return host.challenge_peers.take(host.peer_hash(peer), second,
                                    host.policy.challenge_ack_limit_per_peer,
                                    peer_limiter::crowding::replace) &&
          host.take(host.challenge_rate, host.policy.challenge_ack_limit);

@@ -21,7 +21,7 @@ std::uint32_t synack_timeout_ms(unsigned retries) noexcept {
 }
 
 void restart_synack_timer(core& host, std::uint32_t index) noexcept {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   auto& queue = host.synack_queues[synack_queue_of(entry)];
   queue.remove(host.half_opens, index);
   entry.deadline_ms = host.after_ms(synack_timeout_ms(entry.retries));
@@ -54,7 +54,7 @@ unsigned retries_now(const core& host, const listener_entry& listener) noexcept 
 }
 
 bool is_expired(const core& host, const listener_entry& listener,
-                const half_open_entry_v4& entry) noexcept {
+                const half_open_entry& entry) noexcept {
   // Who is parked has done everything that was asked of it: no pressure cuts its time short.
   if (entry.parked)
     return entry.retries >= setting(host, listener, &listener_policy::synack_retries);
@@ -63,7 +63,7 @@ bool is_expired(const core& host, const listener_entry& listener,
 }
 
 void expire(core& host, std::uint32_t index, listener_entry* listener) {
-  const half_open_entry_v4& entry = host.half_opens[index];
+  const half_open_entry& entry = host.half_opens[index];
   if (listener == nullptr) return drop_half_open(host, index);
   if (!entry.parked) {
     ++host.count.timeouts;
@@ -89,7 +89,7 @@ std::size_t drop_expired(core& host, std::size_t level, std::size_t most) {
   }
   std::size_t stay = seen;
   while (at != no_index) {
-    const half_open_entry_v4& entry = host.half_opens[at];
+    const half_open_entry& entry = host.half_opens[at];
     const std::uint32_t previous = entry.links.prev;
     listener_entry* listener = listener_of(host, entry);
     if (listener == nullptr || is_expired(host, *listener, entry)) {
@@ -102,7 +102,7 @@ std::size_t drop_expired(core& host, std::size_t level, std::size_t most) {
 }
 
 void on_synack_timeout(core& host, std::uint32_t index) {
-  half_open_entry_v4& entry = host.half_opens[index];
+  half_open_entry& entry = host.half_opens[index];
   listener_entry& listener = *listener_of(host, entry);
   const unsigned deferred = deferral(host, listener);
   // While text is waited for, the peer is left alone; the last SYN-ACK makes it acknowledge again,

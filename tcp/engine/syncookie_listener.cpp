@@ -8,7 +8,7 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-cookie_options options_of(const half_open_entry_v4& request) noexcept {
+cookie_options options_of(const half_open_entry& request) noexcept {
   return {request.peer_mss(),     request.snd_wscale, request.window_scaled,
           request.sack_permitted, request.ecn,        request.timestamps};
 }
@@ -52,10 +52,10 @@ std::uint32_t timestamp_offset_behind(const core& host, const segment& seg) noex
 }
 
 /// The request as its half-open entry would be now.
-half_open_entry_v4 request_from(const core& host, const cookie_options& kept,
-                                std::uint32_t listener, const segment& seg, sequence irs) noexcept {
-  half_open_entry_v4 request;
-  request.key = key_v4::from(seg.key);
+half_open_request request_from(const core& host, const cookie_options& kept, std::uint32_t listener,
+                               const segment& seg, sequence irs) noexcept {
+  half_open_request request;
+  request.set_flow(seg.key);
   request.key.room16 = kept.mss;
   request.irs = irs;
   request.iss = seg.ack - 1;
@@ -86,7 +86,7 @@ void answer_probe(core& host, const flow_key& key) {
 }  // namespace
 
 void send_cookie(core& host, std::uint32_t listener, const segment& seg) {
-  half_open_entry_v4 request = request_of(host, listener, seg, {});
+  half_open_request request = request_of(host, listener, seg, {});
   const cookie_options asked = options_of(request);
   request.iss = make_cookie(host.cookie_keys, flow_of(host, seg.key, seg.seq, listener), asked,
                             host.cookie_count());
@@ -120,7 +120,7 @@ bool take_cookie(core& host, std::uint32_t listener, std::uint32_t replaced, seg
     return false;
   }
   ++host.count.syncookies_recv;
-  const half_open_entry_v4 request = request_from(host, *kept, listener, seg, irs);
+  const half_open_request request = request_from(host, *kept, listener, seg, irs);
   const std::uint32_t offset = kept->timestamps ? timestamp_offset_behind(host, seg) : 0;
   if (replaced != no_index) drop_half_open(host, replaced);
   finish_cookie(host, request, offset, seg);

@@ -12,7 +12,7 @@ namespace {
 /// without scaling, as Linux does it.
 constexpr std::uint32_t reopen_distance = 65'535 + 2;
 
-sequence iss_beyond(const time_wait_entry_v4& entry) noexcept {
+sequence iss_beyond(const time_wait_entry& entry) noexcept {
   return entry.snd_nxt + reopen_distance;
 }
 
@@ -40,21 +40,21 @@ std::uint8_t queue_for(core& host, std::uint32_t duration_ms) noexcept {
 }
 
 void start_timer(core& host, std::uint32_t index) noexcept {
-  time_wait_entry_v4& entry = host.time_waits[index];
+  time_wait_entry& entry = host.time_waits[index];
   time_wait_queue& queue = host.time_wait_queues[entry.queue];
   entry.deadline_ms = host.after_ms(queue.duration_ms);
   queue.entries.push_back(host.time_waits, index);
 }
 
 void restart_timer(core& host, std::uint32_t index) noexcept {
-  time_wait_entry_v4& entry = host.time_waits[index];
+  time_wait_entry& entry = host.time_waits[index];
   host.time_wait_queues[entry.queue].entries.remove(host.time_waits, index);
   start_timer(host, index);
 }
 
 /// Text and FIN are always answered: they come again because an ACK was lost. Anything else twice a
 /// second, or two hosts in TIME-WAIT would answer each other for ever.
-bool answered_lately(const core& host, time_wait_entry_v4& entry, const segment& seg) noexcept {
+bool answered_lately(const core& host, time_wait_entry& entry, const segment& seg) noexcept {
   if (seg.seq_len() > 0 && !seg.has(flag::syn)) return false;
   const auto stamp = static_cast<std::uint16_t>(host.now_ms / 8);
   const auto limit = std::min<std::int64_t>(host.policy.invalid_ratelimit.count() / 8, 0x7fff);
@@ -63,13 +63,13 @@ bool answered_lately(const core& host, time_wait_entry_v4& entry, const segment&
   return false;
 }
 
-void send_time_wait_ack(core& host, time_wait_entry_v4& entry, const segment& seg) {
+void send_time_wait_ack(core& host, time_wait_entry& entry, const segment& seg) {
   if (answered_lately(host, entry, seg)) {
     ++host.count.ack_skipped_time_wait;
     return;
   }
   reply r;
-  r.key = entry.key.expand();
+  r.key = entry.flow();
   r.seq = entry.snd_nxt;
   r.ack = entry.rcv_nxt;
   r.flags = flag::ack;
@@ -83,7 +83,7 @@ void send_time_wait_ack(core& host, time_wait_entry_v4& entry, const segment& se
 }
 
 void drop_time_wait(core& host, std::uint32_t index) noexcept {
-  host.leave(entry_ref(entry_kind::time_wait_v4, index), host.time_waits[index].key.expand());
+  host.leave(entry_ref(entry_kind::time_wait, index), host.time_waits[index].flow());
   free_time_wait(host, index);
 }
 
@@ -116,15 +116,32 @@ bool make_room(core& host) noexcept {
 
 /// A new SYN may take the place of the old connection when nothing of the old one can be mistaken
 /// for it: a later sequence number, or a later timestamp (RFC 6191).
-bool may_reopen(const time_wait_entry_v4& entry, const segment& seg) noexcept {
+bool may_reopen(const time_wait_entry& entry, const segment& seg) noexcept {
   if (after(seg.seq, entry.rcv_nxt)) return true;
   return entry.timestamps && seg.options->timestamp &&
          static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) > 0;
 }
 
-bool paws_rejects(const time_wait_entry_v4& entry, const segment& seg) noexcept {
+bool paws_rejects(const time_wait_entry& entry, const segment& seg) noexcept {
   return entry.timestamps && seg.options->timestamp && !seg.has(flag::rst) &&
          static_cast<std::int32_t>(seg.options->timestamp->value - entry.ts_recent) < 0;
+}
+
+/// What remembers the connection from now on; `no_index` without room.
+std::uint32_t insert_time_wait(core& host, const connection& c, std::uint32_t duration_ms) {
+  if (!make_room(host)) return no_index;
+  tailed<time_wait_entry> entry;
+  entry.set_flow(c.key);
+  entry.key.room16 = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(select_window(host, c) >> c.rcv_wscale, 65535));
+  entry.snd_nxt = c.snd_.nxt;
+  entry.rcv_nxt = c.rcv_.nxt;
+  entry.ts_recent = c.ts_recent;
+  entry.timestamps = c.timestamps;
+  entry.rcv_wscale = c.rcv_wscale & 15;
+  entry.answered = static_cast<std::uint16_t>(host.now_ms / 8 - 0x8000);
+  entry.queue = queue_for(host, duration_ms);
+  return host.time_waits.insert(entry);
 }
 
 }  // namespace
@@ -133,27 +150,14 @@ void enter_time_wait(core& host, connection& c) {
   if (c.ack.due || c.ack.delayed || c.ack.duplicates > 0) send_reply(host, ack_reply(host, c));
   if (c.timestamps) remember_host_timestamp(host, c.key.remote, c.ts_recent);
   const auto duration_ms = setting_ms(host, c, &connection_policy::time_wait);
-  const bool room = duration_ms > 0 && make_room(host);
-  const std::uint32_t index = room ? host.time_waits.allocate() : no_index;
+  const std::uint32_t index = duration_ms > 0 ? insert_time_wait(host, c, duration_ms) : no_index;
   if (index == no_index) {
     if (duration_ms > 0) ++host.count.time_wait_overflow;
     return end_connection(host, c, end_reason::clean, error::none);
   }
-  time_wait_entry_v4& entry = host.time_waits[index];
-  entry = time_wait_entry_v4();
-  entry.key = key_v4::from(c.key);
-  entry.key.room16 = static_cast<std::uint16_t>(
-      std::min<std::uint32_t>(select_window(host, c) >> c.rcv_wscale, 65535));
-  entry.snd_nxt = c.snd_.nxt;
-  entry.rcv_nxt = c.rcv_.nxt;
-  entry.ts_recent = c.ts_recent;
-  entry.timestamps = c.timestamps ? 1 : 0;
-  entry.rcv_wscale = c.rcv_wscale & 15;
-  entry.answered = static_cast<std::uint16_t>(host.now_ms / 8 - 0x8000);
-  entry.queue = queue_for(host, duration_ms);
   start_timer(host, index);
   host.table.replace(core::links{host}, entry_ref(entry_kind::connection, c.index),
-                     entry_ref(entry_kind::time_wait_v4, index), host.flow_hash(c.key));
+                     entry_ref(entry_kind::time_wait, index), host.flow_hash(c.key));
   c.in_table = false;
   note_port_waiting(host, c.key);
   ++(duration_ms <= short_wait_ms ? host.count.tw_killed : host.count.time_waited);
@@ -167,7 +171,7 @@ void free_time_wait(core& host, std::uint32_t index) noexcept {
 }
 
 void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
-  time_wait_entry_v4& entry = host.time_waits[index];
+  time_wait_entry& entry = host.time_waits[index];
   if (paws_rejects(entry, seg)) {
     ++host.count.paws_time_wait;
     restart_timer(host, index);
@@ -197,12 +201,12 @@ void on_time_wait_segment(core& host, std::uint32_t index, segment& seg) {
   if (!nothing_new) send_time_wait_ack(host, entry, seg);
 }
 
-std::uint32_t time_wait_age_ms(const core& host, const time_wait_entry_v4& entry) noexcept {
+std::uint32_t time_wait_age_ms(const core& host, const time_wait_entry& entry) noexcept {
   const std::uint32_t lasts_ms = host.time_wait_queues[entry.queue].duration_ms;
   return host.ms() - (entry.deadline_ms - lasts_ms);
 }
 
-bool may_recycle(const core& host, const time_wait_entry_v4& entry) noexcept {
+bool may_recycle(const core& host, const time_wait_entry& entry) noexcept {
   return entry.timestamps && host.policy.timestamps;
 }
 

@@ -41,6 +41,8 @@ std::error_code to_error_code(error of) noexcept {
       return code(std::errc::no_protocol_option);
     case error::protocol_error:
       return code(std::errc::protocol_error);
+    case error::permission_denied:
+      return code(std::errc::permission_denied);
     case error::not_supported:
       return code(std::errc::operation_not_supported);
   }

@@ -104,8 +104,19 @@
   X(ip_in_hdr_errors, "IpInHdrErrors")                           \
   X(ip_in_addr_errors, "IpInAddrErrors")                         \
   X(ip_in_discards, "IpInDiscards")                              \
+  X(reasm_reqds, "IpReasmReqds")                                 \
+  X(reasm_oks, "IpReasmOKs")                                     \
+  X(reasm_fails, "IpReasmFails")                                 \
+  X(reasm_timeout, "IpReasmTimeout")                             \
+  X(reasm_overlaps, "IpExtReasmOverlaps")                        \
+  X(ip6_in_receives, "Ip6InReceives")                            \
+  X(ip6_in_hdr_errors, "Ip6InHdrErrors")                         \
+  X(ip6_in_addr_errors, "Ip6InAddrErrors")                       \
   X(ip6_in_discards, "Ip6InDiscards")                            \
-  X(ip_fragments_dropped, "RunnelIpFragmentsDropped")            \
+  X(reasm6_reqds, "Ip6ReasmReqds")                               \
+  X(reasm6_oks, "Ip6ReasmOKs")                                   \
+  X(reasm6_fails, "Ip6ReasmFails")                               \
+  X(reasm6_timeout, "Ip6ReasmTimeout")                           \
   X(icmp_in_msgs, "IcmpInMsgs")                                  \
   X(icmp_in_errors, "IcmpInErrors")                              \
   X(icmp_in_csum_errors, "IcmpInCsumErrors")                     \
@@ -114,7 +125,20 @@
   X(icmp_in_parm_probs, "IcmpInParmProbs")                       \
   X(icmp_in_echos, "IcmpInEchos")                                \
   X(icmp_out_echo_reps, "IcmpOutEchoReps")                       \
-  X(icmp_out_dest_unreachs, "IcmpOutDestUnreachs")
+  X(icmp_out_dest_unreachs, "IcmpOutDestUnreachs")               \
+  X(icmp_out_time_excds, "IcmpOutTimeExcds")                     \
+  X(icmp6_in_msgs, "Icmp6InMsgs")                                \
+  X(icmp6_in_errors, "Icmp6InErrors")                            \
+  X(icmp6_in_csum_errors, "Icmp6InCsumErrors")                   \
+  X(icmp6_in_dest_unreachs, "Icmp6InDestUnreachs")               \
+  X(icmp6_in_pkt_too_bigs, "Icmp6InPktTooBigs")                  \
+  X(icmp6_in_time_excds, "Icmp6InTimeExcds")                     \
+  X(icmp6_in_parm_problems, "Icmp6InParmProblems")               \
+  X(icmp6_in_echos, "Icmp6InEchos")                              \
+  X(icmp6_out_echo_replies, "Icmp6OutEchoReplies")               \
+  X(icmp6_out_dest_unreachs, "Icmp6OutDestUnreachs")             \
+  X(icmp6_out_time_excds, "Icmp6OutTimeExcds")                   \
+  X(icmp6_out_parm_problems, "Icmp6OutParmProblems")
 
 namespace runnel::tcp {
 

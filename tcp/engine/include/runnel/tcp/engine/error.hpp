@@ -43,6 +43,8 @@ enum class error : std::uint8_t {
   protocol_not_available,
   /// EPROTO: ICMP says that a header of ours was not understood.
   protocol_error,
+  /// EACCES: ICMPv6 says that the way is administratively closed.
+  permission_denied,
   /// EOPNOTSUPP: ICMP says that a source route failed.
   not_supported,
 };
@@ -85,6 +87,8 @@ constexpr std::string_view to_string(error of) noexcept {
       return "protocol not available";
     case error::protocol_error:
       return "protocol error";
+    case error::permission_denied:
+      return "permission denied";
     case error::not_supported:
       return "operation not supported";
   }

@@ -223,6 +223,10 @@ struct listener_policy {
   /// answer, the handshake is an ordinary one. A server whose requests must not happen twice should
   /// leave it at 0: a SYN may be duplicated on its way (RFC 7413 §6.1).
   std::optional<std::uint32_t> fastopen_queue{};
+  /// Whether a listener on `::` leaves IPv4 to others (IPV6_V6ONLY, net.ipv6.bindv6only): no. Its
+  /// IPv4 peers are told as IPv4 addresses, never as ::ffff:0:0/96. One on no address takes both
+  /// families, whatever this says. Fixed when the listener is made.
+  std::optional<bool> v6only{};
   /// What its children start from.
   connection_policy connection{};
 
@@ -316,6 +320,16 @@ struct stack_policy {
   /// Local ports for `connect` without one: first and last (net.ipv4.ip_local_port_range).
   std::uint16_t local_port_first = 32768;
   std::uint16_t local_port_last = 60999;
+  /// Give the packets of each IPv6 flow a label of their own, by a keyed hash, so that routers can
+  /// spread flows (net.ipv6.auto_flowlabels; RFC 6437).
+  bool auto_flowlabels = true;
+  /// Memory that the fragments of packets may hold while others are missing, in both families
+  /// together (net.ipv4.ipfrag_high_thresh); beyond it the oldest packets go. 0 takes no fragments.
+  std::size_t ipfrag_high_thresh = std::size_t{4} << 20;
+  /// How long an IPv4 packet waits for its missing fragments (net.ipv4.ipfrag_time), and an IPv6
+  /// packet (net.ipv6.ip6frag_time; RFC 8200 §4.5).
+  std::chrono::milliseconds ipfrag_time{30'000};
+  std::chrono::milliseconds ip6frag_time{60'000};
   /// Memory that all queued bytes of the host may hold, the packets of the link that they were left
   /// in included (net.ipv4.tcp_mem, whose last value it is: pressure begins at two thirds of it).
   /// Fixed when the host is made.

@@ -227,8 +227,11 @@ struct memory_table {
   std::size_t half_open = 0;
   std::size_t time_wait = 0;
   std::size_t connection_bytes = 0;
+  /// With their share of the index; an IPv6 address takes more.
   std::size_t half_open_bytes = 0;
+  std::size_t half_open_bytes_v6 = 0;
   std::size_t time_wait_bytes = 0;
+  std::size_t time_wait_bytes_v6 = 0;
   /// Taken from the system for all of them and for their index.
   std::size_t held_bytes = 0;
   /// What the queues hold, bookkeeping included: blocks of the host's own, and the packets of links
