@@ -24,6 +24,7 @@ class network {
     for (int side = 0; side < 2; ++side) {
       host_options options;
       options.addresses = {address(side)};
+      options.mtu = test::test_mtu(1500);
       options.keys = test::keys_from(seed * 2 + static_cast<std::uint64_t>(side));
       if (adjust) adjust(side, options);
       hosts_.emplace_back(std::move(options));
@@ -36,7 +37,7 @@ class network {
   network& operator=(const network&) = delete;
 
   static net::address address(int side) {
-    return net::address::v4(10, 0, 0, static_cast<std::uint8_t>(1 + side));
+    return test::test_address(10, 0, 0, static_cast<std::uint8_t>(1 + side));
   }
   host& operator[](int side) { return hosts_[static_cast<std::size_t>(side)]; }
   impaired_path& path_from(int side) { return paths_[side]; }

@@ -47,11 +47,11 @@ class crowd {
   crowd(const crowd&) = delete;
   crowd& operator=(const crowd&) = delete;
 
-  static net::address host_address() { return net::address::v4(10, 0, 0, 2); }
+  static net::address host_address() { return test_address(10, 0, 0, 2); }
   /// The nth peer: 200 ports of each address of 10.1.0.0/16.
   static net::endpoint endpoint_of(std::uint32_t n) {
-    return {net::address::v4(10, 1, static_cast<std::uint8_t>(n / 200 / 250),
-                             static_cast<std::uint8_t>(1 + n / 200 % 250)),
+    return {test_address(10, 1, static_cast<std::uint8_t>(n / 200 / 250),
+                         static_cast<std::uint8_t>(1 + n / 200 % 250)),
             static_cast<std::uint16_t>(1024 + n % 200)};
   }
 
@@ -170,11 +170,15 @@ class crowd {
     host_options options;
     options.addresses = {host_address()};
     options.keys = keys_from(7);
+    options.mtu = test_mtu(1500);
     if (adjust) adjust(options);
     return options;
   }
   static std::uint64_t key_of(const net::endpoint& at) {
-    return std::uint64_t{at.address.to_v4_number()} << 16 | at.port;
+    const auto last = at.address.bytes().last(4);
+    std::uint64_t number = 0;
+    for (const std::uint8_t byte : last) number = number << 8 | byte;
+    return number << 16 | at.port;
   }
 
   net::packet_pool own_pool_;

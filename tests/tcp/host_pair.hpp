@@ -36,6 +36,7 @@ class host_pair {
     for (int side = 0; side < 2; ++side) {
       host_options options;
       options.addresses = {address(side)};
+      options.mtu = test_mtu(1500);
       options.keys = keys_from(seed * 2 + static_cast<std::uint64_t>(side));
       if (adjust) adjust(side, options);
       hosts_.emplace_back(std::move(options));
@@ -46,7 +47,7 @@ class host_pair {
   host_pair& operator=(const host_pair&) = delete;
 
   static net::address address(int side) {
-    return net::address::v4(10, 0, 0, static_cast<std::uint8_t>(1 + side));
+    return test_address(10, 0, 0, static_cast<std::uint8_t>(1 + side));
   }
   host& operator[](int side) { return hosts_[static_cast<std::size_t>(side)]; }
   time_point now() const { return now_; }

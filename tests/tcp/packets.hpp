@@ -18,6 +18,7 @@
 #include "runnel/wire/checksum.hpp"
 #include "runnel/wire/ip.hpp"
 #include "runnel/wire/tcp.hpp"
+#include "test_family.hpp"
 
 namespace doctest {
 template <class Rep, class Period>
@@ -149,19 +150,21 @@ inline net::packet make_packet(net::packet_pool& pool, const net::endpoint& from
   ip.destination = to.address;
   ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
   ip.tos = tos;
+  const std::size_t ip_bytes = wire::ip_header_bytes(ip);
   const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
-  ip.total_length = static_cast<std::uint32_t>(20 + tcp_bytes + text.size());
+  ip.total_length = static_cast<std::uint32_t>(ip_bytes + tcp_bytes + text.size());
   net::packet out = pool.allocate(ip.total_length);
   out.resize(ip.total_length);
   const auto bytes = out.bytes();
   wire::emit_ip(bytes, ip);
-  wire::emit_tcp(bytes.subspan(20), tcp);
-  std::copy(text.begin(), text.end(), bytes.begin() + static_cast<std::ptrdiff_t>(20 + tcp_bytes));
+  wire::emit_tcp(bytes.subspan(ip_bytes), tcp);
+  std::copy(text.begin(), text.end(),
+            bytes.begin() + static_cast<std::ptrdiff_t>(ip_bytes + tcp_bytes));
   wire::checksum sum;
   sum.add_pseudo_header(ip.source, ip.destination, ip.protocol,
                         static_cast<std::uint32_t>(tcp_bytes + text.size()));
-  sum.add(bytes.subspan(20));
-  wire::put_tcp_checksum(bytes.subspan(20), sum.value());
+  sum.add(bytes.subspan(ip_bytes));
+  wire::put_tcp_checksum(bytes.subspan(ip_bytes), sum.value());
   return out;
 }
 

@@ -33,8 +33,8 @@ class raw_peer {
   raw_peer(const raw_peer&) = delete;
   raw_peer& operator=(const raw_peer&) = delete;
 
-  static net::address peer_address() { return net::address::v4(10, 0, 0, 1); }
-  static net::address host_address() { return net::address::v4(10, 0, 0, 2); }
+  static net::address peer_address() { return test_address(10, 0, 0, 1); }
+  static net::address host_address() { return test_address(10, 0, 0, 2); }
 
   host& engine() { return engine_; }
   const tcp::counters& count() const { return engine_.counters(); }
@@ -255,6 +255,7 @@ class raw_peer {
     host_options options;
     options.addresses = {host_address()};
     options.keys = keys_from(42);
+    options.mtu = test_mtu(1500);
     if (adjust) adjust(options);
     return options;
   }

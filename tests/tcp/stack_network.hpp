@@ -13,12 +13,18 @@
 #include "runnel/sleep.hpp"
 #include "runnel/task.hpp"
 #include "runnel/tcp/stack.hpp"
+#include "test_family.hpp"
 
 namespace runnel::tcp::test {
 
-inline constexpr auto client_address = net::address::v4(10, 0, 0, 1);
-inline constexpr auto server_address = net::address::v4(10, 0, 0, 2);
-inline constexpr net::endpoint server_endpoint{server_address, 80};
+inline const auto client_address = test_address(10, 0, 0, 1);
+inline const auto server_address = test_address(10, 0, 0, 2);
+inline const net::endpoint server_endpoint{server_address, 80};
+
+inline net::link_pair_options with_test_mtu(net::link_pair_options link) {
+  link.mtu = test_mtu(link.mtu);
+  return link;
+}
 
 inline stack_options options_for(const net::address& address,
                                  const connection_policy& connections = {}) {
@@ -32,7 +38,7 @@ inline stack_options options_for(const net::address& address,
 struct network {
   explicit network(loop& owner, const connection_policy& connections = {},
                    const net::link_pair_options& link = {.latency = std::chrono::milliseconds(1)})
-      : wire(link),
+      : wire(with_test_mtu(link)),
         cutter(wire.first()),
         client(owner, cutter, options_for(client_address, connections)),
         server(owner, wire.second(), options_for(server_address, connections)) {}

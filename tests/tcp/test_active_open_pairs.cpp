@@ -86,13 +86,13 @@ TEST_CASE(
 
 TEST_CASE("tcp S07 connect: without an address it is the first of the family; each has its ports") {
   host_options options;
-  options.addresses = {net::address::v4(10, 0, 0, 2), net::address::v4(10, 0, 0, 3)};
+  options.addresses = {test_address(10, 0, 0, 2), test_address(10, 0, 0, 3)};
   options.keys = keys_from(1);
   options.policy.local_port_first = 5000;
   options.policy.local_port_last = 5099;
   host engine(std::move(options));
   const time_point now(1000s);
-  const net::endpoint to{net::address::v4(10, 0, 0, 1), 80};
+  const net::endpoint to{test_address(10, 0, 0, 1), 80};
   for (std::size_t which : {0U, 1U}) {
     const net::address from = engine.addresses()[which];
     for (int i = 0; i < 100; ++i) {

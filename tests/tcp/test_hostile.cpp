@@ -147,7 +147,7 @@ TEST_CASE("tcp hostile: packets that are not for us draw nothing") {
   CHECK(local.holds_nothing());
 }
 
-TEST_CASE("tcp hostile: tiny and overlapping fragments are dropped, counted, and hold nothing") {
+TEST_CASE("tcp hostile: tiny and overlapping fragments are dropped and counted, and time is out") {
   target local;
   // The first eight bytes of a TCP header, which hide its flags (RFC 1858), and what follows.
   give_fragment(local, 0, 8, true);
@@ -162,11 +162,21 @@ TEST_CASE("tcp hostile: tiny and overlapping fragments are dropped, counted, and
   for (std::uint32_t id = 10; id < 1010; ++id) give_fragment(local, 0, 24, true, id);
   const tcp::counters& count = local.engine.counters();
   // The third of the overlapping ones was a whole packet.
-  CHECK(count.ip_fragments_dropped + count.ip_in_hdr_errors == 5 + 1000);
-  CHECK(count.ip_fragments_dropped >= 4 + 1000);
+  CHECK(count.reasm_reqds + count.ip_in_hdr_errors == 5 + 1000);
+  CHECK(count.reasm_fails + count.ip_in_hdr_errors == 4);
+  CHECK(count.reasm_oks == 0);
   CHECK(count.in_segs == 1);
-  CHECK(local.pool.used_bytes() == 0);
+  CHECK(local.answers() == 0);
   CHECK(local.engine.memory().buffer_bytes == 0);
+  // What waits goes within 30 s, and its sender is told of some.
+  CHECK(local.engine.poll_timeout() <= local.now + 30s);
+  local.now += 30s;
+  local.engine.on_timeout(local.now);
+  CHECK(count.reasm_timeout == 1001);
+  CHECK(local.pool.used_bytes() <= count.icmp_out_time_excds * 1024);
+  const std::uint64_t told = count.icmp_out_time_excds;
+  CHECK(told > 0);
+  CHECK(told <= 1000);
 }
 
 TEST_CASE("tcp hostile: huge and garbled option lists do no harm") {

@@ -48,7 +48,7 @@ void report_icmp(raw_peer& peer, net::packet_pool& pool, wire::icmp_message erro
   const net::packet quoted = make_packet(pool, {peer.host_address(), peer.host_port},
                                          {peer.peer_address(), peer.peer_port}, tcp);
   error.body = quoted.bytes().first(28);
-  const net::address router = net::address::v4(10, 0, 0, 77);
+  const net::address router = test_address(10, 0, 0, 77);
   wire::ip_header ip;
   ip.source = router;
   ip.destination = peer.host_address();

@@ -10,7 +10,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto router = net::address::v4(10, 0, 7, 7);
+const auto router = test_address(10, 0, 7, 7);
 
 wire::icmp_message unreachable(std::uint8_t code) {
   wire::icmp_message out;

@@ -12,8 +12,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto remote_a = net::endpoint{net::address::v4(10, 0, 0, 1), 80};
-constexpr auto remote_b = net::endpoint{net::address::v4(10, 0, 0, 9), 80};
+const auto remote_a = net::endpoint{test_address(10, 0, 0, 1), 80};
+const auto remote_b = net::endpoint{test_address(10, 0, 0, 9), 80};
 
 /// A host with two addresses and ten local ports.
 struct small_host {
@@ -21,7 +21,7 @@ struct small_host {
       : engine(make(first, last)) {}
   static host_options make(std::uint16_t first, std::uint16_t last) {
     host_options options;
-    options.addresses = {net::address::v4(10, 0, 0, 2), net::address::v4(10, 0, 0, 3)};
+    options.addresses = {test_address(10, 0, 0, 2), test_address(10, 0, 0, 3)};
     options.keys = keys_from(1);
     options.policy.local_port_first = first;
     options.policy.local_port_last = last;
@@ -73,7 +73,7 @@ TEST_CASE("tcp ports: what is chosen differs by destination and by secret (RFC 6
   std::set<std::uint16_t> seen;
   for (std::uint8_t i = 1; i <= 20; ++i) {
     small_host local(1024, 65535);
-    seen.insert(local.port_of(local.connect({net::address::v4(10, 0, 1, i), 80}).value));
+    seen.insert(local.port_of(local.connect({test_address(10, 0, 1, i), 80}).value));
   }
   CHECK(seen.size() >= 18);
 }
@@ -103,22 +103,24 @@ TEST_CASE("tcp S88 ports: TIME-WAIT keeps its port for its destination until it 
 
 TEST_CASE("tcp ports: an explicit local endpoint is used as it is") {
   small_host local;
-  const net::endpoint from{net::address::v4(10, 0, 0, 3), 1234};
+  const net::endpoint from{test_address(10, 0, 0, 3), 1234};
   const auto made = local.connect(remote_a, from);
   REQUIRE(made);
   CHECK(local.engine.snapshot(made.value).value.local == from);
   CHECK(local.connect(remote_a, from).error == error::address_in_use);
   CHECK(local.connect(remote_b, from));
-  CHECK(local.connect(remote_a, {net::address::v4(10, 0, 0, 2), 1234}));
+  CHECK(local.connect(remote_a, {test_address(10, 0, 0, 2), 1234}));
 }
 
 TEST_CASE("tcp ports: connect refuses what cannot be") {
   small_host local;
   CHECK(local.connect({remote_a.address, 0}).error == error::invalid_argument);
-  CHECK(local.connect({net::address::v4(0, 0, 0, 0), 80}).error == error::invalid_argument);
-  CHECK(local.connect({net::address::v4(224, 0, 0, 1), 80}).error == error::invalid_argument);
-  CHECK(local.connect({net::address::v4(255, 255, 255, 255), 80}).error == error::invalid_argument);
-  CHECK(local.connect(remote_a, {net::address::v4(10, 0, 0, 77), 0}).error ==
+  for (const char* bad :
+       {"0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:10.0.0.1"}) {
+    const auto to = *net::address::parse(bad);
+    CHECK(local.connect({to, 80}).error == error::invalid_argument);
+  }
+  CHECK(local.connect(remote_a, {test_address(10, 0, 0, 77), 0}).error ==
         error::address_not_available);
   connect_options bad;
   bad.policy.ttl = 0;
@@ -129,14 +131,14 @@ TEST_CASE("tcp ports: connect refuses what cannot be") {
 
 TEST_CASE("tcp ports: one listener for each address and port") {
   small_host local;
-  const auto first = net::address::v4(10, 0, 0, 2);
-  const auto second = net::address::v4(10, 0, 0, 3);
+  const auto first = test_address(10, 0, 0, 2);
+  const auto second = test_address(10, 0, 0, 3);
   const auto a = local.engine.listen({first, 80}, {}, 1);
   CHECK(a);
   CHECK(local.engine.listen({first, 80}, {}, 1).error == error::address_in_use);
   CHECK(local.engine.listen({second, 80}, {}, 1));
   CHECK(local.engine.listen({first, 81}, {}, 1));
-  CHECK(local.engine.listen({net::address::v4(10, 0, 0, 77), 80}, {}, 1).error ==
+  CHECK(local.engine.listen({test_address(10, 0, 0, 77), 80}, {}, 1).error ==
         error::address_not_available);
   CHECK(local.engine.close_listener(a.value, local.now) == error::none);
   CHECK(local.engine.close_listener(a.value, local.now) == error::bad_handle);
@@ -150,8 +152,10 @@ TEST_CASE("tcp ports: one listener for each address and port") {
 TEST_CASE("tcp ports: a listener for every address is one, however that is written") {
   small_host local;
   CHECK(local.engine.listen({{}, 80}, {}, 1));
-  CHECK(local.engine.listen({net::address::v4(0, 0, 0, 0), 80}, {}, 1).error ==
-        error::address_in_use);
+  for (const auto family : {net::family::v4, net::family::v6}) {
+    const auto any = net::address::any(family);
+    CHECK(local.engine.listen({any, 80}, {}, 1).error == error::address_in_use);
+  }
 }
 
 TEST_CASE("tcp ports: listen on port 0 takes a free one, until there is none") {
@@ -201,7 +205,7 @@ TEST_CASE("tcp ports: a handle of another generation is no handle") {
 TEST_CASE("tcp host: impossible options are refused with one sentence that names the field") {
   const auto complaint = [](auto&& change) {
     host_options options;
-    options.addresses = {net::address::v4(10, 0, 0, 2)};
+    options.addresses = {test_address(10, 0, 0, 2)};
     change(options);
     try {
       host refused(std::move(options));
@@ -213,7 +217,9 @@ TEST_CASE("tcp host: impossible options are refused with one sentence that names
   CHECK(complaint([](host_options&) {}).empty());
   CHECK(!complaint([](host_options& o) { o.addresses.clear(); }).empty());
   CHECK(!complaint([](host_options& o) { o.addresses.push_back(o.addresses[0]); }).empty());
-  CHECK(!complaint([](host_options& o) { o.addresses = {net::address::v4(0, 0, 0, 0)}; }).empty());
+  CHECK(!complaint([](host_options& o) {
+           o.addresses = {net::address::any(net::family::v4)};
+         }).empty());
   CHECK(complaint([](host_options& o) { o.mtu = 100; }).find("MTU") != std::string::npos);
   CHECK(complaint([](host_options& o) { o.policy.local_port_last = 5; }).find("local_port_last") !=
         std::string::npos);

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto near_by = net::endpoint{net::address::v4(10, 0, 0, 1), 80};
+const auto near_by = net::endpoint{test_address(10, 0, 0, 1), 80};
 /// The survey of one call, the blind tries before it, and the port itself.
 constexpr std::uint64_t few_probes = 32 + 9 + 2;
 
@@ -24,7 +24,7 @@ struct asking_host {
       : engine(make(first, last, seed)) {}
   static host_options make(std::uint16_t first, std::uint16_t last, std::uint64_t seed) {
     host_options options;
-    options.addresses = {net::address::v4(10, 0, 0, 2)};
+    options.addresses = {test_address(10, 0, 0, 2)};
     options.keys = keys_from(seed);
     options.policy.local_port_first = first;
     options.policy.local_port_last = last;
@@ -127,7 +127,7 @@ TEST_CASE("tcp ports: ports that lie side by side are stepped over") {
     local.release(near_by, port);
   }
   CHECK(local.probes <= few_probes);
-  CHECK(local.engine.counters().local_port_probes - before < 60'000 * 2);
+  CHECK(local.engine.counters().local_port_probes - before < 60'000 * 5 / 2);
 }
 
 TEST_CASE("tcp ports: a change of the range holds at once") {
@@ -192,7 +192,7 @@ TEST_CASE("tcp ports: a listener in the range whose clients take its port is no 
   net::packet_pool pool;
   wire::tcp_header syn;
   syn.flags = wire::tcp_flag::syn;
-  local.engine.on_packet(make_packet(pool, near_by, {net::address::v4(10, 0, 0, 2), 5050}, syn),
+  local.engine.on_packet(make_packet(pool, near_by, {test_address(10, 0, 0, 2), 5050}, syn),
                          local.now);
   CHECK(local.engine.memory().half_open == 1);
   while (local.connect(near_by) != 0) {
@@ -202,7 +202,7 @@ TEST_CASE("tcp ports: a listener in the range whose clients take its port is no 
   // The half-open entry goes.
   syn.flags = wire::tcp_flag::rst;
   syn.seq = 1;
-  local.engine.on_packet(make_packet(pool, near_by, {net::address::v4(10, 0, 0, 2), 5050}, syn),
+  local.engine.on_packet(make_packet(pool, near_by, {test_address(10, 0, 0, 2), 5050}, syn),
                          local.now);
   CHECK(local.engine.memory().half_open == 0);
   CHECK(local.connect(near_by) == 5050);

@@ -58,7 +58,7 @@ class random_program {
           options.policy.timestamps = below(4) != 0;
           options.policy.window_scaling = below(4) != 0;
           options.policy.sack = below(2) != 0;
-          options.mtu = below(3) == 0 ? 576 : 1500;
+          options.mtu = below(3) == 0 ? small_mtu(576) : 1500;
           options.gso_max_bytes = below(3) == 0 ? 60'000 : 0;
         }) {
     pair_.keep_trace = false;

@@ -155,15 +155,15 @@ TEST_CASE("tcp S07 connections: the ephemeral range bounds them for one destinat
 
 TEST_CASE("tcp S07 connections: one listening port holds more of them than there are ports") {
   host_options options;
-  options.addresses = {net::address::v4(10, 0, 0, 2)};
+  options.addresses = {test_address(10, 0, 0, 2)};
   host engine(std::move(options));
   net::packet_pool pool;
   const time_point now(1000s);
-  const net::endpoint here{net::address::v4(10, 0, 0, 2), 80};
+  const net::endpoint here{test_address(10, 0, 0, 2), 80};
   const auto listener = engine.listen({{}, 80}, {}, 1).value;
   for (std::uint8_t from = 1; from <= 3; ++from) {
     for (std::uint16_t port = 1; port <= 22'000; ++port) {
-      const net::endpoint there{net::address::v4(10, 1, 0, from), port};
+      const net::endpoint there{test_address(10, 1, 0, from), port};
       wire::tcp_header tcp;
       tcp.flags = wire::tcp_flag::syn;
       tcp.window = 1000;
@@ -253,10 +253,11 @@ TEST_CASE("tcp S13 handshake: an old SYN is found out by the client, whose RST c
 }
 
 TEST_CASE("tcp S14 handshake: options hold when both sides say them, and only there") {
+  const std::uint32_t smaller = small_mtu(1000) - 40 - longer_header();
   for (const int lacking : {-1, 0, 1}) {
     CAPTURE(lacking);
     connected_pair pair(1, {}, [&](int side, host_options& options) {
-      options.mtu = side == 0 ? 1500 : 1000;
+      options.mtu = side == 0 ? test_mtu(1500) : small_mtu(1000);
       if (side != lacking) return;
       options.policy.timestamps = false;
       options.policy.window_scaling = false;
@@ -270,11 +271,11 @@ TEST_CASE("tcp S14 handshake: options hold when both sides say them, and only th
       CAPTURE(side);
       CHECK(pair.look(side).timestamps == both);
       CHECK((pair.look(side).snd_wscale > 0) == both);
-      CHECK(pair.look(side).snd_mss == 960 - (both ? 12 : 0));
+      CHECK(pair.look(side).snd_mss == smaller - (both ? 12 : 0));
     }
     REQUIRE(pair.trace.size() == 3);
     CHECK(pair.trace[0].tcp.options.mss == 1460);
-    CHECK(pair.trace[1].tcp.options.mss == 960);
+    CHECK(pair.trace[1].tcp.options.mss == smaller);
     CHECK(pair.trace[0].tcp.options.timestamp.has_value() == (lacking != 0));
     CHECK(pair.trace[1].tcp.options.timestamp.has_value() == both);
     CHECK(pair.trace[2].tcp.options.timestamp.has_value() == both);

@@ -135,7 +135,7 @@ class scoreboard_rig {
  private:
   static host_options options() {
     host_options out;
-    out.addresses = {net::address::v4(10, 0, 0, 2)};
+    out.addresses = {test::test_address(10, 0, 0, 2)};
     out.keys = test::keys_from(1);
     return out;
   }

@@ -9,15 +9,16 @@
 #include "runnel/tcp/stack.hpp"
 #include "runnel/timeout.hpp"
 #include "support/task_test.hpp"
+#include "test_family.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto client_address = net::address::v4(10, 0, 0, 1);
-constexpr auto server_address = net::address::v4(10, 0, 0, 2);
-constexpr net::endpoint server_endpoint{server_address, 80};
+const auto client_address = tcp::test::test_address(10, 0, 0, 1);
+const auto server_address = tcp::test::test_address(10, 0, 0, 2);
+const net::endpoint server_endpoint{server_address, 80};
 
 /// Two stacks of one loop with a wire of 1 ms between them.
 struct network {
@@ -112,7 +113,7 @@ TASK_TEST("tcp stack: connecting to a port where nobody listens is refused") {
 TASK_TEST("tcp S18 stack: a connect that runs into its time limit leaves nothing behind") {
   network both(loop);
   const auto connected =
-      co_await with_timeout(5s, both.client.connect({net::address::v4(10, 0, 0, 9), 80}));
+      co_await with_timeout(5s, both.client.connect({tcp::test::test_address(10, 0, 0, 9), 80}));
   REQUIRE(connected.has_error());
   CHECK(connected.error() == errc::deadline_exceeded);
   CHECK(both.client.engine().memory().connections == 0);

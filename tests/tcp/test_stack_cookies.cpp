@@ -14,9 +14,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto client_address = net::address::v4(10, 0, 0, 1);
-constexpr auto server_address = net::address::v4(10, 0, 0, 2);
-constexpr net::endpoint server_endpoint{server_address, 80};
+const auto client_address = test_address(10, 0, 0, 1);
+const auto server_address = test_address(10, 0, 0, 2);
+const net::endpoint server_endpoint{server_address, 80};
 
 /// A machine behind a load balancer: a stack with the shared key whose listener answers with
 /// cookies, and the wire to it.

@@ -326,7 +326,7 @@ struct machine {
               options.keys.cookie = common.cookie;
               options.clock_offset = offset;
               if (own % 2 == 1) {
-                options.addresses.insert(options.addresses.begin(), net::address::v4(10, 0, 0, 77));
+                options.addresses.insert(options.addresses.begin(), test_address(10, 0, 0, 77));
               }
             },
             start) {

@@ -277,7 +277,7 @@ TEST_CASE("tcp S92 tw_recycle: what is remembered of hosts is bounded") {
     if (side == host_pair::server) return;
     options.addresses.clear();
     for (std::uint32_t i = 0; i < 6000; ++i) {
-      options.addresses.push_back(net::address::v4(0x0a100000 + i));
+      options.addresses.push_back(test_address(0x0a100000 + i));
     }
   });
   pair.keep_trace = false;

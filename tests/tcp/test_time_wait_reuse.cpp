@@ -106,7 +106,7 @@ TEST_CASE("tcp S90 tw_reuse off, and loopback towards another machine: never") {
 }
 
 TEST_CASE("tcp S90 tw_reuse loopback: a local or remote address of 127/8 is enough") {
-  const auto local = net::address::v4(127, 0, 0, 2);
+  const auto local = *net::address::parse(speaks_v6() ? "::1" : "127.0.0.2");
   host_options options;
   options.addresses = {local};
   options.keys = keys_from(1);
@@ -114,7 +114,7 @@ TEST_CASE("tcp S90 tw_reuse loopback: a local or remote address of 127/8 is enou
   host engine(std::move(options));
   net::packet_pool pool;
   time_point now(1000s);
-  const net::endpoint remote{net::address::v4(10, 0, 0, 9), 7};
+  const net::endpoint remote{test_address(10, 0, 0, 9), 7};
   const auto first = engine.connect(remote, {}, 1, now);
   REQUIRE(first);
   const auto syn = [&] {
