@@ -74,7 +74,8 @@ location parse_url(std::string_view url) {
     found.to = *only;
   } else {
     throw std::invalid_argument("the host of " + quoted +
-                                " must be an IP address, as in http://10.77.0.1:8080/; names are "
+                                " must be an IP address, as in http://10.77.0.1:8080/ or "
+                                "http://[fd77::1]:8080/; names are "
                                 "not resolved yet.");
   }
   return found;
@@ -286,7 +287,9 @@ task<int> run_both(loop& owner, tcp::stack& near, tcp::stack& far, const locatio
 int run_in_process(const location& from, const settings& flags, const tcp::policy_set& policy) {
   loop owner;
   net::link_pair wire;
-  const net::address own = example::parse_address(flags.link.address);
+  const std::string v6 = flags.link.address6.empty() ? "fd77::2" : flags.link.address6;
+  const net::address own =
+      example::parse_address(from.to.address.is_v6() ? v6 : flags.link.address);
   tcp::stack near(owner, wire.first(), stack_at(own, policy));
   tcp::stack far(owner, wire.second(), stack_at(from.to.address, policy));
   return owner.run(run_both(owner, near, far, from, flags));

@@ -100,9 +100,10 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
                      const settings& flags) {
   signal_set signals(owner, {SIGINT, SIGTERM});
   auto listener = network.stack().listen({.address = {}, .port = flags.port}).value();
-  std::printf("http_server: http://%s:%u/ on device %s; %s\n", flags.link.address.c_str(),
-              listener.local_endpoint().port, network.device().c_str(),
-              owner.description().c_str());
+  const net::endpoint at{example::parse_address(flags.link.address),
+                         listener.local_endpoint().port};
+  std::printf("http_server: http://%s/ on device %s; %s\n", at.to_string().c_str(),
+              network.device().c_str(), owner.description().c_str());
   std::fflush(stdout);
   bool impatient = false;
   task_group serving(owner);

@@ -27,6 +27,8 @@ struct link_flags {
   std::string tun = "runnel%d";
   std::string tun_address = "10.77.0.1/24";
   std::string address = "10.77.0.2";
+  std::string tun_address6;
+  std::string address6;
   std::uint32_t mtu = 1500;
   std::string offload = "automatic";
   std::string pcap;
@@ -44,6 +46,9 @@ struct link_flags {
         ->capture_default_str();
     app.add_option("--address", address, "The address that our own TCP answers for")
         ->capture_default_str();
+    app.add_option("--tun-address6", tun_address6,
+                   "The kernel's IPv6 address beside it, as in fd77::1/64");
+    app.add_option("--address6", address6, "Our own IPv6 address beside it, as in fd77::2");
     app.add_option("--mtu", mtu, "The device's MTU: the smallest one on the way to the clients")
         ->capture_default_str()
         ->check(CLI::Range(576, 65'535));
@@ -89,24 +94,25 @@ inline runnel::net::endpoint parse_endpoint(const std::string& text) {
 }
 
 /// Throws with a sentence when the kernel, whose end of the device has `tun_address`, would not
-/// send what is for `address` to the device.
-inline void check_addresses(const link_flags& flags) {
-  const runnel::net::address ours = parse_address(flags.address);
-  const auto kernel = runnel::net::prefix::parse(flags.tun_address);
+/// send what is for `address` to the device; `suffix` is what the names of their flags end with.
+inline void check_addresses(const std::string& address, const std::string& tun_address,
+                            const std::string& suffix) {
+  const runnel::net::address ours = parse_address(address);
+  const auto kernel = runnel::net::prefix::parse(tun_address);
   // What is no address at all is the device's to refuse.
   if (!kernel) return;
   if (ours == kernel->address) {
-    throw std::invalid_argument("--address " + flags.address +
-                                " is the kernel's end of the device (--tun-address); give another "
-                                "one of that prefix.");
+    throw std::invalid_argument("--address" + suffix + " " + address +
+                                " is the kernel's end of the device (--tun-address" + suffix +
+                                "); give another one of that prefix.");
   }
   // A prefix of one address leads nowhere by itself: there are routes of the user's own.
   const bool alone = kernel->length == (kernel->address.is_v4() ? 32 : 128);
   if (!alone && !kernel->contains(ours)) {
-    throw std::invalid_argument("--address " + flags.address + " is not in the prefix of " +
-                                flags.tun_address +
-                                " (--tun-address), so the kernel would send nothing for it to the "
-                                "device; give one that is.");
+    throw std::invalid_argument("--address" + suffix + " " + address + " is not in the prefix of " +
+                                tun_address + " (--tun-address" + suffix +
+                                "), so the kernel would send nothing for it to the device; give "
+                                "one that is.");
   }
 }
 
@@ -136,6 +142,7 @@ class tun_stack {
     }
     runnel::tcp::stack_options options;
     options.addresses = {parse_address(flags.address)};
+    if (!flags.address6.empty()) options.addresses.push_back(parse_address(flags.address6));
     options.use(policy);
     stack_.emplace(loop, *link_, std::move(options));
   }
@@ -146,10 +153,12 @@ class tun_stack {
 
  private:
   static runnel::net::tun open(runnel::loop& loop, const link_flags& flags) {
-    check_addresses(flags);
+    check_addresses(flags.address, flags.tun_address, "");
+    if (!flags.address6.empty()) check_addresses(flags.address6, flags.tun_address6, "6");
     runnel::net::tun_options options;
     options.name = flags.tun;
     options.address = flags.tun_address;
+    options.address_v6 = flags.tun_address6;
     options.mtu = flags.mtu;
     using runnel::net::tun_offload;
     options.offload = flags.offload == "off"            ? tun_offload::off

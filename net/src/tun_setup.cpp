@@ -1,6 +1,7 @@
 #include "rtnetlink.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/tun.hpp"
+#include "runnel/wire/ip.hpp"
 #include "tun_device.hpp"
 
 #include <fcntl.h>
@@ -61,6 +62,26 @@ bool good_name(const std::string& name) {
   return name.compare(percent, 2, "%d") == 0 && name.find('%', percent + 1) == std::string::npos;
 }
 
+std::optional<tun_error> check_address(const tun_options& options, const std::string& address,
+                                       bool only_v6) {
+  if (address.empty()) return std::nullopt;
+  const auto parsed = prefix::parse(address);
+  const bool good = parsed && address.find('/') != std::string::npos && !parsed->address.is_any();
+  if (!good || (only_v6 && !parsed->address.is_v6())) {
+    return refuse(EINVAL, "\"" + address + "\" is no " + (only_v6 ? "IPv6 " : "") +
+                              "address for the TUN device " + options.name +
+                              ": give the host's own address on it and the length of its "
+                              "network, as in " +
+                              (only_v6 ? "fd77::1/64" : "10.77.0.1/24"));
+  }
+  if (parsed->address.is_v6() && options.mtu != 0 && options.mtu < wire::min_mtu_v6) {
+    return refuse(EINVAL, "IPv6 needs an MTU of 1280 bytes at least, and the TUN device " +
+                              options.name + " is to have " + std::to_string(options.mtu) +
+                              ": raise it, or leave out the address " + address);
+  }
+  return std::nullopt;
+}
+
 std::optional<tun_error> check_options(const loop& owner, const tun_options& options) {
   if (owner.simulated()) {
     return refuse(ENOTSUP,
@@ -72,16 +93,8 @@ std::optional<tun_error> check_options(const loop& owner, const tun_options& opt
                               "\" cannot name a network device: use 1 to 15 letters and digits, "
                               "with \"%d\" where the kernel shall put a number");
   }
-  if (!options.address.empty()) {
-    const auto parsed = prefix::parse(options.address);
-    if (!parsed || options.address.find('/') == std::string::npos || parsed->address.is_any()) {
-      return refuse(EINVAL, "\"" + options.address + "\" is no address for the TUN device " +
-                                options.name +
-                                ": give the host's own address on it and the length of its "
-                                "network, as in 10.77.0.1/24");
-    }
-  }
-  return std::nullopt;
+  if (auto refused = check_address(options, options.address, false)) return refused;
+  return check_address(options, options.address_v6, true);
 }
 
 tun_error node_error(const std::string& node, int error) {
@@ -155,6 +168,35 @@ tun_error change_error(const std::string& what, const std::string& name, const s
                            reason(error) + "): try \"" + by_hand + "\" to see why");
 }
 
+/// Whether the kernel has been told to do without IPv6 on the device.
+bool v6_switched_off(const std::string& name) {
+  const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
+  const descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char digit = '0';
+  return file.get() >= 0 && ::read(file.get(), &digit, 1) == 1 && digit != '0';
+}
+
+std::optional<tun_error> add_address(const detail::rtnetlink& netlink, int index,
+                                     const std::string& name, const std::string& address) {
+  if (address.empty()) return std::nullopt;
+  const prefix wanted = *prefix::parse(address);
+  const auto present = netlink.addresses(index);
+  if (present && std::find(present->begin(), present->end(), wanted) != present->end()) {
+    return std::nullopt;
+  }
+  const auto done = netlink.add_address(index, wanted);
+  if (done) return std::nullopt;
+  const int error = done.error().value();
+  if (wanted.address.is_v6() && v6_switched_off(name)) {
+    return refuse(error, "The TUN device " + name + " cannot have the address " + address +
+                             ", because IPv6 is switched off for it: let root switch it on "
+                             "(sysctl -w net.ipv6.conf." +
+                             name + ".disable_ipv6=0), or leave the address out");
+  }
+  return change_error("the address " + address, name, "ip address add " + address + " dev " + name,
+                      error);
+}
+
 /// Sets what is not yet as wanted, one thing at a time so that a refusal has a name.
 std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
                                    const std::string& name, const tun_options& options) {
@@ -176,17 +218,8 @@ std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
                           "ip link set " + name + " txqueuelen " + number, done.error().value());
     }
   }
-  if (!options.address.empty()) {
-    const prefix wanted = *prefix::parse(options.address);
-    const auto present = netlink.addresses(index);
-    const bool there =
-        present && std::find(present->begin(), present->end(), wanted) != present->end();
-    const auto done = there ? result<void>{} : netlink.add_address(index, wanted);
-    if (!done) {
-      return change_error("the address " + options.address, name,
-                          "ip address add " + options.address + " dev " + name,
-                          done.error().value());
-    }
+  for (const std::string& address : {options.address, options.address_v6}) {
+    if (auto refused = add_address(netlink, index, name, address)) return refused;
   }
   if (options.up && !state->up) {
     const auto done = netlink.change(index, {.up = true});

@@ -31,6 +31,8 @@ import traceback
 SKIPPED = 77
 HOST = "10.77.0.1"  # the kernel's end of the device
 STACK = "10.77.0.2"  # answered by our stack
+HOST6 = "fd77::1"
+STACK6 = "fd77::2"
 DEVICE = "rn0"
 
 examples = None  # the folder of the example programs
@@ -166,6 +168,11 @@ def tun_flags(device=DEVICE, host=HOST, stack=STACK):
     return ["--tun", device, "--tun-address", f"{host}/24", "--address", stack]
 
 
+def tun_flags6():
+    """The second family beside tun_flags."""
+    return ["--tun-address6", f"{HOST6}/64", "--address6", STACK6]
+
+
 def answers(address, port):
     try:
         socket.create_connection((address, port), timeout=1).close()
@@ -226,7 +233,8 @@ def nginx(root, port=8080, listen=""):
 
 def host_device(device=DEVICE, host=HOST):
     """An address of the kernel's side before the stack opens its device."""
-    run("ip", "address", "replace", f"{host}/32", "dev", "lo")
+    length = 128 if ":" in host else 32
+    run("ip", "address", "replace", f"{host}/{length}", "dev", "lo")
 
 
 def _namespace_command():
@@ -291,7 +299,9 @@ def main():
         print("skipped: this user may not make a network namespace (unshare --user --net).")
         sys.exit(SKIPPED)
     os.environ["RUNNEL_LAB_USER"] = "mapped" if "--user" in way else "real"
-    wanted = [c for c in _cases if all(word in _title(c) for word in sys.argv[2:])]
+    # A file may use what another one has without taking its cases over.
+    own = [c for c in _cases if c.__module__ == "__main__"]
+    wanted = [c for c in own if all(word in _title(c) for word in sys.argv[2:])]
     codes = []
     for function in wanted:
         codes.append(subprocess.run([*way, sys.executable, *sys.argv[:2]], check=False,

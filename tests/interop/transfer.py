@@ -50,14 +50,14 @@ def feed(connection, blocks):
     connection.shutdown(socket.SHUT_WR)
 
 
-def through_echo_server(mib, seconds, *flags):
+def through_echo_server(mib, seconds, *flags, address=lab.STACK):
     """A kernel client sends and reads back at the same time, then both halves are closed."""
     block = os.urandom(MIB)
     sent, received, count = hashlib.sha256(), hashlib.sha256(), 0
     for _ in range(mib):
         sent.update(block)
     with lab.echo_server(*flags):
-        with socket.create_connection((lab.STACK, 7), timeout=seconds) as connection:
+        with socket.create_connection((address, 7), timeout=seconds) as connection:
             writer = threading.Thread(target=feed, args=(connection, [block] * mib), daemon=True)
             writer.start()
             while got := connection.recv(BLOCK):

@@ -31,8 +31,11 @@ struct tun_options {
   /// The device's name; "%d" in it lets the kernel choose a number for a new device.
   std::string name = "runnel%d";
   /// The host's own address on the device with its prefix length, as in "10.77.0.1/24": what lies
-  /// in the prefix is routed to us.
+  /// in the prefix is routed to us. It may be of either family.
   std::string address{};
+  /// The IPv6 address beside it where both families are wanted, as in "fd77::1/64". IPv6 needs an
+  /// MTU of 1280 at least (RFC 8200 section 5).
+  std::string address_v6{};
   /// The largest IP packet, in bytes.
   std::uint32_t mtu = 1500;
   /// How many packets the kernel keeps for us. The kernel's own default of 500 silently drops
