@@ -12,7 +12,9 @@ packages_for() {
         boost_packages
         ;;
       demo) echo iproute2 util-linux curl wrk python3 ;;
-      tests) echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark ;;
+      tests)
+        echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark
+        ;;
       ci) echo clang-19 clang-format-14 ;;
       *) echo "packages_for: no job is called $job" >&2; return 1 ;;
     esac

@@ -374,7 +374,7 @@ TEST_CASE(
   CHECK(local.engine.poll_timeout() == time_point::max());
 }
 
-TEST_CASE("net.ipv4.ipfrag_high_thresh bounds what waits, live; 0 takes no pieces") {
+TEST_CASE("reassembly: net.ipv4.ipfrag_high_thresh bounds what waits, live; 0 takes no pieces") {
   dual_host local;
   wire::ip_header ip = dual_host::header(them, us, wire::ip_protocol::udp);
   ip.more_fragments = true;
