@@ -74,10 +74,11 @@ int main(int argc, char** argv) {
     net::tun_options options;
     options.name = argc > 1 ? argv[1] : "runnel%d";
     options.address = "10.77.0.1/24";
+    options.address_v6 = "fd77::1/64";
     if (argc > 2) options.offload = level(argv[2]);
     net::tun tun = net::tun::open(owner, options).value();
     tcp::stack_options made;
-    made.addresses = {net::address::v4(10, 77, 0, 2)};
+    made.addresses = {"10.77.0.2", net::address::parse("fd77::2").value()};
     // Both ends without a limit that autotuning would lift.
     made.connection.receive_buffer = 6U << 20;
     made.connection.send_buffer = 4U << 20;

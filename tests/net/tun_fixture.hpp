@@ -26,15 +26,16 @@ inline sockaddr_in socket_address(const net::address& where, std::uint16_t port 
 /// A whole IP packet with this ICMP message.
 inline std::string icmp_packet(const net::address& from, const net::address& to,
                                const wire::icmp_message& message) {
-  std::string packet(20 + wire::icmp_bytes(message), '\0');
+  const std::size_t header = wire::ip_header_bytes(from.family());
+  std::string packet(header + wire::icmp_bytes(message), '\0');
   const auto bytes = std::as_writable_bytes(std::span(packet));
   wire::ip_header ip;
   ip.source = from;
   ip.destination = to;
-  ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::icmp);
+  ip.protocol = static_cast<std::uint8_t>(wire::icmp_protocol(from.family()));
   ip.total_length = static_cast<std::uint32_t>(packet.size());
   wire::emit_ip(bytes, ip);
-  wire::emit_icmp(bytes.subspan(20), from, to, message);
+  wire::emit_icmp(bytes.subspan(header), from, to, message);
   return packet;
 }
 

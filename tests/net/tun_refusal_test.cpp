@@ -45,6 +45,16 @@ TEST_CASE("tun: an address without prefix, or that is none, is refused with a se
   }
 }
 
+TEST_CASE(
+    "tun: a second address that is not of IPv6, or that the MTU has no room for, is refused") {
+  for (const char* address : {"10.77.0.1/24", "fd77::1", "fd77::1/129", "::/64"}) {
+    CAPTURE(address);
+    CHECK(contains(refusal({.address_v6 = address}), "as in fd77::1/64"));
+  }
+  CHECK(contains(refusal({.address_v6 = "fd77::1/64", .mtu = 1279}), "1280"));
+  CHECK(contains(refusal({.address = "fd77::1/64", .mtu = 1000}), "1280"));
+}
+
 TEST_CASE("tun: a node that is missing or is something else is refused with a sentence") {
   CHECK(contains(refusal({.node = "/dev/net/no-such-node"}), "does not exist: load"));
   CHECK(contains(refusal({.node = "/dev/null"}), "is not the TUN driver's"));

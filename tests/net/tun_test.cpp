@@ -1,3 +1,4 @@
+#include <fstream>
 #include <runnel/net/tun.hpp>
 
 #include "net/bytes.hpp"
@@ -31,6 +32,24 @@ tun open_tun(loop& owner, tun_options options = {}) {
   return std::move(*opened);
 }
 
+/// Whether devices that are made from now on have IPv6; in the end they have none, so that the
+/// kernel says nothing of its own on them.
+class v6_switch {
+ public:
+  explicit v6_switch(bool on) {
+    enter_network_namespace();
+    set(on);
+  }
+  v6_switch(const v6_switch&) = delete;
+  v6_switch& operator=(const v6_switch&) = delete;
+  ~v6_switch() { set(false); }
+
+ private:
+  static void set(bool on) {
+    std::ofstream("/proc/sys/net/ipv6/conf/default/disable_ipv6") << (on ? 0 : 1);
+  }
+};
+
 /// Waits for something with a bound in real time; the loop sleeps meanwhile.
 template <class Condition>
 task<bool> eventually(Condition condition) {
@@ -41,10 +60,10 @@ task<bool> eventually(Condition condition) {
   co_return false;
 }
 
-bool has_reply(const packet_hook& hook) {
-  return std::any_of(hook.received.begin(), hook.received.end(), [](const std::string& packet) {
+bool has_reply(const packet_hook& hook, const address& from = kernel_address) {
+  return std::any_of(hook.received.begin(), hook.received.end(), [&](const std::string& packet) {
     const auto ip = wire::parse_ip(std::as_bytes(std::span(packet)));
-    if (!ip || ip->source != kernel_address) return false;
+    if (!ip || ip->source != from) return false;
     const auto icmp = wire::parse_icmp(*ip, ip->payload(std::as_bytes(std::span(packet))));
     return icmp && icmp->kind == wire::icmp_kind::echo_reply && icmp->identifier == 77;
   });
@@ -86,6 +105,27 @@ RING_TASK_TEST(
   REQUIRE(device_ioctl(SIOCGIFFLAGS, request));
   CHECK((request.ifr_flags & IFF_UP) != 0);
   CHECK(device_address("mine0") == prefix{kernel_address, 24});
+  co_return;
+}
+
+RING_TASK_TEST("tun: a device with both families pings the kernel in both") {
+  const address kernel_v6 = address::parse("fd77::1").value();
+  const address our_v6 = address::parse("fd77::2").value();
+  const v6_switch on(true);
+  tun device = open_tun(loop, {.address_v6 = "fd77::1/64"});
+  packet_hook hook{loop, device};
+  hook.to_send.push_back(echo_request(our_v6, kernel_v6, 77));
+  hook.to_send.push_back(echo_request(our_address, kernel_address, 77));
+  const bool answered =
+      co_await eventually([&] { return has_reply(hook) && has_reply(hook, kernel_v6); });
+  CHECK(answered);
+}
+
+RING_TASK_TEST("tun: IPv6 that is switched off is told, with how to switch it on") {
+  const v6_switch off(false);
+  const auto refused = tun::open(loop, {.name = "mine0", .address_v6 = "fd77::1/64"});
+  REQUIRE(refused.has_error());
+  CHECK(refused.error().message().find("net.ipv6.conf.mine0.disable_ipv6=0") != std::string::npos);
   co_return;
 }
 
