@@ -193,9 +193,23 @@ result<void> rtnetlink::add_address(int index, const prefix& what) const {
   ask.head().ifa_family = what.address.is_v4() ? AF_INET : AF_INET6;
   ask.head().ifa_prefixlen = what.length;
   ask.head().ifa_index = static_cast<unsigned>(index);
+  // Nobody else is on the link who could have it.
+  if (what.address.is_v6()) ask.head().ifa_flags = IFA_F_NODAD;
   ask.add_bytes(IFA_LOCAL, bytes_of(what.address));
   ask.add_bytes(IFA_ADDRESS, bytes_of(what.address));
   return exchange(ask.finish(), [](auto, auto) {});
+}
+
+bool rtnetlink::is_local(const address& what) const {
+  request<rtmsg> ask(RTM_GETROUTE, NLM_F_ACK);
+  ask.head().rtm_family = what.is_v4() ? AF_INET : AF_INET6;
+  ask.head().rtm_dst_len = static_cast<unsigned char>(what.bytes().size() * 8);
+  ask.add_bytes(RTA_DST, bytes_of(what));
+  bool local = false;
+  static_cast<void>(exchange(ask.finish(), [&](auto type, auto body) {
+    if (type == RTM_NEWROUTE) local = read_as<rtmsg>(body).rtm_type == RTN_LOCAL;
+  }));
+  return local;
 }
 
 }  // namespace runnel::net::detail

@@ -40,6 +40,9 @@ class rtnetlink {
   result<std::vector<prefix>> addresses(int index) const;
   result<void> change(int index, const device_change& what) const;
   result<void> add_address(int index, const prefix& what) const;
+  /// Whether the kernel takes what is for this address as its own by now: an IPv6 address that was
+  /// just added takes a moment.
+  bool is_local(const address& what) const;
 
  private:
   explicit rtnetlink(int fd) noexcept : fd_(fd) {}

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <optional>
 #include <utility>
 
@@ -197,6 +198,20 @@ std::optional<tun_error> add_address(const detail::rtnetlink& netlink, int index
                       error);
 }
 
+/// The kernel puts an IPv6 address into use from a thread of its own; until then what is sent to it
+/// is lost.
+void await_v6_addresses(const detail::rtnetlink& netlink, const tun_options& options) {
+  if (!options.up) return;
+  for (const std::string& each : {options.address, options.address_v6}) {
+    const auto wanted = prefix::parse(each);
+    if (!wanted || !wanted->address.is_v6()) continue;
+    constexpr timespec moment{0, 1'000'000};
+    for (int i = 0; i < 1000 && !netlink.is_local(wanted->address); ++i) {
+      ::nanosleep(&moment, nullptr);
+    }
+  }
+}
+
 /// Sets what is not yet as wanted, one thing at a time so that a refusal has a name.
 std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
                                    const std::string& name, const tun_options& options) {
@@ -228,6 +243,7 @@ std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
                           done.error().value());
     }
   }
+  await_v6_addresses(netlink, options);
   return std::nullopt;
 }
 
