@@ -257,6 +257,8 @@ struct connection {
   /// Its block in `core::flights`, while it needs one.
   std::uint32_t flight = no_index;
   deadlines when;
+  /// Its block in `core::paths`, while it needs one.
+  std::uint32_t path = no_index;
   tcp::traffic traffic;
   /// Since when nothing was acknowledged of what is on its way, or the window has been closed; for
   /// TCP_USER_TIMEOUT. Answers that acknowledge nothing do not move it.

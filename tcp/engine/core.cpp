@@ -145,8 +145,12 @@ std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
   return hash_flow(keys.lookup, key).finish();
 }
 
+std::uint64_t core::address_hash(const net::address& address) const noexcept {
+  return flow_hash({address, 0, 0, 0});
+}
+
 std::uint64_t core::peer_hash(const net::address& peer) const noexcept {
-  if (peer.is_v4()) return flow_hash({peer, 0, 0, 0});
+  if (peer.is_v4()) return address_hash(peer);
   return siphash(keys.lookup).add(word_at(peer.bytes())).finish();
 }
 

@@ -16,6 +16,7 @@
 #include "host_timestamps.hpp"
 #include "listener_entry.hpp"
 #include "listener_table.hpp"
+#include "path_mtu.hpp"
 #include "peer_limiter.hpp"
 #include "policy_store.hpp"
 #include "port_map.hpp"
@@ -34,13 +35,14 @@ namespace runnel::tcp::detail {
 inline constexpr std::uint32_t rto_limit_ms = 120'000;
 /// The default when a SYN has no MSS option (RFC 9293 §3.7.1).
 inline constexpr std::uint16_t default_mss = 536;
+inline constexpr std::uint16_t default_mss_v6 = 1220;
+constexpr std::uint16_t default_mss_of(net::family family) noexcept {
+  return family == net::family::v6 ? default_mss_v6 : default_mss;
+}
 /// The ECN bits of an IP header (RFC 3168 §5).
 inline constexpr std::uint8_t ecn_mask = 3;
 inline constexpr std::uint8_t ecn_capable = 2;
 inline constexpr std::uint8_t ecn_congestion = 3;
-/// The smallest MSS that is believed: Linux's TCP_MIN_SND_MSS. Below it every byte of payload would
-/// cost a packet.
-inline constexpr std::uint16_t min_mss = 48;
 /// Linux's TCP_ATO_MIN and TCP_DELACK_MAX: the bounds of an acknowledgement's delay.
 inline constexpr std::uint16_t ato_min_ms = 40;
 inline constexpr std::uint32_t ato_max_ms = 200;
@@ -115,6 +117,7 @@ struct core {
   time_wait_slab time_waits;
   sent_slab sent_ranges;
   flight_slab flights;
+  path_slab paths;
   policy_store policies;
   flow_table table;
   std::vector<listener_entry> listeners;
@@ -141,6 +144,11 @@ struct core {
   // ---- Fast Open, connecting
   fastopen_cache fastopen_paths;
   fastopen_pause fastopen_paused;
+
+  // ---- paths
+  path_mtu_cache path_mtus;
+  /// Identifications of packets that may be fragmented: each peer uses one of them.
+  std::array<std::uint16_t, 256> ip_ids{};
 
   // ---- memory
   /// As `under_pressure` last saw it.
@@ -198,6 +206,7 @@ struct core {
 
   // ---- keyed hashes
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
+  std::uint64_t address_hash(const net::address& address) const noexcept;
   /// Of who shares an allowance: an IPv4 address, an IPv6 network of 64 bits, of which one peer has
   /// all.
   std::uint64_t peer_hash(const net::address& peer) const noexcept;
@@ -291,6 +300,9 @@ void enter_established(core& host, connection& c);
 bool agrees_on_ecn(const core& host, const segment& syn) noexcept;
 /// The MSS that a SYN offers, where `max_segment` is the policy's.
 std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family family);
+/// The MSS that the peer's SYN offers, or leaves unsaid.
+std::uint16_t peer_mss(const core& host, const wire::tcp_options& options,
+                       net::family family) noexcept;
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
 // ---- reject.cpp: answers without a connection
@@ -354,9 +366,9 @@ void start_congestion_control(connection& c) noexcept;
 /// in Linux (RFC 5681 §4.1).
 void restart_after_idle(core& host, connection& c) noexcept;
 void on_retransmission_timeout(core& host, connection& c) noexcept;
-/// Sends everything in flight again, in segments of the new MSS. The path is not congested: the
-/// window stays (Linux's tcp_simple_retransmit).
-void resend_for_path(core& host, connection& c) noexcept;
+/// Sends what is in flight between the two numbers again, in segments of the new MSS. The path is
+/// not congested: the window stays (Linux's tcp_simple_retransmit).
+void resend_for_path(core& host, connection& c, sequence begin, sequence end) noexcept;
 
 // ---- memory.cpp
 
@@ -413,8 +425,6 @@ bool bad_source(const core& host, const net::address& source) noexcept;
 
 /// An ICMP error of this family about a segment that is said to be ours.
 void on_icmp_error(core& host, net::family family, const wire::icmp_message& message);
-/// Lowers the MSS to what the path is known to carry; whether that changed it.
-bool fit_to_path(connection& c) noexcept;
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet);
 /// Sends an ICMP message as a packet of its own, in fragments where it is longer than the link

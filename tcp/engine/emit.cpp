@@ -12,18 +12,38 @@ namespace {
 
 constexpr std::uint16_t checksum_field_offset = 16;
 
+/// What the IP header says beside the addresses.
+struct ip_facts {
+  std::uint8_t ttl = 0;
+  bool dont_fragment = true;
+  std::uint8_t ecn = 0;
+};
+
+/// What a packet that routers may fragment is told from others by (RFC 6864 §4.1). To a stranger it
+/// says nothing of packets to others.
+std::uint16_t next_ip_id(core& host, const net::address& peer, std::uint32_t packets) noexcept {
+  const std::uint64_t hash = host.address_hash(peer);
+  std::uint16_t& used = host.ip_ids[hash % host.ip_ids.size()];
+  const auto id = static_cast<std::uint16_t>(used + (hash >> 16));
+  used = static_cast<std::uint16_t>(used + packets);
+  return id;
+}
+
 /// Writes both headers in front of `text_pieces` pieces that stand in `host.pieces` from 1 on.
-void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_header& tcp,
-                  std::size_t text_pieces, std::uint32_t text_bytes, std::uint16_t gso_size,
-                  std::uint8_t ecn) {
+void emit_headers(core& host, const flow_key& key, const ip_facts& facts, wire::tcp_header& tcp,
+                  std::size_t text_pieces, std::uint32_t text_bytes, std::uint16_t gso_size) {
   wire::ip_header ip;
   ip.source = host.local_address(key);
   ip.destination = key.remote;
   ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
-  ip.ttl = ttl;
-  ip.tos = ecn;
-  ip.dont_fragment = true;
+  ip.ttl = facts.ttl;
+  ip.tos = facts.ecn;
+  ip.dont_fragment = facts.dont_fragment;
   ip.flow_label = host.flow_label(key);
+  if (!ip.dont_fragment && key.remote.is_v4()) {
+    const std::uint32_t packets = text_bytes > gso_size ? (text_bytes - 1) / gso_size + 1 : 1;
+    ip.id = next_ip_id(host, key.remote, packets);
+  }
   const std::size_t ip_bytes = wire::ip_header_bytes(key.remote.family());
   const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
   ip.total_length = static_cast<std::uint32_t>(ip_bytes + tcp_bytes + text_bytes);
@@ -55,14 +75,15 @@ void emit_headers(core& host, const flow_key& key, std::uint8_t ttl, wire::tcp_h
 }
 
 /// What the segment says of text that is held ahead of a hole; none where it would make the packet
-/// longer than the link takes.
+/// longer than the path takes.
 void add_sacks(const core& host, const connection& c, std::uint32_t length,
                wire::tcp_options& options) noexcept {
   const std::size_t without =
       wire::ip_header_bytes(c.key.remote.family()) + wire::tcp_header_bytes(options) + length + 4;
   const std::size_t most = c.timestamps ? 3 : 4;
+  const std::uint32_t limit = packet_limit(host, c);
   for (const wire::sack_block& each : c.sacks.blocks()) {
-    if (options.sack_count == most || without + 8U * (options.sack_count + 1U) > host.mtu) return;
+    if (options.sack_count == most || without + 8U * (options.sack_count + 1U) > limit) return;
     options.add_sack(each);
   }
 }
@@ -86,7 +107,7 @@ void count_out(core& host, const connection& c, const outgoing& out) noexcept {
   const sequence end = out.seq + out.length + (syn || (out.flags & flag::fin) != 0 ? 1U : 0U);
   const bool again = end != out.seq && !after(end, c.snd_.nxt);
   if (again && !(syn && c.fastopen_child)) return;
-  const bool cut = out.length > c.snd_mss && !syn;
+  const bool cut = out.length > c.snd_mss && !syn && !out.mtu_probe;
   host.count.out_segs += cut ? (out.length + c.snd_mss - 1) / c.snd_mss : 1;
 }
 
@@ -126,8 +147,12 @@ void emit_segment(core& host, connection& c, outgoing& out) {
   }
   if (c.sack_permitted && !syn && !c.sacks.empty()) add_sacks(host, c, out.length, tcp.options);
   out.told_sacks = tcp.options.sack_count > 0;
-  emit_headers(host, c.key, setting(host, c, &connection_policy::ttl), tcp, text_pieces, out.length,
-               syn ? UINT16_MAX : c.snd_mss, out.carries_ect ? ecn_capable : 0);
+  ip_facts facts;
+  facts.ttl = setting(host, c, &connection_policy::ttl);
+  facts.dont_fragment = out.mtu_probe || dont_fragment(host, c);
+  facts.ecn = out.carries_ect ? ecn_capable : 0;
+  emit_headers(host, c.key, facts, tcp, text_pieces, out.length,
+               syn || out.mtu_probe ? UINT16_MAX : c.snd_mss);
   count_out(host, c, out);
 }
 
@@ -142,7 +167,9 @@ void build_reply(core& host, const reply& r) {
   if (r.has_timestamp) tcp.options.timestamp = wire::tcp_timestamp{r.tsval, r.tsecr};
   tcp.options.sack_permitted = r.sack_permitted;
   if (r.fastopen_cookie) tcp.options.fast_open = fastopen_cookie_for(host, r.key);
-  emit_headers(host, r.key, r.ttl, tcp, 0, 0, UINT16_MAX, 0);
+  const mtu_discover how = *host.connection_defaults.mtu_discover;
+  const bool whole = how != mtu_discover::dont && how != mtu_discover::interface;
+  emit_headers(host, r.key, {r.ttl, whole, 0}, tcp, 0, 0, UINT16_MAX);
   ++host.count.out_segs;
 }
 

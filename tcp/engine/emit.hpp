@@ -15,6 +15,8 @@ struct outgoing {
   bool carries_ect = false;
   /// The Fast Open option, empty to ask for a cookie.
   std::optional<std::span<const std::byte>> fastopen{};
+  /// It asks whether the path carries its size: nobody may cut it.
+  bool mtu_probe = false;
   /// Told back: it had room for what is held ahead of a hole.
   bool told_sacks = false;
 };

@@ -17,7 +17,7 @@ constexpr std::uint32_t pause_doublings_max = 6;
 
 fastopen_cache::entry* known_path(core& host, const connection& c) noexcept {
   const net::address& peer = c.key.remote;
-  fastopen_cache::entry* const found = host.fastopen_paths.find(peer, host.peer_hash(peer));
+  fastopen_cache::entry* const found = host.fastopen_paths.find(peer, host.address_hash(peer));
   if (found == nullptr || found->value.local_index != c.key.local_index) return nullptr;
   return found;
 }
@@ -39,10 +39,13 @@ bool may_send_text(core& host, const connection& c) noexcept {
 
 /// What one SYN takes of the send queue.
 std::uint32_t syn_room(core& host, const connection& c) noexcept {
-  const std::uint32_t fits = c.rcv_mss_offered;
+  const net::family family = c.key.remote.family();
+  const auto headers = static_cast<std::uint32_t>(wire::ip_header_bytes(family) + 20);
+  const std::uint32_t fits =
+      std::min<std::uint32_t>(c.rcv_mss_offered, path_mtu_of(host, c) - headers);
   const fastopen_cache::entry* const known = known_path(host, c);
   const std::uint32_t theirs = known == nullptr ? 0 : known->value.mss;
-  const std::uint32_t segment = std::min(fits, theirs == 0 ? default_mss : theirs);
+  const std::uint32_t segment = std::min(fits, theirs == 0 ? default_mss_of(family) : theirs);
   return segment > option_room ? segment - option_room : 0;
 }
 
@@ -58,13 +61,13 @@ void remember_path(core& host, const connection& c, const wire::tcp_options& opt
   const bool gives = options.fast_open && !options.fast_open->empty();
   fastopen_cache::entry* known = known_path(host, c);
   if (known == nullptr && gives) {
-    known = host.fastopen_paths.make(peer, host.peer_hash(peer), host.ms());
+    known = host.fastopen_paths.make(peer, host.address_hash(peer), host.ms());
   }
   if (known == nullptr) return;
   fastopen_path& path = known->value;
   known->at_ms = host.ms();
   path.local_index = c.key.local_index;
-  path.mss = std::max(options.mss.value_or(default_mss), min_mss);
+  path.mss = peer_mss(host, options, peer.family());
   if (!gives) return;
   path.cookie_bytes = static_cast<std::uint8_t>(options.fast_open->size());
   std::ranges::copy(*options.fast_open, path.cookie.begin());

@@ -138,7 +138,7 @@ half_open_request request_of(const core& host, std::uint32_t listener, const seg
   half_open_request request;
   request.set_flow(seg.key);
   const wire::tcp_options& options = *seg.options;
-  request.key.room16 = std::max(options.mss.value_or(default_mss), min_mss);
+  request.key.room16 = peer_mss(host, options, seg.key.remote.family());
   request.irs = seg.seq;
   request.iss = iss;
   request.listener = listener;

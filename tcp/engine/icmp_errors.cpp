@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "core.hpp"
 #include "half_open.hpp"
@@ -12,9 +13,6 @@
 namespace runnel::tcp::detail {
 
 namespace {
-
-/// Linux's net.ipv4.route.min_pmtu: no message makes packets shorter than this.
-constexpr std::uint32_t min_path_mtu = 552;
 
 /// RFC 1191 §7.1: what routers that name no MTU may have meant.
 constexpr std::array<std::uint16_t, 9> plateaus = {65'535, 32'000, 17'914, 8166, 4352,
@@ -107,29 +105,57 @@ void on_half_open_error(core& host, std::uint32_t index, const icmp_report& repo
   drop_half_open(host, index);
 }
 
-/// What the message says that fits; 0 where that is not to be believed: no IPv6 link takes less
-/// than 1280 (RFC 8201 §4).
-std::uint32_t mtu_named(const icmp_report& report, const wire::ip_header& quoted) noexcept {
-  const std::uint32_t named = report.message.mtu;
-  if (report.v6()) return named < wire::min_mtu_v6 ? 0 : named;
-  return std::max(named != 0 ? named : plateau_below(quoted.total_length), min_path_mtu);
+struct path_report {
+  std::uint32_t mtu = 0;
+  /// The path carries less than we go down to.
+  bool fragments = false;
+};
+
+/// What the message says of the path that is news, or that confirms what is known.
+std::optional<path_report> reported_mtu(const core& host, const connection& c,
+                                        const wire::icmp_message& message,
+                                        const wire::ip_header& quoted) noexcept {
+  const std::uint32_t known = path_mtu_of(host, c);
+  if (c.key.remote.is_v6()) {
+    // RFC 8201 §4: no link carries less, so the message is a mistake or a lie.
+    if (message.mtu < wire::min_mtu_v6 || message.mtu > known) return {};
+    if (message.mtu == known && c.path_mtu == 0) return {};
+    return path_report{message.mtu, false};
+  }
+  const std::uint32_t named = message.mtu != 0 ? message.mtu : plateau_below(quoted.total_length);
+  // Linux's __ip_rt_update_pmtu: what is below goes out without DF.
+  const bool below = named < host.policy.min_pmtu;
+  const std::uint32_t mtu = below ? std::min<std::uint32_t>(known, host.policy.min_pmtu) : named;
+  const bool too_long = mtu < 40U + host.policy.min_snd_mss;
+  if (mtu > known || (mtu == known && c.path_mtu == 0 && !below)) return {};
+  const bool was_below = mtu == known && c.path != no_index && host.paths[c.path].fragments;
+  return path_report{mtu, below || too_long || was_below};
 }
 
-/// Linux's tcp_v4_mtu_reduced and tcp_v6_mtu_reduced.
+/// Linux's tcp_v4_mtu_reduced, and tcp_v6_mtu_reduced.
 void on_packet_too_big(core& host, connection& c, const icmp_report& report,
                        const wire::ip_header& quoted) {
-  const std::uint32_t mtu = mtu_named(report, quoted);
-  if (mtu == 0) return;
-  const std::uint32_t known = c.path_mtu != 0 ? c.path_mtu : host.mtu;
-  if (mtu >= known) return;
-  c.path_mtu = static_cast<std::uint16_t>(mtu);
+  const mtu_discover how = setting(host, c, &connection_policy::mtu_discover);
+  if (how == mtu_discover::probe || how == mtu_discover::interface) return;
+  const auto reported = reported_mtu(host, c, report.message, quoted);
+  if (!reported) return;
+  const std::uint16_t mss = c.snd_mss;
+  learn_path_mtu(host, c, reported->mtu, reported->fragments);
   if (c.state == state::syn_sent && c.syn_data) {
     // A SYN that carries text; it goes again without.
     c.syn_due = true;
     return want_transmit(host, c);
   }
-  if (!c.may_send() || !fit_to_path(c) || c.in_flight() == 0) return;
-  resend_for_path(host, c);
+  // What may be fragmented has arrived in pieces; of IPv6 nothing may.
+  const bool arrived = how == mtu_discover::dont && c.key.remote.is_v4();
+  if (!c.may_send() || c.in_flight() == 0 || arrived) return;
+  if (c.snd_mss < mss) {
+    resend_for_path(host, c, c.snd_.una, c.snd_.nxt);
+  } else if (c.path != no_index && host.paths[c.path].probe_size > reported->mtu) {
+    fail_mtu_probe(host, c);
+  } else {
+    return;
+  }
   arm_retransmit(host, c);
   want_transmit(host, c);
 }
@@ -192,16 +218,6 @@ void count_kind(core& host, wire::icmp_kind kind) noexcept {
 }
 
 }  // namespace
-
-bool fit_to_path(connection& c) noexcept {
-  if (c.path_mtu == 0) return false;
-  const std::uint32_t headers =
-      (c.key.remote.is_v6() ? 40U : 20U) + 20U + (c.timestamps ? 12U : 0U);
-  const std::uint32_t fits = c.path_mtu - headers;
-  if (c.snd_mss <= fits) return false;
-  c.snd_mss = static_cast<std::uint16_t>(fits);
-  return true;
-}
 
 void on_icmp_error(core& host, net::family family, const wire::icmp_message& message) {
   const icmp_report report{family, message};

@@ -79,8 +79,7 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.rcv_mss = c.ack.rcv_mss;
   out.snd_wscale = c.snd_wscale;
   out.rcv_wscale = c.rcv_wscale;
-  const std::uint16_t most = setting(host, c, &connection_policy::max_segment);
-  out.advertised_mss = own_mss(host, most, c.key.remote.family());
+  out.advertised_mss = c.rcv_mss_offered;
   out.ato = std::chrono::milliseconds(c.ack.ato_ms);
   out.timestamps = c.timestamps;
   out.sack = c.sack_permitted;
@@ -98,7 +97,12 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.total_retrans = c.flow.total_retrans;
   out.orphan = c.orphan;
   out.soft_error = c.soft_error;
-  out.path_mtu = c.path_mtu != 0 ? c.path_mtu : host.mtu;
+  out.path_mtu = path_mtu_of(host, c);
+  if (c.path != no_index && host.paths[c.path].searching) {
+    out.mtu_search_low = host.paths[c.path].search_low;
+    out.mtu_search_high = host.paths[c.path].search_high;
+    out.mtu_probe = host.paths[c.path].probe_size;
+  }
   out.keepalive = setting(host, c, &connection_policy::keepalive);
   describe_timer(host, c, out);
   describe_traffic(host, c, out);
@@ -311,7 +315,8 @@ memory_table host::memory() const noexcept {
       sizeof(detail::tailed<detail::time_wait_entry>) + detail::index_share_bytes;
   out.held_bytes = self.connections.held_bytes() + self.half_opens.held_bytes() +
                    self.time_waits.held_bytes() + self.table.held_bytes() +
-                   self.sent_ranges.held_bytes() + self.flights.held_bytes();
+                   self.sent_ranges.held_bytes() + self.flights.held_bytes() +
+                   self.paths.held_bytes();
   out.buffer_bytes = self.pool.used_bytes();
   out.orphans = self.orphan_count + self.quiet_count;
   out.orphan_bytes = self.orphan_bytes;

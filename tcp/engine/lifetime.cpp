@@ -23,6 +23,7 @@ connection* make_connection(core& host, const flow_key& key, std::uint32_t polic
   c.flow.rto_ms = rto_initial_of(host, c);
   c.ts_offset = host.timestamp_offset(key);
   c.index = index;
+  inherit_path_mtu(host, c);
   return &c;
 }
 
@@ -57,6 +58,7 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   c.out_of_order.clear(host.pool);
   clear_ranges(host, c);
   give_back_flight(host, c);
+  give_back_path(host, c);
   set_state(host, c, state::closed);
   c.ended = reason;
   c.pending_error = told;
@@ -75,6 +77,7 @@ void free_connection(core& host, connection& c) noexcept {
   c.tx.clear();
   clear_ranges(host, c);
   give_back_flight(host, c);
+  give_back_path(host, c);
   c.rx.clear(host.pool);
   c.out_of_order.clear(host.pool);
   c.in_dirty = false;

@@ -9,9 +9,14 @@ namespace runnel::tcp::detail {
 
 std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family family) {
   const std::uint32_t headers = (family == net::family::v6 ? 40U : 20U) + 20U;
-  const std::uint32_t fits = host.mtu - headers;
+  const std::uint32_t fits = std::max<std::uint32_t>(host.mtu - headers, host.policy.min_adv_mss);
   const std::uint32_t wanted = max_segment == 0 ? fits : max_segment;
   return static_cast<std::uint16_t>(std::min({fits, wanted, 65495U}));
+}
+
+std::uint16_t peer_mss(const core& host, const wire::tcp_options& options,
+                       net::family family) noexcept {
+  return std::max(options.mss.value_or(default_mss_of(family)), host.policy.min_snd_mss);
 }
 
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept {
@@ -22,16 +27,13 @@ std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept {
 }
 
 void negotiate(core& host, connection& c, const wire::tcp_options& options) {
-  const std::uint16_t theirs = std::max(options.mss.value_or(default_mss), min_mss);
   c.timestamps = c.timestamps && options.timestamp.has_value();
-  c.snd_mss = std::min(theirs, c.rcv_mss_offered);
   if (c.timestamps) {
     c.ts_recent = options.timestamp->value;
     c.ts_recent_ms = host.ms();
-    // The option takes 12 bytes of each segment (RFC 6691 §3).
-    c.snd_mss = static_cast<std::uint16_t>(c.snd_mss - 12);
   }
-  fit_to_path(c);
+  const std::uint16_t theirs = peer_mss(host, options, c.key.remote.family());
+  agree_on_mss(host, c, std::min(theirs, c.rcv_mss_offered));
   c.sack_permitted = c.sack_permitted && options.sack_permitted;
   c.window_scaled = c.window_scaled && options.window_scale.has_value();
   // RFC 7323 §2.3: more than 14 is taken as 14.
@@ -49,8 +51,6 @@ void enter_established(core& host, connection& c) {
   c.flow.retransmits = 0;
   c.syn_due = false;
   stop_rtx_timer(c);
-  // After a simultaneous open an ICMP error may have come since the options were agreed on.
-  fit_to_path(c);
   // With Fast Open text may be on its way already.
   if (c.flow.cwnd == 0) start_congestion_control(c);
   if (setting(host, c, &connection_policy::congestion_control) == congestion_control::bbr) {

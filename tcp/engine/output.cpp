@@ -51,6 +51,8 @@ struct plan {
   std::uint32_t range = no_index;
   /// It is the tail loss probe.
   bool is_probe = false;
+  /// It asks whether the path carries its size.
+  bool is_mtu_probe = false;
 };
 
 bool fin_fits_behind(const connection& c, sequence end) noexcept {
@@ -194,6 +196,12 @@ bool plan_new(core& host, connection& c, plan& out) {
   const std::uint32_t window = c.snd_.wnd > flight ? c.snd_.wnd - flight : 0;
   out.is_probe = c.probe_new_due;
   c.probe_new_due = false;
+  if (!out.is_probe) {
+    const mtu_probe asks = plan_mtu_probe(host, c, out.length);
+    out.seq = c.snd_.nxt;
+    out.is_mtu_probe = asks == mtu_probe::go;
+    if (asks != mtu_probe::none) return out.is_mtu_probe;
+  }
   const std::uint32_t room = room_in_window(host, c) + (out.is_probe ? c.snd_mss : 0U);
   std::uint32_t length = std::min({unsent, window, largest_segment(host, c)});
   if (length > room) {
@@ -244,8 +252,8 @@ void count_sent(core& host, connection& c, const plan& sent) noexcept {
     ++c.traffic.segs_out;
     return;
   }
-  const bool syn = (sent.flags & flag::syn) != 0;
-  const std::uint32_t segments = syn ? 1 : (sent.length + c.snd_mss - 1) / c.snd_mss;
+  const bool whole = (sent.flags & flag::syn) != 0 || sent.is_mtu_probe;
+  const std::uint32_t segments = whole ? 1 : (sent.length + c.snd_mss - 1) / c.snd_mss;
   c.traffic.segs_out += segments;
   c.traffic.data_segs_out += segments;
   c.last_sent_ms = host.ms();
@@ -272,11 +280,13 @@ void after_new_data(core& host, connection& c, const plan& sent) {
     c.flow.silent_since_ms = host.ms();
     c.stalled_since_ms = host.ms();
   }
+  const bool asks = sent.is_mtu_probe && sent.length > c.snd_mss;
+  if (asks) note_mtu_probe(host, c, sent.seq, sent.length);
   note_sent(host, c, distance(c.snd_.nxt, end));
   c.snd_.nxt = end;
   note_in_flight(host, c, sent);
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
-  if (sent.length % c.snd_mss != 0) c.snd_.sml = end;
+  if (sent.length % c.snd_mss != 0 && !asks) c.snd_.sml = end;
   c.probe_due = false;
   c.uncork_due = false;
   c.when.cork = 0;
@@ -295,6 +305,7 @@ void after_new_data(core& host, connection& c, const plan& sent) {
 }
 
 void after_retransmission(core& host, connection& c, const plan& sent) {
+  if (c.path != no_index) abandon_mtu_probe(host, c);
   note_resent(host, c, sent.range, sent.length + ((sent.flags & flag::fin) != 0 ? 1U : 0U));
   flight& f = host.flights[c.flight];
   if (f.undo_retrans < 0) f.undo_retrans = 0;
@@ -343,6 +354,7 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
 }  // namespace
 
 bool build_segment(core& host, connection& c) {
+  if (c.path != no_index) refresh_path(host, c);
   plan next;
   enum class kind : std::uint8_t { syn, retransmission, fresh, other } what = kind::other;
   const bool may_send = c.may_send();
@@ -368,7 +380,7 @@ bool build_segment(core& host, connection& c) {
     window = select_window(host, c);
   }
   const bool carries_ect = c.ecn && what == kind::fresh && next.length > 0;
-  outgoing out{next.seq, next.length, next.flags, window, carries_ect, fastopen};
+  outgoing out{next.seq, next.length, next.flags, window, carries_ect, fastopen, next.is_mtu_probe};
   emit_segment(host, c, out);
   next.length = out.length;
   next.flags = out.flags;

@@ -21,6 +21,8 @@ class peer_cache {
     Value value{};
   };
 
+  /// Whether nothing was ever remembered.
+  bool empty() const noexcept { return places_.empty(); }
   entry* find(const net::address& peer, std::uint64_t hash) noexcept {
     if (places_.empty()) return nullptr;
     entry* const set = &places_[hash % sets * ways];

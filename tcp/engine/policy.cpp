@@ -38,6 +38,7 @@ connection_policy default_connection_policy() {
       .cork = false,
       .quickack = false,
       .max_segment = 0,
+      .mtu_discover = mtu_discover::want,
       .ttl = 64,
       .syn_retries = 6,
       .rto_initial = milliseconds(1'000),

@@ -14,6 +14,11 @@ inline constexpr std::array congestion_words = {policy_word{"cubic", 0}, policy_
 inline constexpr std::array slow_start_words = {
     policy_word{"hystart", 0}, policy_word{"hystart_plus_plus", 1}, policy_word{"standard", 2}};
 
+inline constexpr std::array mtu_discover_words = {
+    policy_word{"dont", 0},  policy_word{"want", 1},      policy_word{"always", 2},
+    policy_word{"probe", 3}, policy_word{"interface", 4},
+};
+
 /// What the fields of `connection_policy` are, in their order.
 inline constexpr std::array connection_table = {
     row<&connection_policy::receive_buffer>({
@@ -60,6 +65,13 @@ inline constexpr std::array connection_table = {
         .zero = true,
         .option = {.text = "TCP_MAXSEG"},
         .meaning = "the longest segment to send or to ask for; 0 takes it from the link's MTU",
+    }),
+    row<&connection_policy::mtu_discover>({
+        .name = "mtu_discover",
+        .sysctl = {.text = "net.ipv4.ip_no_pmtu_disc", .form = linux_form::no_pmtu_disc},
+        .option = {.text = "IP_MTU_DISCOVER"},
+        .words = mtu_discover_words,
+        .meaning = "whether routers may fragment, and whether their word on sizes is believed",
     }),
     row<&connection_policy::ttl>({
         .name = "ttl",

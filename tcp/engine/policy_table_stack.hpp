@@ -18,6 +18,9 @@ inline constexpr std::array fastopen_words = {
     policy_word{"server_all", fastopen_flag::server_all},
 };
 
+inline constexpr std::array mtu_probing_words = {
+    policy_word{"off", 0}, policy_word{"on_black_hole", 1}, policy_word{"always", 2}};
+
 /// What the fields of `stack_policy` are, in their order.
 inline constexpr std::array stack_table = {
     row<&stack_policy::somaxconn>({
@@ -97,6 +100,82 @@ inline constexpr std::array stack_table = {
         .highest = day_ms,
         .sysctl = {.text = "net.ipv4.tcp_fastopen_blackhole_timeout_sec", .unit = seconds},
         .meaning = "pause of Fast Open after losses, doubled each time; 0 is none",
+    }),
+    row<&stack_policy::mtu_probing>({
+        .name = "mtu_probing",
+        .sysctl = {.text = "net.ipv4.tcp_mtu_probing"},
+        .words = mtu_probing_words,
+        .meaning = "probe for the MTU of the path (RFC 4821)",
+    }),
+    row<&stack_policy::base_mss>({
+        .name = "base_mss",
+        .kind = policy_kind::bytes,
+        .lowest = 48,
+        .highest = 65535,
+        .sysctl = {.text = "net.ipv4.tcp_base_mss"},
+        .meaning = "the MSS that probing begins with",
+    }),
+    row<&stack_policy::mtu_probe_floor>({
+        .name = "mtu_probe_floor",
+        .kind = policy_kind::bytes,
+        .lowest = 48,
+        .highest = 65535,
+        .sysctl = {.text = "net.ipv4.tcp_mtu_probe_floor"},
+        .meaning = "what a black hole makes the MSS at least",
+    }),
+    row<&stack_policy::probe_interval>({
+        .name = "probe_interval",
+        .lowest = 1 * seconds,
+        .highest = day_ms,
+        .sysctl = {.text = "net.ipv4.tcp_probe_interval", .unit = seconds},
+        .meaning = "how long after its beginning a search that is over begins anew",
+    }),
+    row<&stack_policy::probe_threshold>({
+        .name = "probe_threshold",
+        .kind = policy_kind::bytes,
+        .lowest = 1,
+        .highest = 65535,
+        .sysctl = {.text = "net.ipv4.tcp_probe_threshold"},
+        .meaning = "how close a search comes before it is over",
+    }),
+    row<&stack_policy::retries1>({
+        .name = "retries1",
+        .lowest = 0,
+        .highest = 255,
+        .sysctl = {.text = "net.ipv4.tcp_retries1"},
+        .meaning = "unanswered retransmissions until a black hole is suspected",
+    }),
+    row<&stack_policy::min_snd_mss>({
+        .name = "min_snd_mss",
+        .kind = policy_kind::bytes,
+        .lowest = 48,
+        .highest = 65535,
+        .sysctl = {.text = "net.ipv4.tcp_min_snd_mss"},
+        .meaning = "the smallest MSS that a peer or a path makes us send with",
+    }),
+    row<&stack_policy::min_adv_mss>({
+        .name = "min_adv_mss",
+        .kind = policy_kind::bytes,
+        .change = policy_change::new_connections,
+        .lowest = 1,
+        .highest = 65495,
+        .sysctl = {.text = "net.ipv4.route.min_adv_mss"},
+        .meaning = "the least that our SYN offers, unless max_segment is less",
+    }),
+    row<&stack_policy::min_pmtu>({
+        .name = "min_pmtu",
+        .kind = policy_kind::bytes,
+        .lowest = 68,
+        .highest = 65535,
+        .sysctl = {.text = "net.ipv4.route.min_pmtu"},
+        .meaning = "what ICMP errors make IPv4 packets at least; IPv6 has 1280",
+    }),
+    row<&stack_policy::route_mtu_expires>({
+        .name = "route_mtu_expires",
+        .lowest = 1 * seconds,
+        .highest = day_ms,
+        .sysctl = {.text = "net.ipv4.route.mtu_expires", .unit = seconds},
+        .meaning = "how long an ICMP error on the size of packets is believed",
     }),
     row<&stack_policy::rfc1337>({
         .name = "rfc1337",

@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::int64_t page_bytes = 4096;
 
+/// What ip_no_pmtu_disc makes of IP_MTU_DISCOVER.
+constexpr std::array<std::int64_t, 3> discovery_of = {1, 0, 4};
+
 struct unit {
   std::string_view text;
   std::int64_t factor;
@@ -213,6 +216,8 @@ std::string range_text(const policy_field& field, const linux_name& name) {
              highest;
     case linux_form::linger:
       return "off or 0 to 86400 s";
+    case linux_form::no_pmtu_disc:
+      return "0 to 2";
     default:
       break;
   }
@@ -287,6 +292,10 @@ parsed_value parse_value(const policy_field& field, const linux_name& name, std:
       good = parse_three(text, out.value) &&
              !__builtin_mul_overflow(out.value, page_bytes, &out.value);
       break;
+    case linux_form::no_pmtu_disc:
+      good = parse_number(text, out.value) && out.value >= 0 && out.value <= 2;
+      if (good) out.value = discovery_of[static_cast<std::size_t>(out.value)];
+      break;
     default:
       good = parse_any(field, text, false, out.value);
       if (good && field.kind != policy_kind::choice && field.kind != policy_kind::bits) {
@@ -318,6 +327,8 @@ std::string value_text(const policy_field& field, const linux_name& name, std::i
     case linux_form::zero_is_unset:
       if (value == 0) return "-1";
       return std::to_string(value / name.unit + (value % name.unit != 0 ? 1 : 0));
+    case linux_form::no_pmtu_disc:
+      return std::to_string(value == discovery_of[1] ? 1 : value == discovery_of[2] ? 2 : 0);
     case linux_form::thousandths:
       return std::to_string(value * 1000);
     case linux_form::zero_is_none:

@@ -234,6 +234,7 @@ void on_ack_when_open(core& host, connection& c, ack_facts& facts) {
   if (c.flow.phase == recovery_phase::open) undo_by_dsack(host, c);
   find_losses(host, c, facts);
   if (f.lost_bytes == 0) return try_to_open(host, c, facts);
+  if (lost_only_mtu_probe(host, c)) return;
   enter_recovery(host, c, facts.congestion_echo);
 }
 
@@ -362,7 +363,7 @@ void on_reordering_timeout(core& host, connection& c) {
   c.timer = rtx_timer::none;
   const std::uint32_t wait_ms = rack_detect_loss(host, c);
   if (pipe_of(host, c) != facts.prior_flight) {
-    if (c.flow.phase < recovery_phase::recovery) {
+    if (!lost_only_mtu_probe(host, c) && c.flow.phase < recovery_phase::recovery) {
       enter_recovery(host, c, false);
       if (!host.flights[c.flight].control.owns_window()) {
         facts.delivered_bytes = 1;
@@ -403,14 +404,18 @@ void restart_after_idle(core& host, connection& c) noexcept {
   flow.cwnd = std::max(flow.cwnd >> halvings, restart);
 }
 
-void resend_for_path(core& host, connection& c) noexcept {
+void resend_for_path(core& host, connection& c, sequence begin, sequence end) noexcept {
   flight* const f = flight_of(host, c);
   if (f == nullptr) return;
   c.flow.ssthresh = current_ssthresh(c);
   f->high_seq = c.snd_.nxt;
   f->prior_ssthresh = 0;
   f->may_undo = false;
-  mark_all_lost(host, c, 0);
+  if (begin == c.snd_.una && end == c.snd_.nxt) {
+    mark_all_lost(host, c, 0);
+  } else {
+    mark_lost_between(host, c, begin, end);
+  }
   c.flow.phase = recovery_phase::loss;
   f->frto = false;
   c.flow.cwnd = std::max(c.flow.cwnd, std::uint32_t{c.snd_mss});

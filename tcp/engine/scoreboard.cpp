@@ -131,9 +131,9 @@ void sack_range(core& host, connection& c, std::uint32_t index, ack_facts& facts
 }
 
 /// Where a block's edge falls inside of a range only whole segments of it count, or a peer could
-/// make us keep one range for each byte.
-std::uint32_t whole_segments(const connection& c, std::uint32_t bytes) noexcept {
-  return bytes / c.snd_mss * c.snd_mss;
+/// make us keep one range for each byte. `segment` is what the range was cut into.
+constexpr std::uint32_t whole_segments(std::uint32_t segment, std::uint32_t bytes) noexcept {
+  return bytes / segment * segment;
 }
 
 void score_block(core& host, connection& c, sequence left, sequence right, ack_facts& facts,
@@ -147,15 +147,16 @@ void score_block(core& host, connection& c, sequence left, sequence right, ack_f
   }
   for (; index != no_index && before(at(host, index).begin, right); index = at(host, index).next) {
     if (at_or_before(at(host, index).end, left) || at(host, index).sacked) continue;
+    const std::uint32_t segment = segment_size_at(host, c, at(host, index).begin);
     if (before(at(host, index).begin, left)) {
       const std::uint32_t ahead = distance(at(host, index).begin, left);
-      const std::uint32_t cut = whole_segments(c, ahead + c.snd_mss - 1);
+      const std::uint32_t cut = whole_segments(segment, ahead + segment - 1);
       // What is split off is looked at next.
       if (cut < at(host, index).size()) split_range(host, c, index, cut);
       continue;
     }
     if (after(at(host, index).end, right)) {
-      const std::uint32_t cut = whole_segments(c, distance(at(host, index).begin, right));
+      const std::uint32_t cut = whole_segments(segment, distance(at(host, index).begin, right));
       if (cut == 0 || !split_range(host, c, index, cut)) continue;
     }
     sack_range(host, c, index, facts, lowest_overtaken);
@@ -226,7 +227,8 @@ void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
   flight* const f = c.flight == no_index ? nullptr : &host.flights[c.flight];
   if (c.sent.tail != no_index) {
     sent_range& last = at(host, c.sent.tail);
-    const bool plain = !last.resent && !last.sacked && !last.lost;
+    const bool plain =
+        !last.resent && !last.sacked && !last.lost && same_cut_around(host, c, begin);
     const bool whole = last.size() % c.snd_mss == 0 && last.sent_us == now;
     if (plain && (whole || too_many_ranges(c))) {
       last.end = begin + bytes;
@@ -436,6 +438,13 @@ void mark_all_lost(core& host, connection& c, std::uint64_t spared_us) noexcept 
     mark_lost(host, c, i);
   }
   host.flights[c.flight].resend_hint = c.sent.head;
+}
+
+void mark_lost_between(core& host, connection& c, sequence begin, sequence end) noexcept {
+  for (std::uint32_t i = c.sent.head; i != no_index && before(at(host, i).begin, end);
+       i = at(host, i).next) {
+    if (after(at(host, i).end, begin)) mark_lost(host, c, i);
+  }
 }
 
 void clear_ranges(core& host, connection& c) noexcept {

@@ -120,6 +120,8 @@ void forget_sacks(core& host, connection& c) noexcept;
 /// The same number of a time-out: everything but what arrived counts as lost, except what left
 /// less than `spared_us` ago and is not the first.
 void mark_all_lost(core& host, connection& c, std::uint64_t spared_us) noexcept;
+/// Whatever lies between the two numbers and did not arrive counts as lost.
+void mark_lost_between(core& host, connection& c, sequence begin, sequence end) noexcept;
 /// Splits the first `bytes` off as a range of their own, if it has more; its index is the same.
 /// False without memory.
 bool split_range(core& host, connection& c, std::uint32_t range, std::uint32_t bytes) noexcept;

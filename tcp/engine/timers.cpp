@@ -76,12 +76,11 @@ void on_syn_timeout(core& host, connection& c) {
   want_transmit(host, c);
 }
 
-/// Whether unanswered sending has lasted for as long as the policy bears it. Linux's
-/// retransmits_timed_out: the time that so many doublings of 200 ms take, whatever `rto_min` is.
-bool silent_too_long(const core& host, const connection& c) noexcept {
+/// Whether unanswered sending has lasted for so many retries. Linux's retransmits_timed_out: the
+/// time that so many doublings of 200 ms take, whatever `rto_min` is.
+bool silent_for(const core& host, const connection& c, unsigned retries) noexcept {
   constexpr std::uint64_t first_ms = 200;
   const std::uint64_t max_ms = rto_max_of(host, c);
-  const unsigned retries = retry_limit(host, c);
   const auto doubling_end = static_cast<unsigned>(std::bit_width(max_ms / first_ms)) - 1;
   std::uint64_t limit_ms = 0;
   if (retries <= doubling_end) {
@@ -101,7 +100,7 @@ bool unanswered_too_long(const core& host, connection& c) noexcept {
     c.flow.silent_since_ms = host.ms();
     return false;
   }
-  return silent_too_long(host, c);
+  return silent_for(host, c, retry_limit(host, c));
 }
 
 void on_rtx_timeout(core& host, connection& c) {
@@ -115,6 +114,9 @@ void on_rtx_timeout(core& host, connection& c) {
   suspect_fastopen_path(host, c, gives_up);
   if (gives_up) return give_up(host, c);
   if (c.orphan && too_many_orphans(host, c)) return reset_orphan(host, c);
+  if (c.flow.retransmits > 0 && silent_for(host, c, host.policy.retries1)) {
+    suspect_black_hole(host, c);
+  }
   ++host.count.timeouts;
   on_retransmission_timeout(host, c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;

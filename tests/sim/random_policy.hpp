@@ -87,6 +87,9 @@ class dice {
     if (once_in(8)) stack.memory_limit = std::size_t{1} << 20;
     options.mtu = one_of({576U, 1500U, 1500U, 9000U});
     options.gso_max_bytes = once_in(3) ? 60'000 : 0;
+    stack.mtu_probing = one_of({mtu_probing::off, mtu_probing::on_black_hole, mtu_probing::always});
+    stack.base_mss = one_of<std::uint16_t>({512, 1024});
+    stack.probe_interval = std::chrono::seconds(1 + below(600));
   }
 
  private:

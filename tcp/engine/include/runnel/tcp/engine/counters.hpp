@@ -64,6 +64,8 @@
   X(dsack_undo, "TcpExtTCPDSACKUndo")                            \
   X(loss_undo, "TcpExtTCPLossUndo")                              \
   X(spurious_rtos, "TcpExtTCPSpuriousRTOs")                      \
+  X(mtup_fail, "TcpExtTCPMTUPFail")                              \
+  X(mtup_success, "TcpExtTCPMTUPSuccess")                        \
   X(abort_on_data, "TcpExtTCPAbortOnData")                       \
   X(abort_on_close, "TcpExtTCPAbortOnClose")                     \
   X(abort_on_memory, "TcpExtTCPAbortOnMemory")                   \

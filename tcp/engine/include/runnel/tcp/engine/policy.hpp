@@ -61,6 +61,33 @@ inline constexpr std::uint32_t server_no_cookie = 0x200;
 inline constexpr std::uint32_t server_all = 0x400;
 }  // namespace fastopen_flag
 
+/// Whether a connection finds out by probes of its own what its path carries
+/// (net.ipv4.tcp_mtu_probing; RFC 4821; the values are Linux's).
+enum class mtu_probing : std::uint8_t {
+  off,
+  /// From when a path seems to swallow what is long, without a word.
+  on_black_hole,
+  /// From the beginning.
+  always,
+};
+
+/// What is done about the MTU of the path (IP_MTU_DISCOVER; the values are Linux's). In IPv6, where
+/// nobody fragments on the way, only what is said of ICMP errors makes a difference.
+enum class mtu_discover : std::uint8_t {
+  /// Routers may fragment (IP_PMTUDISC_DONT). An ICMP error still makes later packets shorter.
+  dont,
+  /// They must not (RFC 1191), unless they say that they carry less than
+  /// `stack_policy::min_pmtu` (IP_PMTUDISC_WANT).
+  want,
+  /// They never may (IP_PMTUDISC_DO).
+  always,
+  /// They never may, and their errors are not believed: `stack_policy::mtu_probing` finds out
+  /// (IP_PMTUDISC_PROBE; Linux's TCP lets them fragment then).
+  probe,
+  /// Routers may fragment, and their errors are not believed (IP_PMTUDISC_INTERFACE).
+  interface,
+};
+
 /// What decides how much a connection may have in flight (TCP_CONGESTION,
 /// net.ipv4.tcp_congestion_control; the names are Linux's).
 enum class congestion_control : std::uint8_t {
@@ -127,6 +154,9 @@ struct connection_policy {
   /// The longest segment to send or to ask for, without headers; 0 takes it from the link's MTU
   /// (TCP_MAXSEG): 0. Fixed when the connection is made.
   std::optional<std::uint16_t> max_segment{};
+  /// Whether routers may fragment, and what their word counts (IP_MTU_DISCOVER,
+  /// net.ipv4.ip_no_pmtu_disc, of which 0 is want, 1 dont and 2 interface): want.
+  std::optional<tcp::mtu_discover> mtu_discover{};
   /// Hop limit of what is sent (IP_TTL, net.ipv4.ip_default_ttl): 64.
   std::optional<std::uint8_t> ttl{};
   /// SYN retransmissions with doubling waits (TCP_SYNCNT, net.ipv4.tcp_syn_retries): 6.
@@ -269,6 +299,34 @@ struct stack_policy {
   /// time-outs in a row, or FIN without the text before it. Doubled each time, up to 64 times; 0 is
   /// never paused (net.ipv4.tcp_fastopen_blackhole_timeout_sec).
   std::chrono::seconds fastopen_blackhole_timeout{0};
+  /// Whether connections probe for the MTU of their path (net.ipv4.tcp_mtu_probing; RFC 4821): what
+  /// is `always` holds for connections that begin later.
+  tcp::mtu_probing mtu_probing = tcp::mtu_probing::off;
+  /// The MSS that the search for it begins with (net.ipv4.tcp_base_mss).
+  std::uint16_t base_mss = 1024;
+  /// What a black hole makes the MSS at least (net.ipv4.tcp_mtu_probe_floor).
+  std::uint16_t mtu_probe_floor = 48;
+  /// When a search is over, how long after its beginning there is another one
+  /// (net.ipv4.tcp_probe_interval).
+  std::chrono::seconds probe_interval{600};
+  /// A search is over when it has come as close as so many bytes (net.ipv4.tcp_probe_threshold).
+  std::uint16_t probe_threshold = 8;
+  /// Unanswered retransmissions until the path is suspected of being a black hole, counted in time
+  /// as `connection_policy::retries2` is (net.ipv4.tcp_retries1).
+  std::uint8_t retries1 = 3;
+  /// The smallest MSS that a peer or a path makes us send with, timestamps included; it costs a
+  /// packet's headers for each so many bytes (net.ipv4.tcp_min_snd_mss).
+  std::uint16_t min_snd_mss = 48;
+  /// The least that our SYN offers where `max_segment` does not say less
+  /// (net.ipv4.route.min_adv_mss). What is more than the link's MTU takes, the link has to
+  /// fragment.
+  std::uint16_t min_adv_mss = 256;
+  /// No ICMP error makes IPv4 packets shorter than this; a path that carries less is left to
+  /// fragment them (net.ipv4.route.min_pmtu). In IPv6 it is 1280, and what says less is ignored.
+  std::uint16_t min_pmtu = 552;
+  /// How long an ICMP error's word of a path is believed, by its connection and by later ones to
+  /// the same address; then longer packets try again (net.ipv4.route.mtu_expires).
+  std::chrono::seconds route_mtu_expires{600};
   /// Ignore RST in TIME-WAIT (net.ipv4.tcp_rfc1337).
   bool rfc1337 = false;
   /// TIME-WAIT entries (net.ipv4.tcp_max_tw_buckets, which is 131072 on a large machine).

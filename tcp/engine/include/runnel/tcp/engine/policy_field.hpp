@@ -48,6 +48,8 @@ enum class linux_form : std::uint8_t {
   /// One number; 0 would allow nothing, which no value of the field does, and is refused. What is 0
   /// here, without a bound, is INT32_MAX there (tcp_challenge_ack_limit).
   zero_is_none,
+  /// 0, 1 and 2, of which `mtu_discover` has the meanings (ip_no_pmtu_disc).
+  no_pmtu_disc,
   /// The word itself (tcp_congestion_control).
   word,
   /// Two numbers: this field and the next one (ip_local_port_range).

@@ -133,8 +133,14 @@ struct snapshot {
   /// is what `receive` and `send` tell should the connection time out (Linux's sk_err_soft, which
   /// SO_ERROR shows).
   tcp::error soft_error = tcp::error::none;
-  /// The longest packet that the path is known to carry, headers included (tcpi_pmtu).
+  /// The longest packet that the path is known to carry, headers included (tcpi_pmtu): what an
+  /// ICMP error says, or the link's MTU.
   std::uint32_t path_mtu = 0;
+  /// What probes have found so far (`stack_policy::mtu_probing`): packets that get through, and the
+  /// longest that may, both 0 while none is sent; and the probe that is on its way, 0 for none.
+  std::uint32_t mtu_search_low = 0;
+  std::uint32_t mtu_search_high = 0;
+  std::uint32_t mtu_probe = 0;
   /// The policy says that an idle peer is to be probed (SO_KEEPALIVE).
   bool keepalive = false;
   /// What it waits for and when that is due; not the delayed acknowledgement.
