@@ -267,7 +267,7 @@ TEST_CASE("tcp net.ipv4.route.min_pmtu: below it packets are as long as it and m
   CHECK(says_dont_fragment(peer));
 }
 
-TEST_CASE("tcp net.ipv4.route.min_pmtu is the policy's") {
+TEST_CASE("tcp net.ipv4.route.min_pmtu: the floor is the policy's") {
   raw_peer peer([](host_options& options) { options.policy.min_pmtu = 68; });
   peer.establish();
   peer.write("x");
@@ -374,7 +374,7 @@ TEST_CASE("tcp MSS: the link's MTU bounds both directions, whatever the peer tak
   CHECK(pair.look(1).path_mtu == 1000);
 }
 
-TEST_CASE("tcp TCP_MAXSEG bounds what we offer and what we send, and 88 is its least") {
+TEST_CASE("tcp TCP_MAXSEG: it bounds what we offer and what we send, and 88 is its least") {
   for (const std::uint16_t most : {std::uint16_t{88}, std::uint16_t{500}, std::uint16_t{1460}}) {
     CAPTURE(most);
     raw_peer peer;
