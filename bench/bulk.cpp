@@ -1,7 +1,9 @@
 // One stream of bulk data over our TCP on a TUN device: port 9 reads and throws away, port 19
 // writes until the peer goes. bench/bulk.py is the peer and compares levels of offload.
 //
-//   bulk [TUN device] [automatic|off|checksum|segmentation]
+//   bulk [TUN device] [automatic|off|gro|checksum|segmentation]
+//
+// "gro" is plain packets that our own GRO joins.
 
 #include <csignal>
 #include <cstdio>
@@ -60,7 +62,7 @@ task<> run(loop& owner, tcp::stack& stack) {
 }
 
 net::tun_offload level(std::string_view name) {
-  if (name == "off") return net::tun_offload::off;
+  if (name == "off" || name == "gro") return net::tun_offload::off;
   if (name == "checksum") return net::tun_offload::checksum;
   if (name == "segmentation") return net::tun_offload::segmentation;
   return net::tun_offload::automatic;
@@ -82,6 +84,7 @@ int main(int argc, char** argv) {
     // Both ends without a limit that autotuning would lift.
     made.connection.receive_buffer = 6U << 20;
     made.connection.send_buffer = 4U << 20;
+    made.policy.gro = argc > 2 && std::string_view(argv[2]) == "gro";
     tcp::stack stack(owner, tun, made);
     std::printf("bulk: %s\n", tun.description().c_str());
     std::fflush(stdout);

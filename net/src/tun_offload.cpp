@@ -69,7 +69,8 @@ bool satisfies(const offload_grant& grant, tun_offload wanted) noexcept {
 void describe(const offload_grant& grant, link_info& info) noexcept {
   info.checksum_offload_rx = (grant.features & checksums) != 0;
   info.checksum_offload_tx = info.checksum_offload_rx;
-  info.gso_max_bytes = (grant.features & segments_v4) == segments_v4 ? largest_payload : 0;
+  info.coalesces_rx = (grant.features & segments_v4) == segments_v4;
+  info.gso_max_bytes = info.coalesces_rx ? largest_payload : 0;
 }
 
 std::string to_string(const offload_grant& grant) {

@@ -311,6 +311,10 @@ inline constexpr std::array stack_table = {
         .sysctl = {.text = "net.ipv6.ip6frag_time", .unit = seconds},
         .meaning = "the same of an IPv6 packet",
     }),
+    row<&stack_policy::gro>({
+        .name = "gro",
+        .meaning = "join what the link gives segment by segment before the engine sees it",
+    }),
     row<&stack_policy::memory_limit>({
         .name = "memory_limit",
         .kind = policy_kind::bytes,

@@ -74,7 +74,8 @@ host_options engine_options(loop& owner, const net::link& link, stack_options&& 
   out.clock_offset = options.clock_offset.value_or(offset_to_wall_clock(owner, options));
   out.mtu = info.mtu;
   out.checksum_offload_tx = info.checksum_offload_tx;
-  out.checksum_offload_rx = info.checksum_offload_rx;
+  // What a link says without being believed is taken off its packets; what is left was checked.
+  out.checksum_offload_rx = true;
   out.gso_max_bytes = info.gso_max_bytes;
   return out;
 }

@@ -6,6 +6,7 @@
 
 #include "runnel/detail/check.hpp"
 #include "runnel/detail/thread_state.hpp"
+#include "runnel/wire/coalesce.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -22,7 +23,11 @@ void for_each(runnel::detail::list<T>& all, Visit visit) {
 }  // namespace
 
 stack_core::stack_core(loop& owner, net::link& link, host_options options)
-    : loop_(&owner), link_(&link), host_(std::move(options)) {
+    : loop_(&owner),
+      link_(&link),
+      host_(std::move(options)),
+      believes_link_(link.info().checksum_offload_rx),
+      link_coalesces_(link.info().coalesces_rx) {
   idle_.set();
   loop_->attach(*this);
   link_->attach(owner, *this);
@@ -64,12 +69,23 @@ bool stack_core::on_receive(time_point now) {
   }
   if (!link_ready_ && link_->deadline() > now) return false;
   link_ready_ = false;
-  const std::size_t count = link_->receive(now, burst_);
-  for (std::size_t i = 0; i < count; ++i) host_.on_packet(std::move(burst_[i]), now);
-  dispatch();
-  if (count < burst_.size()) return link_ready_;
+  if (read_link(now) < burst_.size()) return link_ready_;
   link_ready_ = true;
   return true;
+}
+
+/// Hands a burst to the engine; how many packets the link gave.
+std::size_t stack_core::read_link(time_point now) {
+  const std::size_t count = link_->receive(now, burst_);
+  const auto burst = std::span(burst_).first(count);
+  if (!believes_link_) {
+    for (net::packet& each : burst) each->offload = {};
+  }
+  const bool joins = host_.policy().gro && !link_coalesces_;
+  const std::size_t left = joins ? wire::coalesce(burst, link_->pool()) : count;
+  for (net::packet& each : burst.first(left)) host_.on_packet(std::move(each), now);
+  dispatch();
+  return count;
 }
 
 void stack_core::on_timers(time_point now) {

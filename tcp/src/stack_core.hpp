@@ -90,6 +90,7 @@ class stack_core final : public turn_hook, public net::link_client {
 
   ~stack_core() = default;
   void die_when_unused() noexcept;
+  std::size_t read_link(time_point now);
   void dispatch() noexcept;
   void fail_everything() noexcept;
   bool send_blocked(time_point now) noexcept;
@@ -100,6 +101,10 @@ class stack_core final : public turn_hook, public net::link_client {
   net::link* link_;
   host host_;
   std::array<net::packet, burst_packets> burst_;
+  /// What the link says of packets that it gives is believed.
+  bool believes_link_;
+  /// It joins segments itself.
+  bool link_coalesces_;
   bool link_ready_ = true;
   bool failed_ = false;
   bool retired_ = false;

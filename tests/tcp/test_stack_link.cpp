@@ -1,3 +1,4 @@
+#include "runnel/net/detail/link_decorator.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
 #include "stack_network.hpp"
@@ -69,7 +70,68 @@ task<> run_echoes(network& both, int connections, std::size_t bytes) {
   CHECK(both.server.engine().memory().buffer_bytes == 0);
 }
 
+/// Says of every packet that its checksum is right, which its `info` does not promise to be true.
+class lying_link final : public net::detail::link_decorator {
+ public:
+  explicit lying_link(net::link& inner) noexcept : link_decorator(inner) {}
+  std::size_t receive(time_point now, std::span<net::packet> out) noexcept override {
+    const std::size_t count = link_decorator::receive(now, out);
+    for (net::packet& each : out.first(count)) {
+      each->offload = {net::checksum_state::verified, 7, 0, 0};
+      if (spoils) each.bytes().back() ^= std::byte{1};
+    }
+    return count;
+  }
+  bool spoils = false;
+};
+
 }  // namespace
+
+TASK_TEST("tcp gro: over a link of single segments the stack joins them, when the policy says so") {
+  for (const bool joins : {false, true}) {
+    CAPTURE(joins);
+    network both(loop, {}, {.latency = 1ms});
+    CHECK(both.server.set("gro", joins ? "true" : "false") == "");
+    auto listener = both.listen();
+    auto pair = co_await connect_ends(both, listener);
+    task_group group{loop};
+    const std::string text = pattern(500'000);
+    group.spawn(write_all(pair.client, text));
+    const std::string got = co_await read_to_end(pair.server);
+    CHECK(got == text);
+    const auto joined = co_await group.join();
+    CHECK(joined.has_value());
+    const std::uint64_t given = both.wire.second().counters().rx_packets;
+    const std::uint64_t heard = both.server.engine().counters().ip_in_receives;
+    CHECK((joins ? heard * 2 < given : heard == given));
+  }
+}
+
+TASK_TEST("tcp link: what a link says of checksums without promising it is not believed") {
+  for (const bool joins : {false, true}) {
+    CAPTURE(joins);
+    net::link_pair wire({.latency = 1ms});
+    lying_link liar(wire.second());
+    tcp::stack client(loop, wire.first(), options_for(client_address));
+    tcp::stack server(loop, liar, options_for(server_address));
+    CHECK(server.set("gro", joins ? "true" : "false") == "");
+    auto listener = server.listen(server_endpoint).value();
+    auto connected = co_await client.connect(server_endpoint);
+    REQUIRE(connected.has_value());
+    auto accepted = co_await listener.accept();
+    REQUIRE(accepted.has_value());
+    liar.spoils = true;
+    const std::string text = pattern(20'000);
+    const auto written = co_await connected->write(bytes_of(text));
+    CHECK(written.has_value());
+    co_await sleep(20ms);
+    CHECK(server.engine().counters().in_csum_errors >= 10);
+    std::uint64_t received = 0;
+    server.engine().for_each_connection(
+        [&](const tcp::snapshot& each) { received += each.traffic.bytes_received; });
+    CHECK(received == 0);
+  }
+}
 
 TASK_TEST("tcp link: a queue of one packet, or a few, only slows down") {
   for (const std::size_t queue : {1U, 2U, 7U, 64U}) {

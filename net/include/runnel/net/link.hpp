@@ -21,6 +21,8 @@ struct link_info {
   std::string name{};
   /// The largest IP packet, header included, in bytes.
   std::uint32_t mtu = 1500;
+  /// Whether `receive` gives super-segments where segments have come in one train.
+  bool coalesces_rx = false;
   /// Whether `send` takes packets whose checksum is `checksum_state::partial`.
   bool checksum_offload_tx = false;
   /// Whether `receive` may give packets whose checksum is `verified` or `partial`.
