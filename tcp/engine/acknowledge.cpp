@@ -140,7 +140,7 @@ bool finish_simultaneous_open(core& host, connection& c, const segment& seg) {
 void take_acknowledged(core& host, connection& c, std::uint32_t bytes) {
   c.traffic.bytes_acked += bytes;
   const std::uint32_t held = c.tx.held_bytes();
-  c.tx.consume(bytes);
+  c.tx.consume(host.pool, bytes);
   if (c.orphan) host.orphan_bytes -= held - c.tx.held_bytes();
   if (c.wants_room && c.tx.held_bytes() < send_limit(host, c)) {
     c.wants_room = false;

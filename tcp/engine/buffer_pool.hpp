@@ -55,6 +55,12 @@ class buffer_pool {
     return net::packet::adopt(block);
   }
 
+  /// Counts memory that is no block but is held by a queue, and counts it no more.
+  void charge(std::size_t bytes) noexcept { kept_ += bytes; }
+  void credit(std::size_t bytes) noexcept { kept_ -= bytes; }
+  /// Whether the block is one of the pool's own, which are counted while anybody holds them.
+  bool owns(const net::packet_buffer& block) const noexcept { return block.pool == &own_; }
+
   /// Whether bytes should stay in the block they came in: it is ours alone, they fill a good part
   /// of it, and where it came from there are plenty.
   bool worth_keeping(const net::packet_buffer& block) const noexcept {
@@ -70,6 +76,8 @@ class buffer_pool {
   /// Beyond this much in use memory is short: two thirds of the limit, as with Linux's tcp_mem.
   std::size_t pressure_bytes() const noexcept { return pressure_; }
   bool has_room(std::size_t bytes) const noexcept { return used_bytes() + bytes <= limit_; }
+  /// What may still be used.
+  std::size_t room() const noexcept { return limit_ - std::min(limit_, used_bytes()); }
 
   /// A number that a peer cannot foresee (xorshift64*).
   std::uint32_t random() noexcept {

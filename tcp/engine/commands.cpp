@@ -18,41 +18,63 @@ void on_room(core& host, connection& c) {
   want_transmit(host, c);
 }
 
+/// The pending error, told once (Linux's sk_err).
+static error take_error(connection& c) noexcept {
+  return std::exchange(c.pending_error, error::none);
+}
+
+error begin_send(core& host, connection* c) {
+  if (c == nullptr) return error::bad_handle;
+  if (const error told = take_error(*c); told != error::none) return told;
+  if (c->fin_queued || c->closed_by_owner || c->state == state::closed) return error::broken_pipe;
+  if (!c->may_write()) return error::not_connected;
+  if (under_pressure(host)) relieve_pressure(host, *c);
+  return error::none;
+}
+
+outcome<std::size_t> end_send(core& host, connection& c, std::size_t taken, std::size_t wanted) {
+  // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
+  if (taken == 0 && wanted != 0 && c.tx.empty()) return {0, error::no_buffer_space};
+  if (taken < wanted) c.wants_room = true;
+  if (taken > 0) {
+    release_syn(host, c);
+    want_transmit(host, c);
+  }
+  if (taken == 0 && wanted != 0) return {0, error::would_block};
+  return {taken, error::none};
+}
+
+void note_read(core& host, connection& c) {
+  on_room(host, c);
+  c.fin_read = c.fin_received && c.rx.empty();
+}
+
+outcome<std::size_t> receive_nothing(core& host, connection& c, bool wants_some) {
+  // The end of the stream is the end, whatever came after it; the error is for the next send.
+  if (c.fin_received) {
+    c.fin_read = true;
+    return {0, error::none};
+  }
+  if (const error told = take_error(c); told != error::none) return {0, told};
+  if (!wants_some || c.state == state::closed) return {0, error::none};
+  if (!c.may_write()) return {0, error::not_connected};
+  // Who reads waits for the peer to speak first.
+  release_syn(host, c);
+  return {0, error::would_block};
+}
+
 }  // namespace detail
 
 using detail::connection;
 using detail::core;
 
-namespace {
-
-/// The pending error, told once (Linux's sk_err).
-error take_error(connection& c) noexcept {
-  return std::exchange(c.pending_error, error::none);
-}
-
-}  // namespace
-
 outcome<std::size_t> host::send(socket_id id, std::span<const std::byte> bytes, time_point now) {
   core& self = *core_;
   self.set_time(now);
   connection* c = self.get(id);
-  if (c == nullptr) return {0, error::bad_handle};
-  if (const error told = take_error(*c); told != error::none) return {0, told};
-  if (c->fin_queued || c->closed_by_owner || c->state == state::closed) {
-    return {0, error::broken_pipe};
-  }
-  if (!c->may_write()) return {0, error::not_connected};
-  if (under_pressure(self)) relieve_pressure(self, *c);
+  if (const error refused = begin_send(self, c); refused != error::none) return {0, refused};
   const std::size_t taken = c->tx.append(self.pool, bytes, send_limit(self, *c));
-  // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
-  if (taken == 0 && !bytes.empty() && c->tx.empty()) return {0, error::no_buffer_space};
-  if (taken < bytes.size()) c->wants_room = true;
-  if (taken > 0) {
-    release_syn(self, *c);
-    want_transmit(self, *c);
-  }
-  if (taken == 0 && !bytes.empty()) return {0, error::would_block};
-  return {taken, error::none};
+  return end_send(self, *c, taken, bytes.size());
 }
 
 outcome<std::size_t> host::receive(socket_id id, std::span<std::byte> into, time_point now) {
@@ -61,21 +83,10 @@ outcome<std::size_t> host::receive(socket_id id, std::span<std::byte> into, time
   connection* c = self.get(id);
   if (c == nullptr) return {0, error::bad_handle};
   if (const std::size_t taken = c->rx.read(self.pool, into); taken > 0) {
-    on_room(self, *c);
-    c->fin_read = c->fin_received && c->rx.empty();
+    note_read(self, *c);
     return {taken, error::none};
   }
-  // The end of the stream is the end, whatever came after it; the error is for the next send.
-  if (c->fin_received) {
-    c->fin_read = true;
-    return {0, error::none};
-  }
-  if (const error told = take_error(*c); told != error::none) return {0, told};
-  if (into.empty() || c->state == state::closed) return {0, error::none};
-  if (!c->may_write()) return {0, error::not_connected};
-  // Who reads waits for the peer to speak first.
-  release_syn(self, *c);
-  return {0, error::would_block};
+  return receive_nothing(self, *c, !into.empty());
 }
 
 error host::start(socket_id id, time_point now) {

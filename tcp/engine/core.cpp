@@ -109,7 +109,7 @@ core::core(host_options options)
 
 core::~core() {
   for (std::uint32_t i = 0; i < connections.extent(); ++i) {
-    connections[i].tx.clear();
+    connections[i].tx.clear(pool);
     connections[i].rx.clear(pool);
     connections[i].out_of_order.clear(pool);
   }

@@ -305,6 +305,17 @@ std::uint16_t peer_mss(const core& host, const wire::tcp_options& options,
                        net::family family) noexcept;
 std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
+// ---- commands.cpp, zero_copy.cpp
+
+/// Why nothing may be sent now; takes the pending error.
+error begin_send(core& host, connection* c);
+/// Of `wanted` bytes so many were queued: what `send` answers.
+outcome<std::size_t> end_send(core& host, connection& c, std::size_t taken, std::size_t wanted);
+/// Bytes were taken out of `connection::rx`.
+void note_read(core& host, connection& c);
+/// What `receive` answers when it has taken nothing.
+outcome<std::size_t> receive_nothing(core& host, connection& c, bool wants_some);
+
 // ---- reject.cpp: answers without a connection
 
 /// RST as RFC 9293 §3.10.7.1 forms it, rate-limited.

@@ -120,8 +120,11 @@ void emit_segment(core& host, connection& c, outgoing& out) {
     text_pieces = c.tx.gather(distance(c.snd_.una, out.seq), out.length,
                               std::span(host.pieces).subspan(1), covered);
     if (covered < out.length) {
-      // Many small blocks: the rest goes in a segment of its own, and with it what ends the text.
-      out.length = covered;
+      // Many small blocks: the rest goes in a packet of its own, and with it what ends the text.
+      // Here are as many whole segments as there are, so that none in the middle is short.
+      out.length = covered > c.snd_mss ? covered / c.snd_mss * c.snd_mss : covered;
+      text_pieces = c.tx.gather(distance(c.snd_.una, out.seq), out.length,
+                                std::span(host.pieces).subspan(1), covered);
       out.flags &= static_cast<std::uint8_t>(~(flag::fin | flag::psh));
     }
   }

@@ -54,7 +54,7 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   detach_connection(host, c);
   forget_orphan(host, c);
   c.lost_bytes = c.tx.size();
-  c.tx.clear();
+  c.tx.clear(host.pool);
   c.out_of_order.clear(host.pool);
   clear_ranges(host, c);
   give_back_flight(host, c);
@@ -74,7 +74,7 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
 void free_connection(core& host, connection& c) noexcept {
   if (c.in_dirty) host.dirty_list.remove(host.connections, c.index);
   forget_orphan(host, c);
-  c.tx.clear();
+  c.tx.clear(host.pool);
   clear_ranges(host, c);
   give_back_flight(host, c);
   give_back_path(host, c);

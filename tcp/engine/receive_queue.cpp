@@ -21,9 +21,10 @@ constexpr std::uint32_t next_block_bytes(std::uint32_t waiting) noexcept {
   return waiting >= 2048 ? 2048 : 512;
 }
 
-/// Not worth moving: at least three quarters of it are bytes.
+/// Not worth moving: at least three quarters of it are bytes, or somebody else holds it too.
 bool is_packed(const net::packet_buffer& block) noexcept {
-  return std::uint64_t{block.size()} * 4 >= std::uint64_t{block.truesize()} * 3;
+  return block.references > 1 ||
+         std::uint64_t{block.size()} * 4 >= std::uint64_t{block.truesize()} * 3;
 }
 
 }  // namespace
@@ -88,6 +89,31 @@ std::size_t receive_queue::read(buffer_pool& pool, std::span<std::byte> into) no
   }
   size_ -= static_cast<std::uint32_t>(taken);
   return taken;
+}
+
+std::size_t receive_queue::lend(std::span<net::owned_buffer> into,
+                                std::size_t most) const noexcept {
+  std::size_t used = 0;
+  for (net::packet_buffer* block = head_; block != nullptr && used < into.size() && most > 0;
+       block = block->next) {
+    const std::size_t part = std::min<std::size_t>(block->size(), most);
+    if (part == 0) continue;
+    ++block->references;
+    into[used] = net::owned_buffer(net::packet::adopt(block)).take_front(part);
+    most -= part;
+    ++used;
+  }
+  return used;
+}
+
+void receive_queue::drop(buffer_pool& pool, std::uint32_t count) noexcept {
+  size_ -= count;
+  while (count > 0) {
+    const std::uint32_t part = std::min(head_->size(), count);
+    head_->begin += part;
+    count -= part;
+    if (head_->size() == 0) pool.drop(pop());
+  }
 }
 
 bool receive_queue::collapse(buffer_pool& pool) noexcept {

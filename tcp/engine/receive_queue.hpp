@@ -5,6 +5,7 @@
 #include <span>
 
 #include "buffer_pool.hpp"
+#include "runnel/wire/owned_buffer.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -25,6 +26,11 @@ class receive_queue {
   std::uint32_t append(buffer_pool& pool, net::packet payload) noexcept;
   /// Copies bytes out and drops them.
   std::size_t read(buffer_pool& pool, std::span<std::byte> into) noexcept;
+  /// Shares up to `most` of the first bytes, as many as `into` has buffers for, and keeps them.
+  /// Returns how many buffers it took.
+  std::size_t lend(std::span<net::owned_buffer> into, std::size_t most) const noexcept;
+  /// Drops the first `count` bytes.
+  void drop(buffer_pool& pool, std::uint32_t count) noexcept;
   /// Copies what lies in sparse blocks into full ones, unless that would gain less than a block.
   /// Returns whether anything was gained. A byte is moved once: what is packed stays, unless
   /// it fits into the block before it.

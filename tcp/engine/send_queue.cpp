@@ -5,11 +5,9 @@
 
 namespace runnel::tcp::detail {
 
-namespace {
-
-/// The largest block of which a queue within the limit has some: room comes back a block at a time,
-/// so that with one large block nothing could be written before all of it is acknowledged.
-std::uint32_t block_for(std::uint32_t limit) noexcept {
+// Room comes back a block at a time, so that with one large block nothing could be written before
+// all of it is acknowledged.
+std::uint32_t send_block_bytes(std::uint32_t limit) noexcept {
   const auto& sizes = net::packet_pool::block_bytes;
   for (std::size_t i = sizes.size() - 1; i > 1; --i) {
     if (sizes[i] <= limit / 3) return sizes[i];
@@ -17,24 +15,38 @@ std::uint32_t block_for(std::uint32_t limit) noexcept {
   return sizes[1];
 }
 
+namespace {
+
+/// Where the block's first byte lies.
+const std::byte* bytes_at(const net::packet_buffer& block) noexcept {
+  const std::byte* base =
+      block.tag == 0 ? block.storage() : reinterpret_cast<const std::byte*>(block.tag);
+  return base + block.begin;
+}
+
 }  // namespace
+
+void send_queue::push(net::packet_buffer* block) noexcept {
+  block->next = nullptr;
+  held_ += block->truesize();
+  (tail_ == nullptr ? head_ : tail_->next) = block;
+  tail_ = block;
+}
 
 std::size_t send_queue::append(buffer_pool& pool, std::span<const std::byte> bytes,
                                std::uint32_t limit) noexcept {
   std::size_t taken = 0;
   while (taken < bytes.size()) {
-    const std::uint32_t room = tail_ == nullptr ? 0 : tail_->capacity - tail_->end;
+    const std::uint32_t room =
+        tail_ == nullptr || tail_->tag != 0 ? 0 : tail_->capacity - tail_->end;
     if (room == 0) {
       if (held_ >= limit) break;
-      const std::size_t wanted = std::min<std::size_t>(bytes.size() - taken, block_for(limit));
+      const std::size_t wanted =
+          std::min<std::size_t>(bytes.size() - taken, send_block_bytes(limit));
       net::packet block = pool.allocate_some(wanted);
       if (!block) break;
       block.resize(0);
-      net::packet_buffer* fresh = block.detach();
-      fresh->next = nullptr;
-      held_ += fresh->truesize();
-      (tail_ == nullptr ? head_ : tail_->next) = fresh;
-      tail_ = fresh;
+      push(block.detach());
       continue;
     }
     const std::size_t count = std::min<std::size_t>(room, bytes.size() - taken);
@@ -46,10 +58,11 @@ std::size_t send_queue::append(buffer_pool& pool, std::span<const std::byte> byt
   return taken;
 }
 
-void send_queue::consume(std::uint32_t count) noexcept {
+void send_queue::consume(buffer_pool& pool, std::uint32_t count) noexcept {
   size_ -= count;
   while (count > 0) {
     const std::uint32_t part = std::min(count, head_->size());
+    if (head_->tag != 0) forget(pool, *head_, part);
     head_->begin += part;
     count -= part;
     if (cursor_ == head_) {
@@ -68,18 +81,21 @@ void send_queue::consume(std::uint32_t count) noexcept {
       cursor_ = head_;
       cursor_offset_ = 0;
     }
-    held_ -= gone->truesize();
-    net::packet::adopt(gone);
+    drop(pool, gone);
   }
 }
 
-void send_queue::clear() noexcept {
-  while (head_ != nullptr) {
-    net::packet_buffer* gone = head_;
-    head_ = gone->next;
-    net::packet::adopt(gone);
-  }
+void send_queue::clear(buffer_pool& pool) noexcept {
+  // Emptied before anything is released: an owner hears of it and must find the queue whole.
+  net::packet_buffer* left = head_;
   *this = send_queue();
+  send_queue gone;
+  while (left != nullptr) {
+    net::packet_buffer* block = left;
+    left = block->next;
+    if (block->tag != 0) gone.forget(pool, *block, block->size());
+    gone.drop(pool, block);
+  }
 }
 
 std::size_t send_queue::gather(std::uint32_t offset, std::uint32_t length,
@@ -102,7 +118,7 @@ std::size_t send_queue::gather(std::uint32_t offset, std::uint32_t length,
     if (used == pieces.size()) break;
     const std::uint32_t part = std::min(block->size() - skip, length - covered);
     if (part != 0) {
-      pieces[used++] = {block->storage() + block->begin + skip, part};
+      pieces[used++] = {bytes_at(*block) + skip, part};
       covered += part;
     }
     skip = 0;

@@ -19,6 +19,7 @@
 #include "runnel/tcp/engine/policy_set.hpp"
 #include "runnel/tcp/engine/snapshot.hpp"
 #include "runnel/wire/address.hpp"
+#include "runnel/wire/owned_buffer.hpp"
 #include "runnel/wire/packet.hpp"
 #include "runnel/wire/time.hpp"
 
@@ -200,6 +201,36 @@ class host {
   outcome<std::size_t> send(socket_id connection, std::span<const std::byte> bytes, time_point now);
   /// Copies received bytes out. Success with 0 is the end of the stream.
   outcome<std::size_t> receive(socket_id connection, std::span<std::byte> into, time_point now);
+  /// The same into several places in order (readv(2)).
+  outcome<std::size_t> receive(socket_id connection, std::span<const std::span<std::byte>> into,
+                               time_point now);
+  /// Queues the front of `from` where it lies and takes it out of there; a short one, up to 2 KiB,
+  /// or one in a packet whose pool is scarce, is copied. A packet's bytes are taken together or not
+  /// at all, any other memory as far as there is room. The share is dropped when the last of the
+  /// bytes is acknowledged or the connection is over; nothing in flight refers to them then, since
+  /// what `poll_transmit` gives is valid until the next call only.
+  ///
+  /// It counts against the send buffer and `memory_limit`: a packet with all its memory, anything
+  /// else by the bytes that are queued. A packet must not outlive its pool, so a connection that
+  /// has packets of a link must be over, or this host gone, before that link goes.
+  outcome<std::size_t> send_owned(socket_id connection, net::owned_buffer& from, time_point now);
+  /// How many bytes of memory `send` and `send_owned` may take now: more than 0, or
+  /// `error::would_block`, and then `events::writable` follows, or why they would fail.
+  outcome<std::size_t> send_room(socket_id connection, time_point now);
+  /// An empty packet of the host's pool to be filled and given to `send_owned`, with room for up to
+  /// `bytes`: as much as goes well with the connection's send buffer. Null when the pool is
+  /// exhausted. It must be gone before the host.
+  net::packet allocate(socket_id connection, std::size_t bytes);
+  /// Shares the first received bytes without a copy: up to `most` of them, in up to `into.size()`
+  /// buffers, which must be empty. Gives the number of buffers; success with 0 is the end of the
+  /// stream. The bytes are still unread and count, against the receive buffer, the window and
+  /// `memory_limit`, until `consume` or `receive` takes them: who is slow to do so closes the
+  /// window. What is held of them after that is bounded by the pools that they are in, and counts
+  /// for nobody. Buffers may outlive the connection but not the host, nor the link.
+  outcome<std::size_t> borrow(socket_id connection, std::span<net::owned_buffer> into,
+                              std::size_t most, time_point now);
+  /// Drops the first received bytes, up to `bytes` of them, and gives how many there were.
+  outcome<std::size_t> consume(socket_id connection, std::size_t bytes, time_point now);
   /// Sends the SYN that Fast Open keeps until there is text to go with it. `send`, `receive` and
   /// `shutdown` do it too; it is for who waits for `events::readable` without having asked.
   error start(socket_id connection, time_point now);
