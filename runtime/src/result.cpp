@@ -20,6 +20,8 @@ class category final : public std::error_category {
         return "the deadline passed before the operation finished";
       case errc::not_supported:
         return "the loop's backend has no such operation";
+      case errc::file_too_short:
+        return "the file ends before the bytes that were asked of it";
     }
     return "unknown runnel error";
   }
@@ -32,6 +34,8 @@ class category final : public std::error_category {
         return std::errc::timed_out;
       case errc::not_supported:
         return std::errc::not_supported;
+      case errc::file_too_short:
+        break;
     }
     return {value, *this};
   }

@@ -1,5 +1,6 @@
 #include "runnel/tcp/detail/awaiters.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "runnel/detail/check.hpp"
@@ -15,21 +16,39 @@ void check_slot_free(const socket_waiter* slot) noexcept {
                         "waiting; one of each kind at a time.");
 }
 
+namespace {
+
+void check_not_lent(const socket& of) noexcept {
+  runnel::detail::check(of.borrower == nullptr,
+                        "runnel: a tcp::stream is read while a loan of it is out; consume all of "
+                        "the loan or drop it first.");
+}
+
+}  // namespace
+
 // ---- read
 // ----------------------------------------------------------------------------------------
 
+bool read_awaiter::wants_some() const noexcept {
+  return !into_.empty() ||
+         std::any_of(places_.begin(), places_.end(), [](auto each) { return !each.empty(); });
+}
+
 bool read_awaiter::attempt() noexcept {
+  check_not_lent(*socket_);
   done_ = true;
   if ((error_ = socket_->failure())) return true;
   if (socket_->read_deadline.passed()) {
     error_ = errc::deadline_exceeded;
     return true;
   }
-  const auto got = socket_->stack->engine().receive(socket_->id, into_, socket_->stack->now());
+  host& engine = socket_->stack->engine();
+  const auto got = places_.empty() ? engine.receive(socket_->id, into_, socket_->stack->now())
+                                   : engine.receive(socket_->id, places_, socket_->stack->now());
   if (got.error == error::would_block) return done_ = false;
   taken_ = got.value;
   error_ = socket_->remember(got.error);
-  if (taken_ == 0 && !into_.empty() && !error_) error_ = socket_->ended;
+  if (taken_ == 0 && !error_ && wants_some()) error_ = socket_->ended;
   return true;
 }
 
@@ -66,16 +85,7 @@ void readable_awaiter::on_events(events) noexcept {
 // ---------------------------------------------------------------------------------------
 
 bool write_awaiter::attempt() noexcept {
-  if ((error_ = socket_->failure())) return true;
-  if (socket_->write_deadline.passed()) {
-    error_ = errc::deadline_exceeded;
-    return true;
-  }
-  if (socket_->ended) {
-    error_ = socket_->writer_told ? std::make_error_code(std::errc::broken_pipe) : socket_->ended;
-    socket_->writer_told = true;
-    return true;
-  }
+  if ((error_ = socket_->writer_failure())) return true;
   for (;;) {
     if (current_.empty()) {
       if (pieces_.empty()) return true;

@@ -1,5 +1,7 @@
 #include "runnel/tcp/detail/socket.hpp"
 
+#include <utility>
+
 #include "runnel/detail/check.hpp"
 #include "runnel/detail/thread_state.hpp"
 #include "runnel/result.hpp"
@@ -15,6 +17,11 @@ void socket_waiter::on_cancel() noexcept {
 void socket_waiter::enter(socket_waiter*& slot) noexcept {
   slot_ = &slot;
   slot = this;
+}
+
+void lent::stand(socket& of) noexcept {
+  socket_ = &of;
+  of.stack->add(*this);
 }
 
 void socket_deadline::set(time_point when) noexcept {
@@ -41,10 +48,14 @@ socket::socket(stack_core& owner) noexcept
 
 socket::~socket() {
   runnel::detail::check(
-      (reader == nullptr && writer == nullptr && drainer == nullptr && closer == nullptr) ||
+      (reader == nullptr && writer == nullptr && drainer == nullptr && closer == nullptr &&
+       filler == nullptr) ||
           runnel::detail::this_thread.teardown_depth > 0,
       "runnel: a tcp::stream was destroyed while an operation on it is awaited; cancel it first.");
   for (socket_waiter* each : {reader, writer, drainer, closer}) {
+    if (each != nullptr) each->abandon();
+  }
+  for (lent* each : {borrower, filler}) {
     if (each != nullptr) each->abandon();
   }
   release();
@@ -86,6 +97,13 @@ void socket::begin_close() noexcept {
   for (socket_waiter* each : {reader, writer, drainer}) {
     if (each != nullptr) each->fail(std::make_error_code(std::errc::bad_file_descriptor));
   }
+}
+
+std::error_code socket::writer_failure() noexcept {
+  if (const std::error_code failed = failure()) return failed;
+  if (write_deadline.passed()) return errc::deadline_exceeded;
+  if (!ended) return {};
+  return std::exchange(writer_told, true) ? std::make_error_code(std::errc::broken_pipe) : ended;
 }
 
 std::error_code socket::remember(error told) noexcept {

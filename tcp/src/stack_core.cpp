@@ -43,9 +43,13 @@ void stack_core::retire() noexcept {
       "runnel: a tcp::stack was destroyed before its streams and listeners; destroy those first.");
   link_->detach();
   loop_->detach(*this);
-  for_each(sockets_, [](socket& each) { each.open = false; });
+  for_each(sockets_, [](socket& each) {
+    each.open = false;
+    if (each.writer != nullptr) each.writer->forsake();
+  });
   for_each(listeners_, [](listener_state& each) { each.open = false; });
   blocked_ = {};
+  while (!lent_.empty()) lent_.pop_front().forsake();
   // The engine holds packets of the link, which may be the next to go.
   { const host gone = std::move(host_); }
   retired_ = true;

@@ -72,6 +72,7 @@ class stack_core final : public turn_hook, public net::link_client {
   socket* make_socket() noexcept;
   void free_socket(socket* which) noexcept;
   void add(listener_state& listener) noexcept { listeners_.push_back(listener); }
+  void add(lent& holder) noexcept { lent_.push_back(holder); }
   void remove(listener_state& listener) noexcept;
 
   static std::uint64_t token_of(const socket& of) noexcept {
@@ -114,6 +115,7 @@ class stack_core final : public turn_hook, public net::link_client {
   event idle_;
   runnel::detail::list<socket> sockets_;
   runnel::detail::list<listener_state> listeners_;
+  runnel::detail::list<lent> lent_;
   std::vector<void*> free_sockets_;
   std::vector<std::unique_ptr<std::byte[]>> socket_chunks_;
   std::size_t live_sockets_ = 0;

@@ -22,6 +22,8 @@ enum class errc {
   /// The loop's backend has no such operation: a kernel operation on a simulated loop. Compares
   /// equal to `std::errc::not_supported`.
   not_supported,
+  /// A file ends before the bytes that were asked of it.
+  file_too_short,
 };
 
 /// The category named "runnel" that `errc` belongs to.

@@ -1,14 +1,19 @@
 #pragma once
 
 #include <runnel/detail/awaitable.hpp>
+#include <runnel/file.hpp>
 #include <runnel/result.hpp>
 #include <runnel/wire/address.hpp>
+#include <runnel/wire/owned_buffer.hpp>
+#include <runnel/wire/packet.hpp>
 #include <runnel/wire/time.hpp>
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <system_error>
+#include <utility>
 
 namespace runnel::net {
 
@@ -98,6 +103,48 @@ template <class Stream>
 concept leavable_stream = stream<Stream> && requires(Stream& s, departure how, duration time) {
   { s.leave(how, time) }
   noexcept;
+};
+
+/// What `write_file` has done.
+struct file_written {
+  /// How many bytes were taken into the stream, in any case.
+  std::uint64_t bytes = 0;
+  /// Why it was not all; none when it was.
+  std::error_code error{};
+
+  bool ok() const noexcept { return !error; }
+};
+
+/// A stream that can do without copies besides. The copying calls stay the ones to begin with:
+/// these pay where much is moved that nobody looks at.
+///
+/// - `borrow(most)` waits as `read` does and shows received bytes where they lie: a `loan_type`
+///   with their `pieces()`, of which `consume(n)` takes as many as were used. Until then they are
+///   unread and count as such, so a slow borrower is a slow reader. Dropping the loan takes
+///   nothing. An empty loan is the end of the stream. One loan at a time; the stream is not read
+///   while it is out.
+/// - `write(owned)`, `write(pieces)` send memory that the stream keeps a share in until it is
+///   acknowledged or the connection is over. The bytes must not change. What was taken is taken out
+///   of the pieces, so that after a short count they hold the rest.
+/// - `allocate(bytes)` waits for room to write and gives a packet to be filled and written.
+/// - `write_file(from, offset, length)` sends part of a file.
+/// - `read(places)` fills several places in order.
+///
+/// Cancellation, deadlines and errors are those of `read` and `write`.
+template <class Stream>
+concept zero_copy_stream = stream<Stream> &&
+    requires(Stream& s, std::size_t bytes, owned_buffer owned, std::span<owned_buffer> pieces,
+             std::span<const std::span<std::byte>> places, const file& from, std::uint64_t offset,
+             typename Stream::loan_type& lent) {
+  { s.borrow(bytes) } -> awaits<result<typename Stream::loan_type>>;
+  { lent.pieces() } -> std::convertible_to<std::span<owned_buffer>>;
+  { lent.consume(bytes) }
+  noexcept;
+  { s.write(std::move(owned)) } -> awaits<result<std::size_t>>;
+  { s.write(pieces) } -> awaits<result<std::size_t>>;
+  { s.allocate(bytes) } -> awaits<result<packet>>;
+  { s.write_file(from, offset, offset) } -> awaits<file_written>;
+  { s.read(places) } -> awaits<result<std::size_t>>;
 };
 
 /// What gives streams that others opened. `accept()` waits for one; a cancelled accept never loses

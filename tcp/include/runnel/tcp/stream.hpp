@@ -2,19 +2,24 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "runnel/file.hpp"
 #include "runnel/net/stream.hpp"
 #include "runnel/result.hpp"
+#include "runnel/task.hpp"
 #include "runnel/tcp/close.hpp"
 #include "runnel/tcp/detail/awaiters.hpp"
 #include "runnel/tcp/engine/policy.hpp"
 #include "runnel/tcp/engine/snapshot.hpp"
+#include "runnel/tcp/loan.hpp"
 #include "runnel/wire/address.hpp"
+#include "runnel/wire/owned_buffer.hpp"
 
 namespace runnel::tcp {
 
@@ -51,6 +56,44 @@ class stream {
   detail::write_awaiter write(std::span<const std::span<const std::byte>> pieces) noexcept {
     return {checked(), pieces};
   }
+  /// The same as `read` into several places, filled in order (readv(2)). The array of spans must
+  /// live until it completes.
+  detail::read_awaiter read(std::span<const std::span<std::byte>> into) noexcept {
+    return {checked(), into};
+  }
+
+  /// What received bytes are lent as.
+  using loan_type = loan;
+  /// Waits as `read` does and shows what is there, up to `most` bytes, without a copy:
+  /// `result<loan>`, an empty one at the end of the stream. Consumes nothing; see `loan`. Cancelled
+  /// or timed out it has lent nothing.
+  detail::borrow_awaiter borrow(std::size_t most = SIZE_MAX) noexcept;
+  /// Sends `from` without a copy: `result<std::size_t>`, as the copying `write` says. It is taken
+  /// bit by bit as there is room, and its owner hears of it when the last byte is acknowledged or
+  /// the connection is over; what was not taken is dropped. What is queued counts against the send
+  /// buffer. Up to 2 KiB are copied, which is faster.
+  detail::write_owned_awaiter write(net::owned_buffer from) noexcept {
+    return {checked(), std::move(from)};
+  }
+  /// The same for buffers in order. What is taken is taken out of them: after a short count they
+  /// hold what was not. The array must live until it completes.
+  detail::write_owned_awaiter write(std::span<net::owned_buffer> pieces) noexcept {
+    return {checked(), pieces};
+  }
+  /// Waits until there is room to write and gives an empty packet of the stack, to be filled from
+  /// its `room()` and written as an owned buffer: `result<net::packet>`. It has room for up to
+  /// `bytes`, as much as goes well with the send buffer, at least 512. Waiting holds no memory.
+  /// Errors as `write`; `std::errc::no_buffer_space` when the stack's memory is exhausted. The
+  /// packet must be gone before the stack is.
+  detail::allocate_awaiter allocate(std::size_t bytes) noexcept { return {checked(), bytes}; }
+  /// Sends `length` bytes of a file from `offset` on: each block is read into a packet of the stack
+  /// and sent from there, one at a time, and none is held while there is no room. Completes when
+  /// all are taken, or with an error, and tells how many were in either case; the following ones
+  /// have not been touched. Errors: as `write`, as `read_at`, `errc::file_too_short` when the file
+  /// ends before. `from` must live until it completes. It is the stream's writer meanwhile. Costs
+  /// two coroutine frames, and nothing per block.
+  task<net::file_written> write_file(const file& from, std::uint64_t offset, std::uint64_t length);
+
   /// FIN behind what was written; together with it when that has not left yet.
   result<void> shutdown() noexcept;
   /// Waits until everything written, and FIN where it was said, is acknowledged.
@@ -121,5 +164,6 @@ class stream {
 
 static_assert(net::stream<stream>);
 static_assert(net::leavable_stream<stream>);
+static_assert(net::zero_copy_stream<stream>);
 
 }  // namespace runnel::tcp

@@ -6,13 +6,16 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "runnel/result.hpp"
 #include "runnel/tcp/close.hpp"
 #include "runnel/tcp/detail/socket.hpp"
 #include "runnel/tcp/engine/host.hpp"
+#include "runnel/wire/owned_buffer.hpp"
 
 namespace runnel::tcp {
+class loan;
 class stream;
 class listener;
 }  // namespace runnel::tcp
@@ -54,6 +57,8 @@ class slot_awaiter : public socket_waiter {
 class [[nodiscard]] read_awaiter final : public slot_awaiter<read_awaiter> {
  public:
   read_awaiter(socket& of, std::span<std::byte> into) noexcept : slot_awaiter(&of), into_(into) {}
+  read_awaiter(socket& of, std::span<const std::span<std::byte>> places) noexcept
+      : slot_awaiter(&of), places_(places) {}
   result<std::size_t> await_resume() noexcept;
 
  private:
@@ -62,9 +67,26 @@ class [[nodiscard]] read_awaiter final : public slot_awaiter<read_awaiter> {
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
 
+  bool wants_some() const noexcept;
+
   std::span<std::byte> into_;
+  std::span<const std::span<std::byte>> places_;
   std::size_t taken_ = 0;
   bool done_ = false;
+};
+
+class [[nodiscard]] borrow_awaiter final : public slot_awaiter<borrow_awaiter> {
+ public:
+  borrow_awaiter(socket& of, std::size_t most) noexcept : slot_awaiter(&of), most_(most) {}
+  result<loan> await_resume() noexcept;
+
+ private:
+  friend class slot_awaiter<borrow_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->reader; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+
+  std::size_t most_;
 };
 
 class [[nodiscard]] readable_awaiter final : public slot_awaiter<readable_awaiter> {
@@ -104,6 +126,44 @@ class [[nodiscard]] write_awaiter final : public slot_awaiter<write_awaiter> {
   std::span<const std::byte> current_;
   std::span<const std::span<const std::byte>> pieces_;
   std::size_t taken_ = 0;
+};
+
+class [[nodiscard]] write_owned_awaiter final : public slot_awaiter<write_owned_awaiter> {
+ public:
+  write_owned_awaiter(socket& of, net::owned_buffer&& single) noexcept
+      : slot_awaiter(&of), single_(std::move(single)) {}
+  write_owned_awaiter(socket& of, std::span<net::owned_buffer> pieces) noexcept
+      : slot_awaiter(&of), pieces_(pieces) {}
+  result<std::size_t> await_resume() noexcept {
+    leave();
+    if (error_ && taken_ == 0) return error_;
+    return taken_;
+  }
+
+ private:
+  friend class slot_awaiter<write_owned_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->writer; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+  void forsake() noexcept override;
+
+  net::owned_buffer single_;
+  std::span<net::owned_buffer> pieces_;
+  std::size_t taken_ = 0;
+};
+
+class [[nodiscard]] allocate_awaiter final : public slot_awaiter<allocate_awaiter> {
+ public:
+  allocate_awaiter(socket& of, std::size_t bytes) noexcept : slot_awaiter(&of), bytes_(bytes) {}
+  result<net::packet> await_resume() noexcept;
+
+ private:
+  friend class slot_awaiter<allocate_awaiter>;
+  socket_waiter*& slot() const noexcept { return socket_->writer; }
+  bool attempt() noexcept;
+  void on_events(events what) noexcept override;
+
+  std::size_t bytes_;
 };
 
 class [[nodiscard]] drained_awaiter final : public slot_awaiter<drained_awaiter> {

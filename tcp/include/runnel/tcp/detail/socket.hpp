@@ -46,6 +46,8 @@ class socket_waiter : public waiter {
     error_ = why;
     wake();
   }
+  /// The stack goes before its waiter: drops packets, whose pool goes with it.
+  virtual void forsake() noexcept {}
   /// The socket goes before its waiter, as may happen while suspended tasks are destroyed.
   void abandon() noexcept {
     slot_ = nullptr;
@@ -64,6 +66,23 @@ class socket_waiter : public waiter {
   socket* socket_;
   socket_waiter** slot_ = nullptr;
   std::error_code error_;
+};
+
+/// Whoever holds packets of a stack for one of its streams, outside the engine: it stands in the
+/// stack's list, since packets must be gone before their pool is.
+class lent : public runnel::detail::list_hook {
+ public:
+  /// The stack goes first, as may happen while suspended tasks are destroyed: drops the packets.
+  virtual void forsake() noexcept = 0;
+  /// The stream goes first.
+  void abandon() noexcept { socket_ = nullptr; }
+
+ protected:
+  lent() noexcept = default;
+  ~lent() = default;
+  void stand(socket& of) noexcept;
+
+  socket* socket_ = nullptr;
 };
 
 /// A deadline of one direction. It is moved far more often than it fires, so moving it later leaves
@@ -100,6 +119,8 @@ class socket : public runnel::detail::list_hook {
   std::error_code failure() const noexcept;
   /// `close` has begun: whoever waits for something else is told, and nothing else may begin.
   void begin_close() noexcept;
+  /// Why a writer fails before the engine is asked.
+  std::error_code writer_failure() noexcept;
   /// An error that the engine told, which it does once: one that ends the connection is kept, for
   /// the operations that follow.
   std::error_code remember(error told) noexcept;
@@ -121,6 +142,10 @@ class socket : public runnel::detail::list_hook {
   socket_waiter* drainer = nullptr;
   /// Waits for the handshake, or for the end.
   socket_waiter* closer = nullptr;
+  /// A `loan` of its bytes is out.
+  lent* borrower = nullptr;
+  /// `write_file` is at work, also while no writer waits.
+  lent* filler = nullptr;
   socket_deadline read_deadline;
   socket_deadline write_deadline;
 };
