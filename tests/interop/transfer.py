@@ -26,12 +26,14 @@ class KernelEcho:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self):
-        peer, _ = self.listener.accept()
-        with peer:
-            while block := peer.recv(BLOCK):
-                self.received.update(block)
-                self.bytes += len(block)
-                peer.sendall(block)
+        # Who only asks whether somebody answers says nothing.
+        while self.bytes == 0:
+            peer, _ = self.listener.accept()
+            with peer:
+                while block := peer.recv(BLOCK):
+                    self.received.update(block)
+                    self.bytes += len(block)
+                    peer.sendall(block)
         self.ended.set()
 
 
@@ -133,6 +135,29 @@ def twenty_mib_each_way_from_a_kernel_client_over_an_impaired_link():
 @lab.case
 def twenty_mib_each_way_to_a_kernel_server_over_an_impaired_link():
     through_echo_client(20, 150, *IMPAIRED)
+
+
+@lab.case
+def a_hundred_mib_each_way_through_forward_to_a_kernel_server():
+    """From one kernel socket to another: every byte is lent and sent on, twice."""
+    peer = KernelEcho()
+    sent, received, count = hashlib.sha256(), hashlib.sha256(), 0
+    block = os.urandom(MIB)
+    for _ in range(100):
+        sent.update(block)
+    with lab.started(lab.Process(lab.example("forward"), f"{lab.HOST}:{peer.port}",
+                                 *lab.tun_flags(), "--port", 7), 7):
+        with socket.create_connection((lab.STACK, 7), timeout=120) as connection:
+            writer = threading.Thread(target=feed, args=(connection, [block] * 100), daemon=True)
+            writer.start()
+            while got := connection.recv(BLOCK):
+                received.update(got)
+                count += len(got)
+            writer.join(120)
+        lab.expect(peer.ended.wait(10), "the kernel's server did not see the end of the stream")
+    lab.expect_equal(count, 100 * MIB, "bytes that came back")
+    lab.expect_equal(received.hexdigest(), sent.hexdigest(), "hash of what came back")
+    lab.expect_equal(peer.received.hexdigest(), sent.hexdigest(), "hash at the kernel's server")
 
 
 @lab.case

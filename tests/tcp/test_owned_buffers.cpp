@@ -162,7 +162,7 @@ TEST_CASE("tcp send_owned: bytes are the same over loss, reordering and doubles,
         const net::owned_buffer all = content.buffer();
         std::vector<net::owned_buffer> buffers;
         for (std::size_t at = 0; at < content.text.size();) {
-          static constexpr std::array<std::size_t, 6> sizes{1, 700, 2048, 2049, 9000, 60'000};
+          static constexpr std::array<std::size_t, 6> sizes{1, 700, 1024, 1025, 9000, 60'000};
           const std::size_t size = std::min(sizes[random() % 6], content.text.size() - at);
           const auto part = all.bytes().subspan(at, size);
           switch (random() % 4) {
@@ -289,7 +289,7 @@ TEST_CASE("tcp send_owned: a packet of many pieces is cut where a whole segment 
   // No two of them continue each other, and each is just too long to be copied.
   std::vector<counted_text> contents;
   std::string all;
-  for (std::size_t i = 0; i < 120; ++i) contents.emplace_back(2'049, i * 2'049);
+  for (std::size_t i = 0; i < 120; ++i) contents.emplace_back(1'025, i * 1'025);
   for (counted_text& each : contents) {
     buffers.push_back(each.buffer());
     all += each.text;

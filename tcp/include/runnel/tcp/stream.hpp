@@ -71,7 +71,7 @@ class stream {
   /// Sends `from` without a copy: `result<std::size_t>`, as the copying `write` says. It is taken
   /// bit by bit as there is room, and its owner hears of it when the last byte is acknowledged or
   /// the connection is over; what was not taken is dropped. What is queued counts against the send
-  /// buffer. Up to 2 KiB are copied, which is faster.
+  /// buffer. Up to 1 KiB are copied.
   detail::write_owned_awaiter write(net::owned_buffer from) noexcept {
     return {checked(), std::move(from)};
   }

@@ -204,7 +204,7 @@ class host {
   /// The same into several places in order (readv(2)).
   outcome<std::size_t> receive(socket_id connection, std::span<const std::span<std::byte>> into,
                                time_point now);
-  /// Queues the front of `from` where it lies and takes it out of there; a short one, up to 2 KiB,
+  /// Queues the front of `from` where it lies and takes it out of there; a short one, up to 1 KiB,
   /// or one in a packet whose pool is scarce, is copied. A packet's bytes are taken together or not
   /// at all, any other memory as far as there is room. The share is dropped when the last of the
   /// bytes is acknowledged or the connection is over; nothing in flight refers to them then, since

@@ -1,0 +1,133 @@
+// Forwards TCP connections: each one that comes to our own TCP on a TUN device is connected to a
+// server that the kernel reaches through the same device, and bytes go on in both directions
+// without being copied: they are lent by the stream that received them and owned by the one that
+// sends them, which is the only one whose slowness counts.
+//
+//   sudo ./forward 10.77.0.1:5201 --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 \
+//        --port 5201
+//   iperf3 -s -B 10.77.0.1 & iperf3 -c 10.77.0.2
+
+#include <csignal>
+
+#include "runnel/signal.hpp"
+#include "runnel/task_group.hpp"
+#include "runnel/tcp/stack.hpp"
+#include "runnel/timeout.hpp"
+#include "support/inspect_flags.hpp"
+#include "support/link_flags.hpp"
+#include "support/policy_flags.hpp"
+
+using namespace runnel;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Passes on what comes until one of the two ends. What `to` has not taken stays unread in `from`,
+/// whose window closes, so that its peer waits.
+task<> pass(tcp::stream& from, tcp::stream& to) {
+  for (;;) {
+    auto lent = co_await from.borrow();
+    if (!lent) {
+      to.abort();
+      co_return;
+    }
+    if (lent->empty()) break;
+    const std::size_t size = lent->size();
+    const auto sent = co_await to.write(lent->pieces());
+    if (!sent || *sent < size) {
+      from.abort();
+      co_return;
+    }
+    lent->consume();
+  }
+  static_cast<void>(to.shutdown());
+}
+
+task<> forward(tcp::stream client, tcp::stack& stack, net::endpoint server) {
+  auto connected = co_await with_timeout(10s, stack.connect(server));
+  if (!connected) {
+    std::fprintf(stderr, "forward: no connection to %s: %s.\n", server.to_string().c_str(),
+                 connected.error().message().c_str());
+    client.abort();
+    co_return;
+  }
+  tcp::stream upstream = std::move(*connected);
+  client.set_nodelay(true);
+  upstream.set_nodelay(true);
+  cancel_scope& scope = co_await this_scope();
+  task_group both(scope, on_failure::collect);
+  both.spawn(pass(client, upstream));
+  both.spawn(pass(upstream, client));
+  co_await both.join();
+  co_await client.close();
+  co_await upstream.close();
+}
+
+/// Accepts until it is cancelled or the device is gone; then nobody waits for a signal any more.
+task<> accept_all(tcp::listener& listener, tcp::stack& stack, net::endpoint server,
+                  task_group& connections, task_group& running) {
+  for (;;) {
+    auto accepted = co_await listener.accept();
+    if (!accepted) break;
+    connections.spawn(forward(std::move(*accepted), stack, server));
+  }
+  running.cancel();
+}
+
+task<> stop_on_signal(signal_set& signals, task_group& running) {
+  co_await signals.wait();
+  running.cancel();
+}
+
+/// Forwards until Ctrl-C or the end of the device; gives the exit code.
+task<int> run_forward(loop& owner, example::tun_stack& network, std::uint16_t port,
+                      net::endpoint server) {
+  signal_set signals(owner, {SIGINT, SIGTERM});
+  auto listener = network.stack().listen({.address = {}, .port = port}).value();
+  std::printf("forward: listening on port %u of device %s\n", listener.local_endpoint().port,
+              network.device().c_str());
+  std::fflush(stdout);
+  task_group connections(owner, on_failure::collect);
+  task_group running(owner);
+  running.spawn(accept_all(listener, network.stack(), server, connections, running));
+  running.spawn(stop_on_signal(signals, running));
+  co_await running.join();
+  listener.close();
+  connections.cancel();
+  co_await connections.join();
+  if (const auto lost = network.stack().link_error()) {
+    std::fprintf(stderr, "forward: the device %s is gone: %s.\n", network.device().c_str(),
+                 lost.message().c_str());
+    co_return 1;
+  }
+  const auto delivered = co_await with_timeout(3s, network.stack().idle());
+  if (!delivered) std::fprintf(stderr, "forward: some connections did not end in 3 s.\n");
+  co_return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Forwards TCP connections without copying, by its own TCP on a TUN device.",
+               "forward"};
+  example::link_flags flags;
+  example::policy_flags policies;
+  example::inspect_flags inspect;
+  std::uint16_t port = 7;
+  std::string server;
+  app.add_option("server", server, "Address and port to forward to, as in 10.77.0.1:5201")
+      ->required();
+  flags.add_to(app);
+  inspect.add_to(app);
+  policies.add_to(app);
+  app.add_option("--port", port, "Port to listen on")->capture_default_str();
+  return example::run(app, argc, argv, [&] {
+    const tcp::policy_set policy = policies.over({});
+    if (policies.printed(policy)) return 0;
+    const net::endpoint to = example::parse_endpoint(server);
+    loop owner;
+    example::tun_stack network(owner, flags, policy);
+    return owner.run(
+        example::inspected(owner, network.stack(), inspect, run_forward(owner, network, port, to)));
+  });
+}
