@@ -3,8 +3,7 @@
 // without being copied: they are lent by the stream that received them and owned by the one that
 // sends them, which is the only one whose slowness counts.
 //
-//   sudo ./forward 10.77.0.1:5201 --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 \
-//        --port 5201
+//   sudo ./forward 10.77.0.1:5201 --tun runnel0 --address 10.77.0.2 --port 5201
 //   iperf3 -s -B 10.77.0.1 & iperf3 -c 10.77.0.2
 
 #include <csignal>

@@ -355,15 +355,43 @@ TEST_CASE("tcp send_owned: a packet of a link that is short of them is copied an
   CHECK(pair.receive(1) == numbered_text(10'000));
 }
 
+namespace {
+
+enum class how { abort, reset_by_peer, timed_out, released_and_closed, released_orphan, host_gone };
+
+void end_it(how end, host_pair& pair, socket_id id, socket_id accepted) {
+  host& client = pair[0];
+  switch (end) {
+    case how::abort:
+      client.close(id, close_mode::abort, pair.now());
+      break;
+    case how::reset_by_peer:
+      pair.filter = nullptr;
+      pair[1].close(accepted, close_mode::abort, pair.now());
+      pair.drive_for(1s);
+      break;
+    case how::timed_out:
+      pair.drive_for(100s);
+      break;
+    case how::released_and_closed:
+      pair.filter = nullptr;
+      client.release(id, pair.now());
+      pair.react = [&] { receive_all(pair[1], accepted, pair.now()); };
+      pair.drive_for(100s);
+      pair.react = nullptr;
+      break;
+    case how::released_orphan:
+      client.release(id, pair.now());
+      pair.drive_for(3000s);
+      break;
+    case how::host_gone:
+      break;
+  }
+}
+
+}  // namespace
+
 TEST_CASE("tcp send_owned: released once however the connection ends") {
-  enum class how {
-    abort,
-    reset_by_peer,
-    timed_out,
-    released_and_closed,
-    released_orphan,
-    host_gone
-  };
   for (const how end : {how::abort, how::reset_by_peer, how::timed_out, how::released_and_closed,
                         how::released_orphan, how::host_gone}) {
     CAPTURE(static_cast<int>(end));
@@ -390,32 +418,7 @@ TEST_CASE("tcp send_owned: released once however the connection ends") {
       pair.drive_for(10ms);
       CHECK(first.released + second.released == 0);
       CHECK(pool.used_bytes() > 0);
-      switch (end) {
-        case how::abort:
-          client.close(id, close_mode::abort, pair.now());
-          break;
-        case how::reset_by_peer:
-          pair.filter = nullptr;
-          pair[1].close(accepted, close_mode::abort, pair.now());
-          pair.drive_for(1s);
-          break;
-        case how::timed_out:
-          pair.drive_for(100s);
-          break;
-        case how::released_and_closed:
-          pair.filter = nullptr;
-          client.release(id, pair.now());
-          pair.react = [&] { receive_all(pair[1], accepted, pair.now()); };
-          pair.drive_for(100s);
-          pair.react = nullptr;
-          break;
-        case how::released_orphan:
-          client.release(id, pair.now());
-          pair.drive_for(3000s);
-          break;
-        case how::host_gone:
-          break;
-      }
+      end_it(end, pair, id, accepted);
       if (end != how::host_gone) {
         CHECK(first.released == 1);
         CHECK(second.released == 1);
