@@ -142,10 +142,6 @@ void take_acknowledged(core& host, connection& c, std::uint32_t bytes) {
   const std::uint32_t held = c.tx.held_bytes();
   c.tx.consume(host.pool, bytes);
   if (c.orphan) host.orphan_bytes -= held - c.tx.held_bytes();
-  if (c.wants_room && c.tx.held_bytes() < send_limit(host, c)) {
-    c.wants_room = false;
-    report(host, c, events::writable);
-  }
 }
 
 void tell_drained(core& host, connection& c) noexcept {
@@ -177,6 +173,7 @@ bool check_ack(core& host, connection& c, segment& seg) {
   if (after(seg.ack, c.snd_.una)) advance_una(host, c, seg, facts);
   if (facts.advanced || facts.sacked_more) measure(host, c, seg, facts);
   recover(host, c, seg, facts);
+  if (c.wants_room) tell_room(host, c);
   if (facts.advanced) {
     after_advance(host, c);
   } else if (c.snd_.una == c.snd_.nxt && c.when.pace == 0) {

@@ -10,7 +10,8 @@
 namespace runnel::tcp::detail {
 
 /// The memory behind a host's queues: a pool of its own, and the blocks of other pools, a link's
-/// above all, that it keeps because bytes are unread in them. One limit holds for both together.
+/// above all, that it keeps because bytes are unread in them. One limit holds for both together,
+/// and for what the record of what is in flight takes.
 class buffer_pool {
  public:
   /// `seed` feeds `random`.
@@ -56,8 +57,8 @@ class buffer_pool {
   }
 
   /// Counts memory that is no block but is held by a queue, and counts it no more.
-  void charge(std::size_t bytes) noexcept { kept_ += bytes; }
-  void credit(std::size_t bytes) noexcept { kept_ -= bytes; }
+  void hold(std::size_t bytes) noexcept { kept_ += bytes; }
+  void let_go(std::size_t bytes) noexcept { kept_ -= bytes; }
   /// Whether the block is one of the pool's own, which are counted while anybody holds them.
   bool owns(const net::packet_buffer& block) const noexcept { return block.pool == &own_; }
 
@@ -68,8 +69,16 @@ class buffer_pool {
            (block.pool == &own_ || (!block.pool->scarce() && has_room(block.truesize())));
   }
 
-  /// What is in use, kept blocks of others included.
-  std::size_t used_bytes() const noexcept { return own_.used_bytes() + kept_; }
+  /// Counts memory of other kinds that queues need, which was taken already: to let a connection go
+  /// on it may go beyond the limit.
+  void charge(std::size_t bytes) noexcept { charged_ += bytes; }
+  void refund(std::size_t bytes) noexcept { charged_ -= bytes; }
+  std::size_t charged_bytes() const noexcept { return charged_; }
+
+  /// Blocks in use, kept ones of others included.
+  std::size_t buffer_bytes() const noexcept { return own_.used_bytes() + kept_; }
+  /// Everything that is in use.
+  std::size_t used_bytes() const noexcept { return buffer_bytes() + charged_; }
   /// Of these, blocks of others.
   std::size_t kept_bytes() const noexcept { return kept_; }
   std::size_t limit_bytes() const noexcept { return limit_; }
@@ -95,6 +104,7 @@ class buffer_pool {
   std::size_t limit_;
   std::size_t pressure_;
   std::size_t kept_ = 0;
+  std::size_t charged_ = 0;
   std::uint64_t random_;
 };
 

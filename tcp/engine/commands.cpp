@@ -35,7 +35,7 @@ error begin_send(core& host, connection* c) {
 outcome<std::size_t> end_send(core& host, connection& c, std::size_t taken, std::size_t wanted) {
   // Bytes of its own will be acknowledged and make room; for those of others nobody waits here.
   if (taken == 0 && wanted != 0 && c.tx.empty()) return {0, error::no_buffer_space};
-  if (taken < wanted) c.wants_room = true;
+  if (taken < wanted || !has_send_room(host, c)) c.wants_room = true;
   if (taken > 0) {
     release_syn(host, c);
     want_transmit(host, c);
@@ -73,7 +73,8 @@ outcome<std::size_t> host::send(socket_id id, std::span<const std::byte> bytes, 
   self.set_time(now);
   connection* c = self.get(id);
   if (const error refused = begin_send(self, c); refused != error::none) return {0, refused};
-  const std::size_t taken = c->tx.append(self.pool, bytes, send_limit(self, *c));
+  const std::size_t wanted = std::min(bytes.size(), bytes_wanted(self, *c));
+  const std::size_t taken = c->tx.append(self.pool, bytes.first(wanted), send_limit(self, *c));
   return end_send(self, *c, taken, bytes.size());
 }
 

@@ -124,6 +124,10 @@ error host::set_policy(socket_id id, const connection_policy& policy) {
   c->policy = fresh;
   if (keepalive_settings(self, *c) != before) rearm_keepalive(self, *c);
   follow_user_timeout(self, *c);
+  const std::uint32_t send_buffer = setting(self, *c, &connection_policy::send_buffer);
+  if (send_buffer != 0) c->send_buffer = send_buffer;
+  tell_room(self, *c);
+  follow_pace(self, *c);
   // What was held back may go now.
   if (c->unsent() > 0) want_transmit(self, *c);
   return error::none;
@@ -188,7 +192,7 @@ outcome<connection_policy> host::connection_settings(socket_id id) const {
   if (c == nullptr) return {{}, error::bad_handle};
   connection_policy own = core_->policies[c->policy];
   own.receive_buffer = c->receive_buffer;
-  own.send_buffer = c->send_buffer;
+  own.send_buffer = send_buffer_of(*core_, *c);
   own.max_segment = max_segment_of(*core_, *c);
   own.fastopen_connect = c->fastopen_wanted;
   detail::complete(own, core_->connection_defaults, detail::connection_table);

@@ -92,10 +92,12 @@ void congestion::on_idle_restart(congestion_window& window, std::uint64_t idle_u
   if (algorithm_ == congestion_control::bbr) state_.bbr.on_idle_restart(window, now_us);
 }
 
-std::uint64_t classic_pacing_rate(const congestion_window& window, std::uint32_t srtt_us) noexcept {
+std::uint64_t classic_pacing_rate(const congestion_window& window, std::uint32_t srtt_us,
+                                  std::uint32_t flight, pacing_ratio ratio) noexcept {
   if (srtt_us == 0) return 0;
-  const std::uint64_t percent = window.cwnd < window.ssthresh / 2 ? 200 : 120;
-  return window.cwnd * percent * 10'000 / srtt_us;
+  const std::uint64_t percent =
+      window.cwnd < window.ssthresh / 2 ? ratio.slow_start : ratio.avoidance;
+  return std::max<std::uint64_t>(std::max(window.cwnd, flight) * percent * 10'000 / srtt_us, 1);
 }
 
 }  // namespace runnel::tcp::detail

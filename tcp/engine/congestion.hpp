@@ -338,9 +338,16 @@ class congestion {
 static_assert(std::is_trivially_copyable_v<congestion>);
 static_assert(sizeof(congestion) <= 136);
 
+/// What is paced at, in percent of `cwnd` a round trip: in the first half of slow start, and after
+/// it (tcp_pacing_ss_ratio, tcp_pacing_ca_ratio).
+struct pacing_ratio {
+  std::uint32_t slow_start = 200;
+  std::uint32_t avoidance = 120;
+};
+
 /// Bytes a second at which Linux paces an algorithm that does not pace by itself, once pacing is
-/// asked for: twice `cwnd` a round trip in the first half of slow start, 1.2 times after it
-/// (tcp_pacing_ss_ratio, tcp_pacing_ca_ratio). 0 without a round trip.
-std::uint64_t classic_pacing_rate(const congestion_window& window, std::uint32_t srtt_us) noexcept;
+/// asked for; `flight` counts where it is more than `cwnd`. 0 without a round trip.
+std::uint64_t classic_pacing_rate(const congestion_window& window, std::uint32_t srtt_us,
+                                  std::uint32_t flight = 0, pacing_ratio ratio = {}) noexcept;
 
 }  // namespace runnel::tcp::detail

@@ -91,6 +91,8 @@ struct transmission {
   std::uint8_t retransmits = 0;
   recovery_phase phase = recovery_phase::open;
   bool timing = false;
+  /// By what D-SACKs have widened the time that RACK gives a hole (RFC 8985 §6.2 step 4).
+  std::uint8_t reo_wnd_mult = 1;
 };
 
 /// When to acknowledge (RFC 9293 §3.8.6.3, RFC 5681 §4.2, and Linux's quick acknowledgements).
@@ -194,7 +196,7 @@ struct connection {
   /// The peer has answered since the last zero-window probe, or since text was last sent again into
   /// a window that it has taken back.
   bool heard : 1 = false;
-  /// `send` took less than it was given: room is to be reported.
+  /// `send` took less than it was given, or left little room: room is to be reported.
   bool wants_room : 1 = false;
   /// Someone waits for everything to be acknowledged.
   bool wants_drained : 1 = false;
@@ -238,6 +240,12 @@ struct connection {
   /// Keepalive probes since something last arrived.
   std::uint8_t keepalive_sent = 0;
 
+  /// The path has reordered; and the recoveries for which `flow.reo_wnd_mult` still holds.
+  bool reordering_seen : 1 = false;
+  std::uint8_t reo_wnd_persist : 5 = 0;
+  /// Segments by which it reorders, as Linux measures it.
+  std::uint16_t reordering = 3;
+
   send_variables snd_;
   receive_variables rcv_;
   sequence fin_at;
@@ -280,8 +288,9 @@ struct connection {
   std::uint64_t token = 0;
   /// Its policy in `core::policies`.
   std::uint32_t policy = 0;
-  /// SO_RCVBUF and SO_SNDBUF as they were when it was made.
+  /// SO_RCVBUF as it was when it was made.
   std::uint32_t receive_buffer = 0;
+  /// SO_SNDBUF as it has grown, or as it was last set.
   std::uint32_t send_buffer = 0;
 
   bool synchronized() const noexcept {

@@ -372,6 +372,8 @@ void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 // ---- rtt.cpp, recovery.cpp
 
 void sample_rtt(core& host, connection& c, std::uint32_t rtt_us) noexcept;
+/// The time-out that the round trips measured so far come to, without any doubling.
+std::uint32_t measured_rto_ms(const core& host, const connection& c) noexcept;
 void start_congestion_control(connection& c) noexcept;
 /// Before sending after a pause: `cwnd` halves for each RTO of it, down to the initial window, as
 /// in Linux (RFC 5681 §4.1).
@@ -412,10 +414,20 @@ bool may_hold_under_pressure(core& host, connection& c, std::uint32_t bytes);
 inline bool may_hold_more(core& host, connection& c, std::uint32_t bytes) {
   return !under_pressure(host) || may_hold_under_pressure(host, c, bytes);
 }
+// ---- send_room.cpp
+
+/// SO_SNDBUF as it is now.
+std::uint32_t send_buffer_of(const core& host, const connection& c) noexcept;
 /// What its unacknowledged bytes may hold now.
-inline std::uint32_t send_limit(core& host, const connection& c) noexcept {
-  return std::min(c.send_buffer, memory_share(host));
-}
+std::uint32_t send_limit(core& host, const connection& c) noexcept;
+/// The handshake is done: room for what the first windows need (Linux's tcp_init_buffer_space).
+void begin_send_buffer(core& host, connection& c) noexcept;
+/// How many bytes TCP_NOTSENT_LOWAT lets in.
+std::size_t bytes_wanted(const core& host, const connection& c) noexcept;
+/// Whether there is so much room that a writer should be told (Linux's sk_stream_is_writeable).
+bool has_send_room(core& host, const connection& c) noexcept;
+/// Tells who waits for room, if there is some now, or may be (Linux's tcp_check_space).
+void tell_room(core& host, connection& c) noexcept;
 
 // ---- listen.cpp: who listens
 

@@ -59,12 +59,7 @@ struct flight {
   /// SND.NXT when the reordering window was last widened: once a round trip.
   sequence dsack_round;
   bool dsack_in_round = false;
-  std::uint8_t reo_wnd_mult = 1;
-  std::uint8_t reo_wnd_persist = 0;
-  bool reordering_seen = false;
   bool rack_advanced = false;
-  /// Segments by which the path reorders, as Linux measures it.
-  std::uint16_t reordering = 3;
   sequence tlp_high_seq;
   bool tlp_out = false;
   bool tlp_is_resent = false;
@@ -97,5 +92,9 @@ void give_back_flight(core& host, connection& c) noexcept;
 /// The connection's window for an algorithm to work on, and back.
 congestion_window window_of(const core& host, const connection& c) noexcept;
 void keep_window(core& host, connection& c, const congestion_window& window) noexcept;
+/// Whether what the connection sends keeps to a pace.
+bool is_paced(const core& host, const connection& c) noexcept;
+/// Brings the pace of its flight up to date with the window and the policy.
+void follow_pace(core& host, connection& c) noexcept;
 
 }  // namespace runnel::tcp::detail

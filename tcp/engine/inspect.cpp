@@ -74,7 +74,7 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.held_bytes = c.held_bytes() + c.tx.held_bytes();
   out.send_held_bytes = c.tx.held_bytes();
   out.receive_buffer = c.receive_buffer;
-  out.send_buffer = c.send_buffer;
+  out.send_buffer = send_buffer_of(host, c);
   out.snd_mss = c.snd_mss;
   out.rcv_mss = c.ack.rcv_mss;
   out.snd_wscale = c.snd_wscale;
@@ -170,7 +170,7 @@ events host::readiness(socket_id id) const noexcept {
   if (over || !c->rx.empty() || c->fin_received || c->pending_error != error::none) {
     out |= events::readable;
   }
-  const bool room = c->may_write() && c->tx.held_bytes() < send_limit(*core_, *c);
+  const bool room = c->may_write() && has_send_room(*core_, *c);
   if (over || c->fin_queued || room) out |= events::writable;
   if (c->may_write()) out |= events::connected;
   if (over) out |= events::closed;
@@ -317,7 +317,8 @@ memory_table host::memory() const noexcept {
                    self.time_waits.held_bytes() + self.table.held_bytes() +
                    self.sent_ranges.held_bytes() + self.flights.held_bytes() +
                    self.paths.held_bytes();
-  out.buffer_bytes = self.pool.used_bytes();
+  out.buffer_bytes = self.pool.buffer_bytes();
+  out.flight_bytes = self.pool.charged_bytes();
   out.orphans = self.orphan_count + self.quiet_count;
   out.orphan_bytes = self.orphan_bytes;
   return out;

@@ -16,11 +16,13 @@ connection* make_connection(core& host, const flow_key& key, std::uint32_t polic
   c.key = key;
   c.policy = policy;
   c.receive_buffer = setting(host, c, &connection_policy::receive_buffer);
-  c.send_buffer = setting(host, c, &connection_policy::send_buffer);
+  const std::uint32_t send_buffer = setting(host, c, &connection_policy::send_buffer);
+  c.send_buffer = send_buffer != 0 ? send_buffer : host.policy.wmem_default;
   c.rcv_mss_offered =
       own_mss(host, setting(host, c, &connection_policy::max_segment), key.remote.family());
   c.fastopen_wanted = setting(host, c, &connection_policy::fastopen_connect);
   c.flow.rto_ms = rto_initial_of(host, c);
+  c.reordering = host.policy.reordering;
   c.ts_offset = host.timestamp_offset(key);
   c.index = index;
   inherit_path_mtu(host, c);

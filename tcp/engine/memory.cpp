@@ -33,6 +33,12 @@ bool is_exhausted(const core& host) noexcept {
   return host.pool.used_bytes() > limit - limit / 64;
 }
 
+/// What the record of what it has in flight takes.
+std::uint32_t flight_bytes(const connection& c) noexcept {
+  const std::size_t block = c.flight == no_index ? 0 : sizeof(flight);
+  return static_cast<std::uint32_t>(c.sent.count * sizeof(sent_range) + block);
+}
+
 /// Takes back what the connection's promises do not cover, and from an orphan everything.
 void relieve(core& host, connection& c) {
   if (!c.out_of_order.empty()) {
@@ -40,7 +46,7 @@ void relieve(core& host, connection& c) {
     ++host.count.ofo_pruned;
   }
   if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
-  const std::uint32_t held = c.held_bytes() + c.tx.held_bytes();
+  const std::uint32_t held = c.held_bytes() + c.tx.held_bytes() + flight_bytes(c);
   if (held == 0 || c.state == state::closed || !out_of_memory(host)) return;
   // Then somebody holds more than an even share, so there is always one to go.
   if (!c.orphan && (!is_exhausted(host) || held <= even_share(host))) return;

@@ -56,6 +56,7 @@ void enter_established(core& host, connection& c) {
   if (setting(host, c, &connection_policy::congestion_control) == congestion_control::bbr) {
     flight_of(host, c);
   }
+  begin_send_buffer(host, c);
   c.last_ack_ms = host.ms();
   arm_keepalive(host, c);
   report(host, c, events::connected | events::writable);

@@ -263,13 +263,16 @@ void count_sent(core& host, connection& c, const plan& sent) noexcept {
 void note_in_flight(core& host, connection& c, const plan& sent) noexcept {
   // Until so much is on its way nothing needs a flight block.
   const bool much = c.in_flight() > 4U * c.snd_mss;
-  flight* const f = c.flight != no_index || much ? flight_of(host, c) : nullptr;
+  flight* const f =
+      c.flight != no_index || much || is_paced(host, c) ? flight_of(host, c) : nullptr;
   if (f == nullptr) return;
   if (c.flow.phase == recovery_phase::recovery || c.flow.phase == recovery_phase::reduced) {
     f->prr_out += sent.length;
   }
   if (sent.is_probe) f->tlp_high_seq = c.snd_.nxt;
-  if (f->pacing_rate == 0) return;
+  // Linux's tcp_update_skb_after_send, as its fq: what begins a connection is not held back.
+  constexpr std::uint64_t unpaced_segments = 10;
+  if (f->pacing_rate == 0 || c.traffic.data_segs_out < unpaced_segments) return;
   const std::uint64_t takes_us = std::uint64_t{sent.length} * 1'000'000 / f->pacing_rate;
   f->next_send_us = std::max(f->next_send_us, host.now_us()) + takes_us;
 }
@@ -287,6 +290,7 @@ void after_new_data(core& host, connection& c, const plan& sent) {
   note_in_flight(host, c, sent);
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
   if (sent.length % c.snd_mss != 0 && !asks) c.snd_.sml = end;
+  if (c.wants_room) tell_room(host, c);
   c.probe_due = false;
   c.uncork_due = false;
   c.when.cork = 0;

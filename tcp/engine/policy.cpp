@@ -33,7 +33,8 @@ std::string check_fields(const Policy& policy,
 connection_policy default_connection_policy() {
   return {
       .receive_buffer = 1U << 20,
-      .send_buffer = 1U << 20,
+      .send_buffer = 0,
+      .notsent_lowat = UINT32_MAX,
       .nodelay = false,
       .cork = false,
       .quickack = false,
@@ -59,6 +60,9 @@ connection_policy default_connection_policy() {
       .fastopen_connect = false,
       .congestion_control = congestion_control::cubic,
       .slow_start = slow_start::hystart,
+      .pacing = false,
+      .max_pacing_rate = 0,
+      .thin_linear_timeouts = false,
   };
 }
 
@@ -130,9 +134,8 @@ policy_set linux_policy() {
   out.stack.failed_cookie_limit = 0;
   out.stack.orphan_memory = 0;
   out.listener.cookie_overflow = accept_overflow::drop;
-  // What its buffers may grow to.
+  // What its buffer may grow to.
   out.connection.receive_buffer = 6U << 20;
-  out.connection.send_buffer = 4U << 20;
   return out;
 }
 

@@ -34,12 +34,20 @@ inline constexpr std::array connection_table = {
     row<&connection_policy::send_buffer>({
         .name = "send_buffer",
         .kind = policy_kind::bytes,
-        .change = policy_change::new_connections,
         .lowest = 4608,
         .highest = 1 << 30,
-        .sysctl = {.text = "net.ipv4.tcp_wmem", .form = linux_form::three_numbers},
+        .zero = true,
         .option = {.text = "SO_SNDBUF", .form = linux_form::doubled},
-        .meaning = "room for bytes not yet acknowledged, as memory held",
+        .meaning = "room for bytes not yet acknowledged, as memory held; 0 grows as needed (wmem)",
+    }),
+    row<&connection_policy::notsent_lowat>({
+        .name = "notsent_lowat",
+        .kind = policy_kind::bytes,
+        .lowest = 1,
+        .highest = UINT32_MAX,
+        .sysctl = {.text = "net.ipv4.tcp_notsent_lowat"},
+        .option = {.text = "TCP_NOTSENT_LOWAT", .form = linux_form::zero_is_default},
+        .meaning = "nothing is taken while so much was never sent; 4294967295 is no bound",
     }),
     row<&connection_policy::nodelay>({
         .name = "nodelay",
@@ -215,6 +223,25 @@ inline constexpr std::array connection_table = {
         .name = "slow_start",
         .words = slow_start_words,
         .meaning = "how slow start ends without a loss (RFC 9406)",
+    }),
+    row<&connection_policy::pacing>({
+        .name = "pacing",
+        .meaning = "spread what CUBIC and Reno send over the round trip, as under Linux's fq",
+    }),
+    row<&connection_policy::max_pacing_rate>({
+        .name = "max_pacing_rate",
+        .kind = policy_kind::bytes,
+        .lowest = 1,
+        .highest = INT64_MAX,
+        .zero = true,
+        .option = {.text = "SO_MAX_PACING_RATE", .form = linux_form::zero_is_all_ones},
+        .meaning = "the bound of the pace in bytes a second, which turns pacing on; 0 is none",
+    }),
+    row<&connection_policy::thin_linear_timeouts>({
+        .name = "thin_linear_timeouts",
+        .sysctl = {.text = "net.ipv4.tcp_thin_linear_timeouts"},
+        .option = {.text = "TCP_THIN_LINEAR_TIMEOUTS"},
+        .meaning = "no doubling of time-outs while less than four segments are in flight",
     }),
 };
 

@@ -10,6 +10,11 @@ inline constexpr std::array tw_overflow_words = {policy_word{"refuse", 0},
                                                  policy_word{"evict_oldest", 1}};
 inline constexpr std::array tw_reuse_words = {policy_word{"off", 0}, policy_word{"on", 1},
                                               policy_word{"loopback", 2}};
+inline constexpr std::array recovery_words = {
+    policy_word{"rack", recovery_flag::rack},
+    policy_word{"static_reordering_window", recovery_flag::static_reordering_window},
+    policy_word{"no_dupthresh", recovery_flag::no_dupthresh},
+};
 inline constexpr std::array fastopen_words = {
     policy_word{"client", fastopen_flag::client},
     policy_word{"server", fastopen_flag::server},
@@ -69,7 +74,44 @@ inline constexpr std::array stack_table = {
     }),
     row<&stack_policy::tail_loss_probe>({
         .name = "tail_loss_probe",
+        .sysctl = {.text = "net.ipv4.tcp_early_retrans", .form = linux_form::three_is_on},
         .meaning = "probe for a lost tail after two round trips (RFC 8985)",
+    }),
+    row<&stack_policy::recovery>({
+        .name = "recovery",
+        .kind = policy_kind::bits,
+        .sysctl = {.text = "net.ipv4.tcp_recovery"},
+        .words = recovery_words,
+        .meaning = "how losses are found: by time (RFC 8985), or without it by RFC 6675",
+    }),
+    row<&stack_policy::reordering>({
+        .name = "reordering",
+        .change = policy_change::new_connections,
+        .lowest = 1,
+        .highest = UINT16_MAX,
+        .sysctl = {.text = "net.ipv4.tcp_reordering"},
+        .meaning = "how many duplicates are a loss while no more reordering was seen",
+    }),
+    row<&stack_policy::max_reordering>({
+        .name = "max_reordering",
+        .lowest = 1,
+        .highest = UINT16_MAX,
+        .sysctl = {.text = "net.ipv4.tcp_max_reordering"},
+        .meaning = "the most segments that a path is taken to reorder by",
+    }),
+    row<&stack_policy::pacing_ss_ratio>({
+        .name = "pacing_ss_ratio",
+        .lowest = 1,
+        .highest = 1000,
+        .sysctl = {.text = "net.ipv4.tcp_pacing_ss_ratio"},
+        .meaning = "the pace in the first half of slow start, in percent of cwnd a round trip",
+    }),
+    row<&stack_policy::pacing_ca_ratio>({
+        .name = "pacing_ca_ratio",
+        .lowest = 1,
+        .highest = 1000,
+        .sysctl = {.text = "net.ipv4.tcp_pacing_ca_ratio"},
+        .meaning = "the pace after it",
     }),
     row<&stack_policy::frto>({
         .name = "frto",
@@ -314,6 +356,31 @@ inline constexpr std::array stack_table = {
     row<&stack_policy::gro>({
         .name = "gro",
         .meaning = "join what the link gives segment by segment before the engine sees it",
+    }),
+    row<&stack_policy::wmem_min>({
+        .name = "wmem_min",
+        .kind = policy_kind::bytes,
+        .lowest = 1,
+        .highest = 1 << 30,
+        .sysctl = {.text = "net.ipv4.tcp_wmem", .form = linux_form::three_fields},
+        .meaning = "room for unacknowledged bytes however short memory is, as memory held",
+    }),
+    row<&stack_policy::wmem_default>({
+        .name = "wmem_default",
+        .kind = policy_kind::bytes,
+        .change = policy_change::new_connections,
+        .lowest = 1,
+        .highest = 1 << 30,
+        .sysctl = {.text = "net.ipv4.tcp_wmem", .form = linux_form::three_fields},
+        .meaning = "what it begins with where send_buffer is 0",
+    }),
+    row<&stack_policy::wmem_max>({
+        .name = "wmem_max",
+        .kind = policy_kind::bytes,
+        .lowest = 1,
+        .highest = 1 << 30,
+        .sysctl = {.text = "net.ipv4.tcp_wmem", .form = linux_form::three_fields},
+        .meaning = "what it grows to",
     }),
     row<&stack_policy::memory_limit>({
         .name = "memory_limit",

@@ -90,6 +90,18 @@ std::string set_range(const policy_view& to, const named_field& at, std::string_
   return {};
 }
 
+/// "4096 16384 4194304" into this field and the next two.
+std::string set_three(const policy_view& to, const named_field& at, std::string_view text) {
+  std::array<std::int64_t, 3> numbers{};
+  bool good = detail::parse_three(text, numbers);
+  for (const std::int64_t each : numbers) good = good && allowed(at.field(), each);
+  if (!good) {
+    return complaint_about(at.of_linux().text, range_text(at.field(), at.of_linux()), text);
+  }
+  for (std::size_t i = 0; i < numbers.size(); ++i) write_field(to, at.place + i, numbers[i]);
+  return {};
+}
+
 /// SO_LINGER into `close` and `close_time`.
 std::string set_linger(const policy_view& to, const named_field& at, std::string_view text) {
   std::int64_t seconds = 0;
@@ -112,11 +124,29 @@ bool is_own(const named_field& at) noexcept {
   return at.by == spelling::own || at.of_linux().form == linux_form::word;
 }
 
-/// Whether a name of Linux stands for this field and the next one.
-bool is_pair(const named_field& at) noexcept {
-  if (at.by == spelling::own) return false;
-  const linux_form form = at.of_linux().form;
-  return form == linux_form::range || form == linux_form::linger;
+/// For how many fields, this one and the next ones, the name stands.
+std::size_t fields_named(const named_field& at) noexcept {
+  if (at.by == spelling::own) return 1;
+  switch (at.of_linux().form) {
+    case linux_form::three_fields:
+      return 3;
+    case linux_form::range:
+    case linux_form::linger:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+std::string set_several(const policy_view& to, const named_field& at, std::string_view text) {
+  switch (at.of_linux().form) {
+    case linux_form::three_fields:
+      return set_three(to, at, text);
+    case linux_form::range:
+      return set_range(to, at, text);
+    default:
+      return set_linger(to, at, text);
+  }
 }
 
 std::string set_in(const policy_view& to, std::string_view name, std::string_view value) {
@@ -125,15 +155,11 @@ std::string set_in(const policy_view& to, std::string_view name, std::string_vie
   const std::string_view text = trimmed(value);
   const policy_field& field = at->field();
   if (text == keep) {
-    write_field(to, at->place, {});
-    if (is_pair(*at)) write_field(to, at->place + 1, {});
+    for (std::size_t i = 0; i < fields_named(*at); ++i) write_field(to, at->place + i, {});
     return {};
   }
   if (field.secret()) return set_keys(to, *at, name, text);
-  if (is_pair(*at)) {
-    return at->of_linux().form == linux_form::range ? set_range(to, *at, text)
-                                                    : set_linger(to, *at, text);
-  }
+  if (fields_named(*at) > 1) return set_several(to, *at, text);
   const parsed_value parsed =
       is_own(*at) ? parse_value(field, text) : parse_value(field, at->of_linux(), text);
   if (!parsed.good()) return parsed.complaint;
@@ -141,6 +167,10 @@ std::string set_in(const policy_view& to, std::string_view name, std::string_vie
   if (at->by != spelling::own && at->of_linux().form == linux_form::zero_is_unset) {
     if (parsed.value == 0) wanted.reset();
     if (parsed.value < 0) wanted = 0;
+  }
+  if (at->by != spelling::own && at->of_linux().form == linux_form::zero_is_default &&
+      parsed.value == 0) {
+    wanted.reset();
   }
   write_field(to, at->place, wanted);
   return {};
@@ -167,10 +197,16 @@ std::optional<std::string> get_in(const const_policy_view& from, std::string_vie
   if (!value) return std::string(keep);
   if (field.secret()) return "(set)";
   if (is_own(*at)) return value_text(field, *value);
-  if (!is_pair(*at)) return value_text(field, at->of_linux(), *value);
-  const std::optional<std::int64_t> next = read_field(from, at->place + 1);
-  if (at->of_linux().form == linux_form::linger) return linger_text(*value, next);
-  return std::to_string(*value) + " " + std::to_string(next.value_or(0));
+  const std::size_t count = fields_named(*at);
+  if (count == 1) return value_text(field, at->of_linux(), *value);
+  if (at->of_linux().form == linux_form::linger) {
+    return linger_text(*value, read_field(from, at->place + 1));
+  }
+  std::string out = std::to_string(*value);
+  for (std::size_t i = 1; i < count; ++i) {
+    out += " " + std::to_string(read_field(from, at->place + i).value_or(0));
+  }
+  return out;
 }
 
 }  // namespace

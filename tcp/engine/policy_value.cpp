@@ -9,6 +9,7 @@ namespace runnel::tcp::detail {
 namespace {
 
 constexpr std::int64_t page_bytes = 4096;
+constexpr std::string_view all_ones_text = "4294967295";
 
 /// What ip_no_pmtu_disc makes of IP_MTU_DISCOVER.
 constexpr std::array<std::int64_t, 3> discovery_of = {1, 0, 4};
@@ -128,7 +129,7 @@ std::string time_text(std::int64_t ms) {
 /// The bounds of a plain number of Linux's, in its unit.
 std::int64_t lowest_of(const policy_field& field, const linux_name& name) noexcept {
   if (name.form == linux_form::zero_is_unset) return -1;
-  if (name.form == linux_form::zero_is_eight) return 0;
+  if (name.form == linux_form::zero_is_eight || name.form == linux_form::zero_is_default) return 0;
   if (name.form == linux_form::zero_is_none || name.form == linux_form::thousandths) return 1;
   return (field.lowest + name.unit - 1) / name.unit;
 }
@@ -139,16 +140,28 @@ std::int64_t highest_of(const policy_field& field, const linux_name& name) noexc
 }
 
 /// The last of three numbers that do not fall.
-bool parse_three(std::string_view text, std::int64_t& out) noexcept {
-  std::int64_t last = 0;
-  for (int i = 0; i < 3; ++i) {
-    if (!parse_number(take_part(text, " \t"), out) || out < last) return false;
-    last = out;
-  }
-  return trimmed(text).empty();
+bool parse_last_of_three(std::string_view text, std::int64_t& out) noexcept {
+  std::array<std::int64_t, 3> numbers{};
+  if (!parse_three(text, numbers)) return false;
+  out = numbers.back();
+  return true;
+}
+
+/// What Linux takes for no bound, as 32 or 64 bits, with or without a sign.
+bool is_all_ones(std::string_view text) noexcept {
+  return text == "-1" || text == all_ones_text || text == "18446744073709551615";
 }
 
 }  // namespace
+
+bool parse_three(std::string_view text, std::array<std::int64_t, 3>& out) noexcept {
+  std::int64_t last = 0;
+  for (std::int64_t& each : out) {
+    if (!parse_number(take_part(text, " \t"), each) || each < last) return false;
+    last = each;
+  }
+  return trimmed(text).empty();
+}
 
 std::string_view trimmed(std::string_view text) noexcept {
   const std::size_t first = text.find_first_not_of(" \t\r\n");
@@ -211,6 +224,10 @@ std::string range_text(const policy_field& field, const linux_name& name) {
       return "three numbers of pages, low, pressure and high, the last " +
              std::to_string(field.lowest / page_bytes) + " to " +
              std::to_string(field.highest / page_bytes);
+    case linux_form::three_fields:
+      return "three numbers that do not fall, " + range_text(field);
+    case linux_form::three_is_on:
+      return "0 to 4";
     case linux_form::range:
       return "two ports, the first and the last, " + std::to_string(field.lowest) + " to " +
              highest;
@@ -230,6 +247,10 @@ std::string range_text(const policy_field& field, const linux_name& name) {
       return range_text(field);
     default:
       break;
+  }
+  if (name.form == linux_form::zero_is_all_ones) {
+    return std::to_string(field.lowest) + " to " + highest + " bytes, or " +
+           std::string(all_ones_text) + " for no bound";
   }
   std::string out = bounds(field, std::to_string(lowest_of(field, name)),
                            std::to_string(highest_of(field, name)));
@@ -286,15 +307,22 @@ parsed_value parse_value(const policy_field& field, const linux_name& name, std:
   bool good = false;
   switch (name.form) {
     case linux_form::three_numbers:
-      good = parse_three(text, out.value);
+      good = parse_last_of_three(text, out.value);
       break;
     case linux_form::three_pages:
-      good = parse_three(text, out.value) &&
+      good = parse_last_of_three(text, out.value) &&
              !__builtin_mul_overflow(out.value, page_bytes, &out.value);
       break;
     case linux_form::no_pmtu_disc:
       good = parse_number(text, out.value) && out.value >= 0 && out.value <= 2;
       if (good) out.value = discovery_of[static_cast<std::size_t>(out.value)];
+      break;
+    case linux_form::three_is_on:
+      good = parse_number(text, out.value) && out.value >= 0 && out.value <= 4;
+      out.value = out.value >= 3 ? 1 : 0;
+      break;
+    case linux_form::zero_is_all_ones:
+      good = is_all_ones(text) || (parse_number(text, out.value) && out.value != 0);
       break;
     default:
       good = parse_any(field, text, false, out.value);
@@ -309,7 +337,9 @@ parsed_value parse_value(const policy_field& field, const linux_name& name, std:
       if (name.form == linux_form::zero_is_eight && out.value == 0) out.value = 8;
       break;
   }
-  if (good && (allowed(field, out.value) || name.form == linux_form::zero_is_unset)) return out;
+  const bool may_unset =
+      name.form == linux_form::zero_is_unset || name.form == linux_form::zero_is_default;
+  if (good && (allowed(field, out.value) || may_unset)) return out;
   return {0, complaint_about(name.text, range_text(field, name), text)};
 }
 
@@ -333,6 +363,10 @@ std::string value_text(const policy_field& field, const linux_name& name, std::i
       return std::to_string(value * 1000);
     case linux_form::zero_is_none:
       return std::to_string(value == 0 ? INT32_MAX : value);
+    case linux_form::three_is_on:
+      return value != 0 ? "3" : "0";
+    case linux_form::zero_is_all_ones:
+      return value == 0 ? std::string(all_ones_text) : std::to_string(value);
     default:
       return std::to_string(value / name.unit + (value % name.unit != 0 ? 1 : 0));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ struct parsed_value {
 std::string_view trimmed(std::string_view text) noexcept;
 /// Decimal, or hexadecimal after 0x, all of the text; false when it is no number that fits.
 bool parse_number(std::string_view text, std::int64_t& out) noexcept;
+/// Three of them with spaces between, of which none is less than the one before.
+bool parse_three(std::string_view text, std::array<std::int64_t, 3>& out) noexcept;
 
 /// Whether a field may have this value.
 bool allowed(const policy_field& field, std::int64_t value) noexcept;
@@ -35,8 +38,8 @@ std::string complaint_about(std::string_view name, std::string_view range, std::
 /// A value in a field's own notation, under the name that complaints are to say.
 parsed_value parse_value(const policy_field& field, std::string_view text);
 std::string value_text(const policy_field& field, std::int64_t value);
-/// A value in the notation of Linux's name; not of one with two numbers. With `zero_is_unset` 0
-/// and less are Linux's.
+/// A value in the notation of Linux's name; not of one for several fields. With `zero_is_unset` 0
+/// and less are Linux's, with `zero_is_default` 0 is.
 parsed_value parse_value(const policy_field& field, const linux_name& name, std::string_view text);
 std::string value_text(const policy_field& field, const linux_name& name, std::int64_t value);
 

@@ -11,13 +11,15 @@ namespace runnel::tcp::detail {
 namespace {
 
 /// RFC 8985 §6.2 step 4: how long a segment may be overtaken before it counts as lost.
-std::uint32_t reordering_window_us(const connection& c, const flight& f) noexcept {
-  if (!f.reordering_seen) {
+std::uint32_t reordering_window_us(const core& host, const connection& c,
+                                   const flight& f) noexcept {
+  if (!c.reordering_seen) {
     if (c.flow.phase >= recovery_phase::recovery) return 0;
     // Three segments' worth of evidence is taken as RFC 5681 takes three duplicates.
-    if (f.sacked_bytes >= std::uint32_t{f.reordering} * c.snd_mss) return 0;
+    const bool counts = (host.policy.recovery & recovery_flag::no_dupthresh) == 0;
+    if (counts && f.sacked_bytes >= std::uint32_t{c.reordering} * c.snd_mss) return 0;
   }
-  return std::min(c.flow.min_rtt_us / 4 * f.reo_wnd_mult, c.flow.srtt_us);
+  return std::min(c.flow.min_rtt_us / 4 * c.flow.reo_wnd_mult, c.flow.srtt_us);
 }
 
 bool sent_before_newest(const flight& f, const sent_range& range) noexcept {
@@ -33,7 +35,7 @@ constexpr std::uint32_t ms_up(std::uint64_t us) noexcept {
 
 std::uint32_t rack_detect_loss(core& host, connection& c) noexcept {
   flight& f = host.flights[c.flight];
-  const std::uint64_t patience = std::uint64_t{f.rack_rtt_us} + reordering_window_us(c, f);
+  const std::uint64_t patience = std::uint64_t{f.rack_rtt_us} + reordering_window_us(host, c, f);
   std::uint64_t wait_us = 0;
   std::uint32_t index = c.sent.by_time.front();
   while (index != no_index) {
@@ -51,17 +53,18 @@ std::uint32_t rack_detect_loss(core& host, connection& c) noexcept {
   return ms_up(wait_us);
 }
 
-void rack_adapt(const connection& c, flight& f, const ack_facts& facts) noexcept {
+void rack_adapt(const core& host, connection& c, flight& f, const ack_facts& facts) noexcept {
   // RFC 8985 §6.2 step 4: once a round trip a D-SACK widens the window, which is kept for 16
   // recoveries.
   if (at_or_after(c.snd_.una, f.dsack_round)) f.dsack_in_round = false;
+  if ((host.policy.recovery & recovery_flag::static_reordering_window) != 0) return;
   // That of a probe tells of no reordering.
   if (!facts.duplicate_sack || facts.probe_duplicate || f.dsack_in_round) return;
   f.dsack_in_round = true;
   f.dsack_round = c.snd_.nxt;
-  if (f.reo_wnd_mult < UINT8_MAX) ++f.reo_wnd_mult;
+  if (c.flow.reo_wnd_mult < UINT8_MAX) ++c.flow.reo_wnd_mult;
   constexpr std::uint8_t persist_recoveries = 16;
-  f.reo_wnd_persist = persist_recoveries;
+  c.reo_wnd_persist = persist_recoveries;
 }
 
 bool arm_probe(core& host, connection& c) noexcept {

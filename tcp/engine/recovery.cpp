@@ -78,31 +78,7 @@ void reduce_in_proportion(core& host, connection& c, const ack_facts& facts) noe
   // The first retransmission goes whatever the sums say.
   may_send = std::max<std::int64_t>(may_send, f.prr_out == 0 ? c.snd_mss : 0);
   c.flow.cwnd = pipe + static_cast<std::uint32_t>(may_send);
-}
-
-/// Without SACK a duplicate tells that some segment was delivered (Linux's tcp_add_reno_sack).
-void count_duplicate(core& host, connection& c, ack_facts& facts) noexcept {
-  flight& f = host.flights[c.flight];
-  const std::uint32_t sent = c.in_flight();
-  const std::uint32_t most = sent > c.snd_mss ? sent - c.snd_mss : 0;
-  const std::uint32_t counted = std::min(f.counted_bytes + c.snd_mss, most);
-  if (counted <= f.counted_bytes) return;
-  facts.delivered_bytes += counted - f.counted_bytes;
-  f.delivered_bytes += counted - f.counted_bytes;
-  f.counted_bytes = counted;
-}
-
-/// Without SACK: the first segment is lost, after three duplicates or when an acknowledgement moves
-/// during recovery (RFC 6582).
-void mark_first_lost(core& host, connection& c, const ack_facts& facts) noexcept {
-  flight& f = host.flights[c.flight];
-  const bool enough = c.flow.phase < recovery_phase::recovery &&
-                      f.counted_bytes >= std::uint32_t{f.reordering} * c.snd_mss;
-  if (!enough && !(c.flow.phase == recovery_phase::recovery && facts.advanced)) return;
-  const std::uint32_t head = c.sent.head;
-  if (head == no_index || host.sent_ranges[head].lost) return;
-  split_range(host, c, head, c.snd_mss);
-  mark_lost(host, c, head);
+  follow_pace(host, c);
 }
 
 void find_losses(core& host, connection& c, ack_facts& facts) noexcept {
@@ -110,7 +86,9 @@ void find_losses(core& host, connection& c, ack_facts& facts) noexcept {
   const std::uint32_t before_it = f.lost_bytes;
   const std::uint32_t resent = f.resent_bytes;
   if (!c.sack_permitted) {
-    mark_first_lost(host, c, facts);
+    newreno_mark_lost(host, c, facts);
+  } else if (!loses_by_time(host)) {
+    count_losses(host, c, facts);
   } else if (f.rack_advanced) {
     f.rack_advanced = false;
     const std::uint32_t wait_ms = rack_detect_loss(host, c);
@@ -300,7 +278,8 @@ void control_window(core& host, connection& c, const ack_facts& facts) noexcept 
   if (!f.control.owns_window()) {
     if (reducing) return reduce_in_proportion(host, c, facts);
     // RFC 5681: a window grows with what is acknowledged in order, unless the path reorders.
-    const bool forward = f.reordering > 3 ? facts.delivered_bytes > 0 : facts.acked_bytes > 0;
+    const bool forward =
+        c.reordering > host.policy.reordering ? facts.delivered_bytes > 0 : facts.acked_bytes > 0;
     if (!forward) return;
   }
   congestion_window window = window_of(host, c);
@@ -348,7 +327,7 @@ void recover(core& host, connection& c, const segment& seg, ack_facts& facts) {
   }
   flight& f = host.flights[c.flight];
   on_probe_ack(host, c, f, seg.ack, facts);
-  rack_adapt(c, f, facts);
+  rack_adapt(host, c, f, facts);
   step(host, c, seg, facts);
   if (facts.delivered_bytes > 0 || facts.lost_bytes > 0) control_window(host, c, facts);
   // RFC 3042: a duplicate tells that a segment has left the network, and new text may take its
@@ -430,6 +409,12 @@ void on_retransmission_timeout(core& host, connection& c) noexcept {
     ++host.count.sack_reneging;
     forget_sacks(host, c);
   }
+  // Linux's tcp_enter_loss: a time-out despite so much evidence says that it was not taken for what
+  // it was.
+  if (fresh &&
+      f->sacked_bytes + f->counted_bytes >= std::uint32_t{host.policy.reordering} * c.snd_mss) {
+    c.reordering = std::min(c.reordering, host.policy.reordering);
+  }
   f->counted_bytes = 0;
   const bool same = c.flow.phase == recovery_phase::loss && c.flow.retransmits > 0;
   if (!same &&
@@ -442,7 +427,8 @@ void on_retransmission_timeout(core& host, connection& c) noexcept {
   }
   f->tlp_out = false;
   // RFC 8985 §6.3: what left a moment ago may well be on its way.
-  const std::uint64_t young = c.sack_permitted ? std::uint64_t{f->rack_rtt_us} : 0;
+  const bool spares = c.sack_permitted && loses_by_time(host);
+  const std::uint64_t young = spares ? std::uint64_t{f->rack_rtt_us} : 0;
   mark_all_lost(host, c, reneged ? 0 : young);
   c.flow.phase = recovery_phase::loss;
   f->high_seq = c.snd_.nxt;

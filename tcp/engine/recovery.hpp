@@ -13,13 +13,22 @@ namespace runnel::tcp::detail {
 /// Marks what RACK takes for lost; in how many ms something else may be, 0 for nothing.
 std::uint32_t rack_detect_loss(core& host, connection& c) noexcept;
 /// Widens the reordering window for a D-SACK.
-void rack_adapt(const connection& c, flight& f, const ack_facts& facts) noexcept;
+void rack_adapt(const core& host, connection& c, flight& f, const ack_facts& facts) noexcept;
 /// Arms the probe time-out in place of the retransmission time-out where RFC 8985 §7.2 has it.
 bool arm_probe(core& host, connection& c) noexcept;
 /// The probe time-out.
 void send_probe(core& host, connection& c);
 void on_probe_ack(core& host, connection& c, flight& f, sequence ack,
                   const ack_facts& facts) noexcept;
+
+// ---- count_losses.cpp
+
+/// Without SACK: one more segment was delivered, as a duplicate tells.
+void count_duplicate(core& host, connection& c, ack_facts& facts) noexcept;
+/// Without SACK: marks the first segment as lost where duplicates say so.
+void newreno_mark_lost(core& host, connection& c, const ack_facts& facts) noexcept;
+/// Without RACK: marks what RFC 6675 takes for lost.
+void count_losses(core& host, connection& c, const ack_facts& facts) noexcept;
 
 // ---- recovery.cpp
 
@@ -31,6 +40,11 @@ void reduce_once(core& host, connection& c) noexcept;
 void enter_recovery(core& host, connection& c, bool for_echo) noexcept;
 /// The time that RACK gave a hole is over.
 void on_reordering_timeout(core& host, connection& c);
+
+/// Whether RACK tells what is lost, where the peer has SACK.
+inline bool loses_by_time(const core& host) noexcept {
+  return (host.policy.recovery & recovery_flag::rack) != 0;
+}
 
 /// RFC 6582 §4: without SACK, duplicates of the very number where recovery ended may be of what was
 /// sent again in vain, and must not begin another one.

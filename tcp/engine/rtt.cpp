@@ -32,11 +32,16 @@ void sample_rtt(core& host, connection& c, std::uint32_t rtt_us) noexcept {
     flow.rttvar_us = flow.rttvar_us - flow.rttvar_us / 4 + error / 4;
     flow.srtt_us = std::max(flow.srtt_us - flow.srtt_us / 8 + rtt_us / 8, 1U);
   }
+  flow.rto_ms = measured_rto_ms(host, c);
+}
+
+std::uint32_t measured_rto_ms(const core& host, const connection& c) noexcept {
+  if (c.flow.srtt_us == 0) return rto_initial_of(host, c);
   // Linux bounds the variance's share and not the sum, so that the RTO is never under SRTT +
   // `rto_min`.
   const std::uint32_t least_us = setting_ms(host, c, &connection_policy::rto_min) * 1000;
-  const std::uint32_t variance_us = std::max(4 * flow.rttvar_us, least_us);
-  flow.rto_ms = std::min((flow.srtt_us + variance_us + 999) / 1000, rto_max_of(host, c));
+  const std::uint32_t variance_us = std::max(4 * c.flow.rttvar_us, least_us);
+  return std::min((c.flow.srtt_us + variance_us + 999) / 1000, rto_max_of(host, c));
 }
 
 }  // namespace runnel::tcp::detail

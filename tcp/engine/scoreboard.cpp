@@ -17,6 +17,19 @@ sent_range& at(core& host, std::uint32_t index) noexcept {
   return host.sent_ranges[index];
 }
 
+/// A fresh range; `no_index` without memory, of which `forced` needs none of the host's limit.
+std::uint32_t take_range(core& host, bool forced) noexcept {
+  if (!forced && !host.pool.has_room(sizeof(sent_range))) return no_index;
+  const std::uint32_t index = host.sent_ranges.allocate();
+  if (index != no_index) host.pool.charge(sizeof(sent_range));
+  return index;
+}
+
+void give_range(core& host, std::uint32_t index) noexcept {
+  host.sent_ranges.release(index);
+  host.pool.refund(sizeof(sent_range));
+}
+
 void leave_time_order(core& host, connection& c, std::uint32_t index) noexcept {
   sent_range& range = at(host, index);
   if (range.sacked || (range.lost && !range.resent_in_flight)) return;
@@ -56,7 +69,7 @@ void drop(core& host, connection& c, std::uint32_t index) noexcept {
     host.flights[c.flight].resend_hint = at(host, index).next;
   }
   unlink(host, c, index);
-  host.sent_ranges.release(index);
+  give_range(host, index);
 }
 
 /// RFC 8985 §6.2 step 2, and the newest delivered packet of the rate sample.
@@ -100,13 +113,13 @@ void keep_shortest(std::uint32_t& rtt, std::uint32_t sample) noexcept {
 
 /// What arrives below what arrived before has been overtaken (Linux's tcp_check_sack_reordering).
 void note_reordering(core& host, connection& c, sequence low, sequence high) noexcept {
-  flight& f = host.flights[c.flight];
-  constexpr std::uint32_t largest = 300;  // net.ipv4.tcp_max_reordering
   const std::uint32_t segments = (distance(low, high) + c.snd_mss - 1) / c.snd_mss;
-  f.reordering =
-      static_cast<std::uint16_t>(std::clamp(segments, std::uint32_t{f.reordering}, largest));
+  if (segments > c.reordering) {
+    const std::uint32_t most = host.policy.max_reordering;
+    c.reordering = static_cast<std::uint16_t>(std::min(segments, most));
+  }
   ++host.count.sack_reorder;
-  f.reordering_seen = true;
+  c.reordering_seen = true;
 }
 
 void sack_range(core& host, connection& c, std::uint32_t index, ack_facts& facts,
@@ -190,7 +203,7 @@ bool too_many_ranges(const connection& c) noexcept {
 
 /// What left without a range, for want of memory, gets one.
 void note_missing(core& host, connection& c) noexcept {
-  const std::uint32_t index = host.sent_ranges.allocate();
+  const std::uint32_t index = take_range(host, true);
   if (index == no_index) return;
   sent_range& range = at(host, index);
   range = sent_range();
@@ -221,6 +234,16 @@ std::uint32_t pipe_of(const core& host, const connection& c) noexcept {
   return (sent > gone ? sent - gone : 0) + f.resent_bytes;
 }
 
+std::uint32_t segments_in_flight(const core& host, const connection& c,
+                                 std::uint32_t most) noexcept {
+  std::uint32_t segments = 0;
+  for (std::uint32_t i = c.sent.head; i != no_index; i = host.sent_ranges[i].next) {
+    segments += (host.sent_ranges[i].size() + c.snd_mss - 1) / c.snd_mss;
+    if (segments >= most) return most;
+  }
+  return segments;
+}
+
 void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
   const std::uint64_t now = host.now_us();
   const sequence begin = c.snd_.nxt;
@@ -236,7 +259,8 @@ void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
       return;
     }
   }
-  const std::uint32_t index = host.sent_ranges.allocate();
+  // Without one of its own nothing could be sent again.
+  const std::uint32_t index = take_range(host, c.sent.tail == no_index);
   if (index == no_index) return note_sent_without_memory(host, c, bytes);
   sent_range& range = at(host, index);
   range = sent_range();
@@ -257,7 +281,7 @@ void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
 bool split_range(core& host, connection& c, std::uint32_t index, std::uint32_t bytes) noexcept {
   if (bytes >= at(host, index).size()) return true;
   if (c.sent.count >= most_ranges) return false;
-  const std::uint32_t fresh = host.sent_ranges.allocate();
+  const std::uint32_t fresh = take_range(host, false);
   if (fresh == no_index) return false;
   sent_range& range = at(host, index);
   sent_range& rest = at(host, fresh);
@@ -299,7 +323,7 @@ void join_lost(core& host, connection& c, std::uint32_t index) noexcept {
     range.end = next.end;
     range.resent |= next.resent;
     unlink(host, c, behind);
-    host.sent_ranges.release(behind);
+    give_range(host, behind);
   }
 }
 
@@ -451,7 +475,7 @@ void clear_ranges(core& host, connection& c) noexcept {
   while (c.sent.head != no_index) {
     const std::uint32_t index = c.sent.head;
     c.sent.head = at(host, index).next;
-    host.sent_ranges.release(index);
+    give_range(host, index);
   }
   c.sent = {};
 }

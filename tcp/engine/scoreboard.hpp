@@ -93,6 +93,10 @@ struct ack_facts {
 /// Bytes that are taken to be on the network (RFC 6675's pipe).
 std::uint32_t pipe_of(const core& host, const connection& c) noexcept;
 
+/// Segments that left and are not acknowledged; no more than `most` are counted.
+std::uint32_t segments_in_flight(const core& host, const connection& c,
+                                 std::uint32_t most) noexcept;
+
 /// What leaves now for the first time, behind everything else. Without memory it joins what left
 /// before.
 void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept;

@@ -5,12 +5,12 @@
 
 namespace runnel::tcp::detail {
 
-// Room comes back a block at a time, so that with one large block nothing could be written before
-// all of it is acknowledged.
+// Room comes back a block at a time, so that of the largest block a queue within the limit has
+// several: a third of it is to be free as soon as a third of the bytes is acknowledged.
 std::uint32_t send_block_bytes(std::uint32_t limit) noexcept {
   const auto& sizes = net::packet_pool::block_bytes;
   for (std::size_t i = sizes.size() - 1; i > 1; --i) {
-    if (sizes[i] <= limit / 3) return sizes[i];
+    if (sizes[i] <= limit / 6) return sizes[i];
   }
   return sizes[1];
 }

@@ -77,7 +77,7 @@ std::size_t send_queue::extend_view(buffer_pool& pool, net::owned_buffer& from,
   if (count == 0) return 0;
   last.share.extend(from, count);
   tail_->end += count;
-  pool.charge(count);
+  pool.hold(count);
   last.held += count;
   last.charged += count;
   held_ += count;
@@ -111,7 +111,7 @@ std::size_t send_queue::push_view(buffer_pool& pool, net::owned_buffer& from,
   block->tag = reinterpret_cast<std::uintptr_t>(from.bytes().data());
   block->end = count;
   new (block->storage()) view{from.take_front(count), held, charged};
-  pool.charge(charged);
+  pool.hold(charged);
   held_ += held;
   size_ += count;
   push(block.detach());
@@ -127,7 +127,7 @@ void send_queue::forget(buffer_pool& pool, net::packet_buffer& block,
   from.held -= count;
   from.charged -= credit;
   held_ -= count;
-  pool.credit(credit);
+  pool.let_go(credit);
 }
 
 void send_queue::drop(buffer_pool& pool, net::packet_buffer* gone) noexcept {

@@ -103,6 +103,22 @@ bool unanswered_too_long(const core& host, connection& c) noexcept {
   return silent_for(host, c, retry_limit(host, c));
 }
 
+/// Linux's tcp_stream_is_thin: too little is in flight for duplicates to tell of a loss.
+bool is_thin(const core& host, const connection& c) noexcept {
+  constexpr std::uint32_t enough = 4;
+  return c.flow.ssthresh != UINT32_MAX && segments_in_flight(host, c, enough) < enough;
+}
+
+void back_off(const core& host, connection& c) noexcept {
+  constexpr std::uint8_t linear_retries = 6;  // Linux's TCP_THIN_LINEAR_RETRIES
+  const bool linear = c.flow.retransmits <= linear_retries && c.state == state::established &&
+                      setting(host, c, &connection_policy::thin_linear_timeouts) &&
+                      is_thin(host, c);
+  // RFC 6298 (5.5).
+  c.flow.rto_ms =
+      linear ? measured_rto_ms(host, c) : std::min(c.flow.rto_ms * 2, rto_max_of(host, c));
+}
+
 void on_rtx_timeout(core& host, connection& c) {
   if (c.fastopen_child) return on_fastopen_synack_timeout(host, c);
   if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
@@ -120,8 +136,7 @@ void on_rtx_timeout(core& host, connection& c) {
   ++host.count.timeouts;
   on_retransmission_timeout(host, c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
-  // RFC 6298 (5.5).
-  c.flow.rto_ms = std::min(c.flow.rto_ms * 2, rto_max_of(host, c));
+  back_off(host, c);
   arm_retransmit(host, c);
   want_transmit(host, c);
 }

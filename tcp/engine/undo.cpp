@@ -55,20 +55,19 @@ void begin_undo(core& host, connection& c) noexcept {
 }
 
 bool undo_full(core& host, connection& c, const segment& seg) noexcept {
-  flight& f = host.flights[c.flight];
   if (may_undo(host, c, seg)) {
     ++(c.flow.phase == recovery_phase::loss ? host.count.loss_undo : host.count.full_undo);
     take_back(host, c, false);
     return true;
   }
-  if (f.reo_wnd_persist > 0 && --f.reo_wnd_persist == 0) f.reo_wnd_mult = 1;
+  if (c.reo_wnd_persist > 0 && --c.reo_wnd_persist == 0) c.flow.reo_wnd_mult = 1;
   return false;
 }
 
 bool undo_partial(core& host, connection& c, const segment& seg) noexcept {
   flight& f = host.flights[c.flight];
   if (!f.may_undo || !was_spurious(host, c, seg)) return false;
-  f.reordering_seen = true;
+  c.reordering_seen = true;
   // With something of it still on its way, new text may go, and nothing more counts as lost.
   if (f.resent_bytes > 0) return true;
   take_back(host, c, true);

@@ -31,9 +31,18 @@ outcome<std::size_t> host::send_owned(socket_id id, net::owned_buffer& from, tim
   self.set_time(now);
   connection* c = self.get(id);
   if (const error refused = begin_send(self, c); refused != error::none) return {0, refused};
-  const std::size_t wanted = from.size();
-  const std::size_t taken = c->tx.append_owned(self.pool, from, send_limit(self, *c));
-  return end_send(self, *c, taken, wanted);
+  const std::size_t given = from.size();
+  const std::size_t wanted = bytes_wanted(self, *c);
+  const std::uint32_t limit = send_limit(self, *c);
+  std::size_t taken = 0;
+  if (wanted >= given || (wanted > 0 && from.in_packet() != nullptr)) {
+    taken = c->tx.append_owned(self.pool, from, limit);
+  } else if (wanted > 0) {
+    net::owned_buffer front = from.share(0, wanted);
+    taken = c->tx.append_owned(self.pool, front, limit);
+    from.remove_prefix(taken);
+  }
+  return end_send(self, *c, taken, given);
 }
 
 outcome<std::size_t> host::send_room(socket_id id, time_point now) {
@@ -42,7 +51,9 @@ outcome<std::size_t> host::send_room(socket_id id, time_point now) {
   connection* c = self.get(id);
   if (const error refused = begin_send(self, c); refused != error::none) return {0, refused};
   const std::uint32_t limit = send_limit(self, *c);
-  if (c->tx.held_bytes() < limit) return {limit - c->tx.held_bytes(), error::none};
+  if (c->tx.held_bytes() < limit && bytes_wanted(self, *c) > 0) {
+    return {limit - c->tx.held_bytes(), error::none};
+  }
   c->wants_room = true;
   return {0, error::would_block};
 }

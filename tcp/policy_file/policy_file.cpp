@@ -129,9 +129,10 @@ class policy_reader {
       throw mistake{field == nullptr ? key.source().begin : value.source().begin, complaint};
     }
     remember(*field, key);
-    if (field->sysctl.form == linux_form::range && field->sysctl.text == name) {
-      remember(*(field + 1), key);
-    }
+    if (field->sysctl.text != name) return;
+    const bool three = field->sysctl.form == linux_form::three_fields;
+    if (three || field->sysctl.form == linux_form::range) remember(*(field + 1), key);
+    if (three) remember(*(field + 2), key);
   }
 
   void remember(const policy_field& field, const toml::key& key) {

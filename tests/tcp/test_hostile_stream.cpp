@@ -89,7 +89,7 @@ TEST_CASE(
   for (std::uint64_t seed = 1; seed <= 5; ++seed) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
-    raw_peer peer;
+    raw_peer peer([](host_options& options) { options.connection.send_buffer = 1 << 20; });
     peer.establish({}, {mss(1), sack_permitted()}, {});
     peer.write(numbered_text(60'000));
     std::size_t said = peer.said().size();

@@ -65,7 +65,9 @@ TEST_CASE("tcp engine: a write followed by close leaves as one segment with FIN"
 
 TEST_CASE("tcp engine: the same seed gives the same bytes at the same times twice") {
   const auto run = [](std::uint64_t seed) {
-    connected_pair pair(seed, {.latency = 3ms, .loss = 0.05, .duplicate = 0.05, .reorder = 0.2});
+    connected_pair pair(
+        seed, {.latency = 3ms, .loss = 0.05, .duplicate = 0.05, .reorder = 0.2},
+        [](int, host_options& options) { options.connection.send_buffer = 1 << 20; });
     pair.keep_bytes = true;
     pair.listener = pair[1].listen({{}, 80}, {}, 1).value;
     pair.client_socket = pair[0].connect({pair.address(1), 80}, {}, 2, pair.now()).value;

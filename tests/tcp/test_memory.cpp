@@ -175,7 +175,7 @@ TEST_CASE(
   CHECK(all.engine.memory().buffer_bytes == 0);
   crowd::peer& p = all.join(1000);
   CHECK(pass_through(all, p, 200'000) >= 200'000);
-  const std::string page(100'000, 'p');
+  const std::string page(60'000, 'p');
   const auto taken = all.engine.send(p.socket, bytes_of(page), all.now);
   CHECK(taken.error == error::none);
   CHECK(taken.value == page.size());

@@ -265,6 +265,7 @@ TEST_CASE("tcp policy: TCP_CONGESTION changes with a connection's next flight, b
   connected_pair pair;
   pair.establish();
   host& client = pair[pair.client];
+  CHECK(client.set(pair.client_socket, "send_buffer", "1M") == "");
   const std::string all = numbered_text(200'000);
   for (const char* name : {"bbr", "reno", "bbr", "cubic"}) {
     CHECK(client.set(pair.client_socket, "TCP_CONGESTION", name) == "");

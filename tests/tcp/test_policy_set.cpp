@@ -33,7 +33,7 @@ TEST_CASE("tcp policy: the default and linux differ in exactly these fields") {
         std::set<std::string>{"max_syn_backlog", "max_tw_buckets", "orphan_memory",
                               "challenge_ack_limit_per_peer", "reject_limit",
                               "reject_limit_per_peer", "failed_cookie_limit", "cookie_overflow",
-                              "receive_buffer", "send_buffer"});
+                              "receive_buffer"});
   CHECK(check(default_policy()) == "");
   CHECK(check(linux_policy()) == "");
 }

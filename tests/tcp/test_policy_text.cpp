@@ -63,7 +63,17 @@ TEST_CASE("tcp policy: every sysctl reads back what it was set to, in Linux's un
                                      {"net.ipv4.tcp_invalid_ratelimit", "100"},
                                      {"net.ipv4.ip_local_port_range", "10000 20000"},
                                      {"net.ipv4.tcp_rmem", "2304 65536 65536"},
-                                     {"net.ipv4.tcp_wmem", "4608 65536 65536"},
+                                     {"net.ipv4.tcp_wmem", "2048 65536 131072"},
+                                     {"net.ipv4.tcp_notsent_lowat", "131072"},
+                                     {"net.ipv4.tcp_recovery", "7"},
+                                     {"net.ipv4.tcp_recovery", "0"},
+                                     {"net.ipv4.tcp_reordering", "5"},
+                                     {"net.ipv4.tcp_max_reordering", "1000"},
+                                     {"net.ipv4.tcp_early_retrans", "0"},
+                                     {"net.ipv4.tcp_early_retrans", "3"},
+                                     {"net.ipv4.tcp_pacing_ss_ratio", "300"},
+                                     {"net.ipv4.tcp_pacing_ca_ratio", "110"},
+                                     {"net.ipv4.tcp_thin_linear_timeouts", "1"},
                                      {"net.ipv4.tcp_mem", "1500 2000 3000"},
                                      {"net.ipv4.ip_default_ttl", "32"},
                                      {"net.ipv4.tcp_rto_min_us", "50000"},
@@ -98,6 +108,10 @@ TEST_CASE("tcp policy: every socket option reads back what it was set to") {
       {"TCP_FASTOPEN_CONNECT", "1"},
       {"TCP_RTO_MIN_US", "50000"},
       {"TCP_RTO_MAX_MS", "60000"},
+      {"TCP_NOTSENT_LOWAT", "16384"},
+      {"TCP_THIN_LINEAR_TIMEOUTS", "1"},
+      {"SO_MAX_PACING_RATE", "1000000"},
+      {"SO_MAX_PACING_RATE", "4294967295"},
   };
   check_round_trip(connection_policy(), options);
   check_round_trip(listener_policy(), options);
@@ -117,6 +131,10 @@ TEST_CASE("tcp policy: what is set by name is the field, and its unit is the fie
   CHECK(all.stack.local_port_last == 60999);
   CHECK(set(all, "net.ipv4.tcp_rmem", "4096 131072 6291456") == "");
   CHECK(all.connection.receive_buffer == 6'291'456);
+  CHECK(set(all, "net.ipv4.tcp_wmem", "4096 16384 4194304") == "");
+  CHECK(all.stack.wmem_min == 4096);
+  CHECK(all.stack.wmem_default == 16'384);
+  CHECK(all.stack.wmem_max == 4'194'304);
   CHECK(set(all, "net.ipv4.tcp_mem", "1024 2048 4096") == "");
   CHECK(all.stack.memory_limit == std::size_t{4096} * 4096);
   CHECK(set(all, "net.ipv4.tcp_abort_on_overflow", "1") == "");

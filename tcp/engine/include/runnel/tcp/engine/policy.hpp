@@ -87,6 +87,16 @@ enum class mtu_discover : std::uint8_t {
   /// Routers may fragment, and their errors are not believed (IP_PMTUDISC_INTERFACE).
   interface,
 };
+/// The bits of `stack_policy::recovery` (net.ipv4.tcp_recovery; RFC 8985).
+namespace recovery_flag {
+/// Losses are told by time (RACK). Without it by what was selectively acknowledged above them, as
+/// RFC 6675 has it; Linux 6.17 took that away.
+inline constexpr std::uint32_t rack = 0x1;
+/// How long a segment may be overtaken does not grow with D-SACKs.
+inline constexpr std::uint32_t static_reordering_window = 0x2;
+/// `reordering` segments that overtook one are no proof by themselves.
+inline constexpr std::uint32_t no_dupthresh = 0x4;
+}  // namespace recovery_flag
 
 /// What decides how much a connection may have in flight (TCP_CONGESTION,
 /// net.ipv4.tcp_congestion_control; the names are Linux's).
@@ -141,9 +151,15 @@ struct connection_policy {
   /// Room for received bytes, as memory held (SO_RCVBUF, net.ipv4.tcp_rmem): 1 MiB. The largest
   /// window is half of it. Fixed when the connection is made.
   std::optional<std::uint32_t> receive_buffer{};
-  /// Room for bytes not yet acknowledged, as memory held (SO_SNDBUF, net.ipv4.tcp_wmem): 1 MiB.
-  /// Fixed when the connection is made.
+  /// Room for bytes not yet acknowledged, as memory held (SO_SNDBUF); 0 lets it follow the
+  /// congestion window, from `stack_policy::wmem_default` up to `wmem_max`: 0. Where it is full,
+  /// `events::writable` comes when a third of it is free, as in Linux.
   std::optional<std::uint32_t> send_buffer{};
+  /// While so many bytes or more wait to be sent for the first time, beside what the windows let
+  /// out at once, nothing more is taken from the application; `events::writable` comes when it is
+  /// less than half (TCP_NOTSENT_LOWAT, net.ipv4.tcp_notsent_lowat): UINT32_MAX, which is no bound.
+  /// As in Linux what is taken is rounded up to a segment.
+  std::optional<std::uint32_t> notsent_lowat{};
   /// Send small segments without waiting for the acknowledgement of earlier ones (TCP_NODELAY):
   /// no.
   std::optional<bool> nodelay{};
@@ -217,6 +233,17 @@ struct connection_policy {
   std::optional<tcp::congestion_control> congestion_control{};
   /// How slow start ends without a loss: hystart.
   std::optional<tcp::slow_start> slow_start{};
+  /// CUBIC and Reno spread what they send over the round trip, at `stack_policy::pacing_ss_ratio`
+  /// and `pacing_ca_ratio` of the window for each; the first ten segments go at once: no. In Linux
+  /// it is the fq qdisc that does it. BBR always paces.
+  std::optional<bool> pacing{};
+  /// The bytes a second, headers not counted, that the pace of any algorithm is bounded by; a bound
+  /// turns pacing on (SO_MAX_PACING_RATE). 0 is no bound: 0.
+  std::optional<std::uint64_t> max_pacing_rate{};
+  /// Up to six time-outs of a connection with less than four segments in flight, which no
+  /// duplicates can tell of a loss, come without doubling the wait (TCP_THIN_LINEAR_TIMEOUTS,
+  /// net.ipv4.tcp_thin_linear_timeouts): no.
+  std::optional<bool> thin_linear_timeouts{};
 
   friend bool operator==(const connection_policy&, const connection_policy&) = default;
 };
@@ -283,8 +310,20 @@ struct stack_policy {
   /// Tell the peer of text that arrived twice (net.ipv4.tcp_dsack; RFC 2883).
   bool dsack = true;
   /// Turn a lost tail into a loss that acknowledgements tell, by a probe after two round trips
-  /// (net.ipv4.tcp_early_retrans, where 0 is off; RFC 8985 §7).
+  /// (net.ipv4.tcp_early_retrans, where 3 and 4 are on and 0 to 2 are off; RFC 8985 §7).
   bool tail_loss_probe = true;
+  /// How losses are found, as `recovery_flag` bits (net.ipv4.tcp_recovery).
+  std::uint32_t recovery = recovery_flag::rack;
+  /// How many segments a path is taken to let overtake one, until it is seen to do worse: so many
+  /// duplicates are a loss (net.ipv4.tcp_reordering; RFC 5681 §3.2). Connections begin with it.
+  std::uint16_t reordering = 3;
+  /// The most that it is taken to do (net.ipv4.tcp_max_reordering).
+  std::uint16_t max_reordering = 300;
+  /// The pace in percent of `cwnd` for each round trip, in the first half of slow start and after
+  /// it (net.ipv4.tcp_pacing_ss_ratio, net.ipv4.tcp_pacing_ca_ratio); see
+  /// `connection_policy::pacing`.
+  std::uint16_t pacing_ss_ratio = 200;
+  std::uint16_t pacing_ca_ratio = 120;
   /// Find out whether a retransmission time-out was for nothing before all is sent again
   /// (net.ipv4.tcp_frto; RFC 5682).
   bool frto = true;
@@ -393,9 +432,15 @@ struct stack_policy {
   /// time for each segment, which is a few percent of all where a packet costs a system call, as
   /// over TUN. For `tcp::stack`, which reads the link; a bare host takes packets as they are given.
   bool gro = false;
+  /// Room for bytes not yet acknowledged of one connection (net.ipv4.tcp_wmem): what it has however
+  /// short memory is, what it begins with, and what it grows to. The last two are for connections
+  /// whose `send_buffer` is 0.
+  std::uint32_t wmem_min = 4096;
+  std::uint32_t wmem_default = 16384;
+  std::uint32_t wmem_max = 4U << 20;
   /// Memory that all queued bytes of the host may hold, the packets of the link that they were left
-  /// in included (net.ipv4.tcp_mem, whose last value it is: pressure begins at two thirds of it).
-  /// Fixed when the host is made.
+  /// in and the record of what is in flight included (net.ipv4.tcp_mem, whose last value it is:
+  /// pressure begins at two thirds of it). Fixed when the host is made.
   std::size_t memory_limit = std::size_t{1} << 30;
 
   friend bool operator==(const stack_policy&, const stack_policy&) = default;

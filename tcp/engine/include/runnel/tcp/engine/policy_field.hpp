@@ -52,6 +52,15 @@ enum class linux_form : std::uint8_t {
   no_pmtu_disc,
   /// The word itself (tcp_congestion_control).
   word,
+  /// One number; 0 takes the value of the level above (TCP_NOTSENT_LOWAT).
+  zero_is_default,
+  /// One number of bytes, of which 0 is refused. What is 0 here, without a bound, is the largest
+  /// number of 32 or 64 bits there, or -1, and reads 4294967295 (SO_MAX_PACING_RATE).
+  zero_is_all_ones,
+  /// 0 to 4, of which 3 and 4 are on; reads 3 when it is (tcp_early_retrans).
+  three_is_on,
+  /// Three numbers that do not fall: this field and the next two (tcp_wmem).
+  three_fields,
   /// Two numbers: this field and the next one (ip_local_port_range).
   range,
   /// "off", or seconds, of which 0 is an abort: this field and the next one (SO_LINGER).

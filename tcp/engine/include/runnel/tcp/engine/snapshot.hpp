@@ -96,7 +96,7 @@ struct snapshot {
   /// acknowledged (`ss -m`).
   std::uint32_t held_bytes = 0;
   std::uint32_t send_held_bytes = 0;
-  /// SO_RCVBUF and SO_SNDBUF, which bound them.
+  /// SO_RCVBUF and SO_SNDBUF, which bound them, as they are now.
   std::uint32_t receive_buffer = 0;
   std::uint32_t send_buffer = 0;
   std::uint16_t snd_mss = 0;
@@ -243,6 +243,9 @@ struct memory_table {
   /// What the queues hold, bookkeeping included: blocks of the host's own, and the packets of links
   /// that unread bytes were left in. Never more than `stack_policy::memory_limit`.
   std::size_t buffer_bytes = 0;
+  /// What the record of what is in flight takes, which counts against that limit, too: of
+  /// `held_bytes`, the part that is in use.
+  std::size_t flight_bytes = 0;
   /// Of the connections, those without an owner (`ss -s` "orphaned"), and what they have yet to
   /// deliver, as memory held.
   std::size_t orphans = 0;
