@@ -304,7 +304,8 @@ void see_orphans(const evidence& seen, const limits_type& limits, findings& out)
 
 void see_memory(const evidence& seen, const limits_type& limits, findings& out) {
   const std::size_t limit = seen.engine->policy().memory_limit;
-  const std::size_t held = seen.engine->memory().buffer_bytes;
+  const memory_table memory = seen.engine->memory();
+  const std::size_t held = memory.buffer_bytes + memory.flight_bytes;
   const std::uint64_t aborted = seen.engine->counters().abort_on_memory;
   const bool near = is_near(held, limit, limits);
   if (!near && aborted == 0) return;

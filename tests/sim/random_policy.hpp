@@ -65,13 +65,27 @@ class dice {
         one_of({congestion_control::cubic, congestion_control::reno, congestion_control::bbr});
     out.slow_start =
         one_of({slow_start::hystart, slow_start::hystart_plus_plus, slow_start::standard});
+    if (once_in(3)) out.notsent_lowat = one_of({1U, 3000U, 16'384U, 200'000U});
+    if (once_in(4)) out.pacing = true;
+    if (once_in(6)) out.max_pacing_rate = 50'000 + below(10'000'000);
+    if (once_in(4)) out.thin_linear_timeouts = true;
+    if (once_in(6)) out.send_buffer = one_of({0U, 20'000U, 300'000U});
     return out;
+  }
+
+  /// How losses are found.
+  void recovery(stack_policy& stack) {
+    stack.tail_loss_probe = !once_in(3);
+    stack.frto = !once_in(3);
+    stack.recovery = once_in(2) ? recovery_flag::rack : static_cast<std::uint32_t>(below(8));
+    stack.reordering = once_in(2) ? std::uint16_t{3} : static_cast<std::uint16_t>(1 + below(10));
+    stack.max_reordering = once_in(2) ? std::uint16_t{300} : std::uint16_t{5};
   }
 
   void host(host_options& options) {
     options.connection = connection();
     options.connection.receive_buffer = one_of({4096U, 20'000U, 100'000U, 1U << 20, 6U << 20});
-    options.connection.send_buffer = one_of({4608U, 20'000U, 100'000U, 1U << 20, 4U << 20});
+    options.connection.send_buffer = one_of({0U, 0U, 4608U, 20'000U, 100'000U, 4U << 20});
     if (once_in(4)) {
       options.connection.max_segment = static_cast<std::uint16_t>(88 + below(1400));
     }
@@ -79,8 +93,7 @@ class dice {
     stack.timestamps = !once_in(4);
     stack.window_scaling = !once_in(4);
     stack.sack = !once_in(3);
-    stack.tail_loss_probe = !once_in(3);
-    stack.frto = !once_in(3);
+    recovery(stack);
     stack.slow_start_after_idle = !once_in(3);
     stack.ecn = one_of({ecn::off, ecn::request, ecn::accept});
     stack.max_orphans = once_in(8) ? 1 : 1000;

@@ -166,6 +166,30 @@ TEST_CASE("sim throughput: every path carries what the table says") {
   CHECK_MESSAGE(mean < 1 + tolerance, "faster than the table: write it anew");
 }
 
+TEST_CASE(
+    "sim throughput tcp_wmem: a send buffer that follows the window is no slower than a large "
+    "one") {
+  for (const auto algorithm : {congestion_control::cubic, congestion_control::bbr}) {
+    for (const std::uint32_t rtt_ms : {1U, 20U, 100U}) {
+      for (const double loss : {0.0, 0.001}) {
+        CAPTURE(static_cast<int>(algorithm));
+        CAPTURE(rtt_ms);
+        CAPTURE(loss);
+        const auto with = [&](std::uint32_t send_buffer) {
+          transfer what = transfer_of(rtt_ms, {"", loss}, 4096);
+          what.adjust = [=](int, host_options& options) {
+            options.connection.send_buffer = send_buffer;
+            options.connection.receive_buffer = 4 << 20;
+            options.connection.congestion_control = algorithm;
+          };
+          return measure(what, testing::worthwhile(std::size_t{4})).median;
+        };
+        CHECK(with(0) > with(4 << 20) * 0.95);
+      }
+    }
+  }
+}
+
 TEST_CASE("sim throughput RFC 5681: NewReno gets what the square root of the loss rate allows") {
   for (const std::uint32_t rtt_ms : {1U, 20U, 100U}) {
     for (const double loss : {0.002, 0.005, 0.01, 0.02}) {

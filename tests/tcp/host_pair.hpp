@@ -114,6 +114,7 @@ class host_pair {
       CHECK(held.half_open == 0);
       CHECK(held.time_wait == 0);
       CHECK(held.buffer_bytes == 0);
+      CHECK(held.flight_bytes == 0);
       CHECK((*this)[side].counters().curr_estab == 0);
       CHECK((*this)[side].counters().in_csum_errors == 0);
       CHECK((*this)[side].poll_timeout() == time_point::max());

@@ -232,6 +232,7 @@ class raw_peer {
     CHECK(held.half_open == 0);
     CHECK(held.time_wait == 0);
     CHECK(held.buffer_bytes == 0);
+    CHECK(held.flight_bytes == 0);
     CHECK(engine_.counters().curr_estab == 0);
     CHECK(engine_.poll_timeout() == time_point::max());
   }

@@ -398,7 +398,10 @@ TEST_CASE("S100: orphans near their limit") {
 }
 
 TEST_CASE("S100: memory of queued bytes near its limit") {
-  patient host([](host_options& options) { options.policy.memory_limit = 1 << 20; });
+  patient host([](host_options& options) {
+    options.policy.memory_limit = 1 << 20;
+    options.connection.send_buffer = 1 << 20;
+  });
   host.listen();
   host.open_many(1);
   const std::string much(64 * 1024, 'x');

@@ -55,9 +55,18 @@ constexpr const char* tail = R"(
 - `net.core.netdev_max_backlog` (1000) bounds the packets that wait between a device and TCP. Here
   that is the queue of the TUN device: `tun_options::queue_length`. A loop reads up to 64 packets
   of it in a turn.
-- `net.ipv4.tcp_rmem` and `tcp_wmem` are three numbers, of which the last one is the field: nothing
-  is set aside for a connection before it has bytes, so it needs no smaller size to begin with.
-  `tcp_mem` is in pages of 4096 bytes; pressure begins at two thirds of its last number.
+- `net.ipv4.tcp_rmem` is three numbers, of which the last one is the field: nothing is set aside
+  for a connection before it has bytes, so it needs no smaller size to begin with.
+- `net.ipv4.tcp_wmem` is `wmem_min`, `wmem_default` and `wmem_max`. `SO_SNDBUF` stops the growing;
+  "default" lets it go on.
+- `net.ipv4.tcp_early_retrans` is 0 to 4, of which 3 and 4 are `tail_loss_probe`.
+- `TCP_NOTSENT_LOWAT` of 0 takes the stack's value. `SO_MAX_PACING_RATE` without a bound is
+  4294967295, or -1.
+- `net.ipv4.tcp_recovery` without its first bit counts losses as RFC 6675 does; Linux does so up to
+  6.16 and ignores it since.
+- `net.ipv4.tcp_autocorking` and `tcp_limit_output_bytes` are about packets that wait in a device's
+  queue, of which TCP here knows nothing.
+- `net.ipv4.tcp_mem` is in pages of 4096 bytes; pressure begins at two thirds of its last number.
 - `SO_RCVBUF` and `SO_SNDBUF` are doubled, as Linux doubles them, and read back doubled.
 - `net.ipv4.tcp_orphan_retries` of 0 stands for 8; `TCP_LINGER2` of 0 takes the stack's
   value, of -1 does not wait at all.

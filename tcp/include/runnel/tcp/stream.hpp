@@ -48,7 +48,9 @@ class stream {
   /// Waits until `read` would not wait; holds no buffer.
   detail::readable_awaiter readable() noexcept { return detail::readable_awaiter(checked()); }
   /// Takes all of `from` into the send buffer: `result<std::size_t>`. A short count means that it
-  /// was interrupted; the next call says why.
+  /// was interrupted; the next call says why. It waits while the send buffer is full, which follows
+  /// the congestion window unless `connection_policy::send_buffer` fixes it, and while
+  /// `connection_policy::notsent_lowat` bytes wait to be sent.
   detail::write_awaiter write(std::span<const std::byte> from) noexcept {
     return {checked(), from};
   }
@@ -130,8 +132,8 @@ class stream {
   /// wait for an answer to ride on. What arrives later may change that again (TCP_QUICKACK).
   void set_quickack(bool on) noexcept;
 
-  /// Replaces what the connection itself has set; it holds at once, but its buffers keep their
-  /// size. `std::errc::invalid_argument`: `check(own)` says which field;
+  /// Replaces what the connection itself has set; it holds at once, but `receive_buffer` stays as
+  /// it is. `std::errc::invalid_argument`: `check(own)` says which field;
   /// `std::errc::bad_file_descriptor` once it is closed.
   result<void> set_policy(const connection_policy& own);
   /// What is in force: its own where set, else the stack's; every field is set until it is closed.

@@ -196,8 +196,11 @@ class host {
   /// nothing that must not happen twice.
   outcome<socket_id> connect(net::endpoint remote, const connect_options& options,
                              std::uint64_t token, time_point now);
-  /// Copies bytes into the send queue, as many as there is room for. `error::would_block` when
-  /// there is none.
+  /// Copies bytes into the send queue, as many as there is room for: while what it holds is less
+  /// than the send buffer, and what waits to be sent for the first time less than
+  /// `connection_policy::notsent_lowat`. `error::would_block` when there is none. After less than
+  /// all was taken, or little room is left, `events::writable` comes when a third of the buffer is
+  /// free and less than half of `notsent_lowat` waits, which is also what `readiness` says.
   outcome<std::size_t> send(socket_id connection, std::span<const std::byte> bytes, time_point now);
   /// Copies received bytes out. Success with 0 is the end of the stream.
   outcome<std::size_t> receive(socket_id connection, std::span<std::byte> into, time_point now);
@@ -260,12 +263,12 @@ class host {
   /// Whether everything sent, and FIN where it was said, is acknowledged or the connection is over.
   /// When not, `events::drained` or `events::closed` will tell.
   bool drained(socket_id connection);
-  /// Replaces what the connection itself has set; it holds at once, except for the buffers,
+  /// Replaces what the connection itself has set; it holds at once, except for `receive_buffer`,
   /// `max_segment` and `fastopen_connect`, which stay as the connection was made with them.
   /// `error::invalid_argument`: `check(policy)` says which field.
   error set_policy(socket_id connection, const connection_policy& policy);
   /// Sets one value that the connection itself has, by name or by Linux's name of a socket option;
-  /// see `tcp::set`. What is fixed when a connection is made, as its buffers are, is refused.
+  /// see `tcp::set`. What is fixed when a connection is made, as `receive_buffer` is, is refused.
   /// "TCP_QUICKACK" is `set_quickack`, and cannot be read back.
   [[nodiscard]] std::string set(socket_id connection, std::string_view name,
                                 std::string_view value);
@@ -301,8 +304,9 @@ class host {
   const listener_policy& listener_defaults() const noexcept;
   const connection_policy& connection_defaults() const noexcept;
   /// What is in force for this connection: its own where set, else the default; every field is set.
-  /// Of what is fixed when a connection is made (buffers, `max_segment`, `fastopen_connect`) it is
-  /// what it was made with, whatever is set since then.
+  /// Of what is fixed when a connection is made (`receive_buffer`, `max_segment`,
+  /// `fastopen_connect`) it is what it was made with, whatever is set since then; `send_buffer` is
+  /// its present size.
   outcome<connection_policy> connection_settings(socket_id connection) const;
   outcome<listener_policy> listener_settings(socket_id listener) const;
   /// `policy`, `listener_defaults` and `connection_defaults`; no keys.
