@@ -40,30 +40,6 @@ TASK_TEST("tcp stream: a write larger than the send buffer waits for a slow read
   CHECK(got_text == text);
 }
 
-TASK_TEST(
-    "tcp stream TCP_NOTSENT_LOWAT: a write waits while enough waits to be sent, and goes on") {
-  tcp::connection_policy lazy;
-  lazy.notsent_lowat = 10'000;
-  lazy.send_buffer = 1 << 20;
-  network both(loop, lazy);
-  auto listener = both.listen();
-  ends at = co_await connect_ends(both, listener);
-  const std::string text = pattern(600'000);
-  task_group group{loop};
-  const auto writes = [](tcp::stream& to, std::string_view what) -> task<> {
-    const auto sent = co_await to.write(bytes_of(what));
-    CHECK(sent.value() == what.size());
-    // The send buffer would have taken all of it at once.
-    CHECK(to.info().unsent_bytes <= 10'000 + to.info().snd_mss);
-    CHECK(to.shutdown().has_value());
-  };
-  group.spawn(writes(at.client, text));
-  const std::string got = co_await read_to_end(at.server);
-  CHECK(got == text);
-  const auto joined = co_await group.join();
-  CHECK(joined.has_value());
-}
-
 TASK_TEST("tcp stream: pieces are written in order as one, also where they do not fit at once") {
   tcp::connection_policy small;
   small.send_buffer = 16'384;
