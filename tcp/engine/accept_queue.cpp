@@ -19,7 +19,7 @@ connection* make_child(core& host, const half_open_entry& request, std::uint32_t
   c->rcv_.irs = request.irs;
   c->rcv_.nxt = request.irs + 1;
   c->rcv_.wup = c->rcv_.nxt;
-  c->rcv_.wnd = first_window(request, c->receive_buffer);
+  c->rcv_.wnd = first_window(host, request);
   c->snd_.iss = request.iss;
   c->snd_.una = request.iss + 1;
   c->snd_.nxt = c->snd_.una;

@@ -9,7 +9,16 @@ namespace runnel::tcp {
 namespace detail {
 
 void on_room(core& host, connection& c) {
-  if (!c.synchronized() || c.fin_received) return;
+  tune_on_read(host, c);
+  if (!c.synchronized()) return;
+  // Linux's tcp_cleanup_rbuf: who has read all that was written to its end waits for nothing.
+  const bool complete = c.ack.pushed_again || (c.ack.pushed && !c.ack.interactive);
+  const bool two_segments = distance(c.rcv_.wup, c.rcv_.nxt) > c.ack.rcv_mss;
+  if (c.ack.delayed && (two_segments || (complete && c.held_bytes() == 0))) {
+    c.ack.due = true;
+    return want_transmit(host, c);
+  }
+  if (c.fin_received) return;
   const sequence edge = c.rcv_.wup + c.rcv_.wnd;
   const std::uint32_t offered = after(edge, c.rcv_.nxt) ? distance(c.rcv_.nxt, edge) : 0;
   const std::uint32_t now = select_window(host, c);

@@ -35,6 +35,13 @@ void follow_user_timeout(core& host, connection& c) noexcept {
   schedule(host, c);
 }
 
+/// One that was set holds, whatever the room has grown to; without one it goes on growing.
+void follow_receive_buffer(connection& c, std::optional<std::uint32_t> wanted) noexcept {
+  if (!wanted) return;
+  c.tuned = *wanted == 0;
+  if (!c.tuned) c.receive_buffer = *wanted;
+}
+
 }  // namespace
 
 error host::set_policy(const stack_policy& policy) {
@@ -128,6 +135,7 @@ error host::set_policy(socket_id id, const connection_policy& policy) {
   if (send_buffer != 0) c->send_buffer = send_buffer;
   tell_room(self, *c);
   follow_pace(self, *c);
+  follow_receive_buffer(*c, policy.receive_buffer);
   // What was held back may go now.
   if (c->unsent() > 0) want_transmit(self, *c);
   return error::none;
@@ -191,7 +199,7 @@ outcome<connection_policy> host::connection_settings(socket_id id) const {
   const connection* c = core_->get(id);
   if (c == nullptr) return {{}, error::bad_handle};
   connection_policy own = core_->policies[c->policy];
-  own.receive_buffer = c->receive_buffer;
+  own.receive_buffer = c->tuned ? 0 : c->receive_buffer;
   own.send_buffer = send_buffer_of(*core_, *c);
   own.max_segment = max_segment_of(*core_, *c);
   own.fastopen_connect = c->fastopen_wanted;

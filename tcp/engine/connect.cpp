@@ -125,7 +125,9 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   c->timestamps = self.policy.timestamps;
   c->sack_permitted = self.policy.sack;
   c->window_scaled = self.policy.window_scaling;
-  if (c->window_scaled) c->rcv_wscale = detail::window_scale_for(c->receive_buffer);
+  if (c->window_scaled) {
+    c->rcv_wscale = detail::window_scale_for(self, c->tuned ? 0 : c->receive_buffer);
+  }
   ++self.count.active_opens;
   set_state(self, *c, state::syn_sent);
   if (begin_fastopen(self, *c)) {

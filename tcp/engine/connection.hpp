@@ -102,9 +102,15 @@ struct acknowledging {
   /// Immediate acknowledgements left before they are delayed.
   std::uint8_t quick = 16;
   /// Answers follow requests here, so an acknowledgement may wait for the answer.
-  bool interactive = false;
-  bool due = false;
-  bool delayed = false;
+  bool interactive : 1 = false;
+  bool due : 1 = false;
+  bool delayed : 1 = false;
+  /// The last segment was a full one.
+  bool full : 1 = false;
+  /// What ends with a short segment was written to its end: once it is read there is nothing to
+  /// wait for. The latter says it of two (Linux's ICSK_ACK_PUSHED and PUSHED2).
+  bool pushed : 1 = false;
+  bool pushed_again : 1 = false;
   /// Delay in force, in ms (Linux: 40 up to 200).
   std::uint16_t ato_ms = 40;
   /// The longest segment received, as an estimate of the peer's MSS.
@@ -147,6 +153,8 @@ struct connection {
   std::uint32_t generation = 0;
   /// Its place in the slab.
   std::uint32_t index = 0;
+  /// Its block in `core::receive_tunings`, while it needs one.
+  std::uint32_t tuning = no_index;
   flow_key key;
   tcp::state state = tcp::state::closed;
   end_reason ended = end_reason::none;
@@ -243,6 +251,8 @@ struct connection {
   /// The path has reordered; and the recoveries for which `flow.reo_wnd_mult` still holds.
   bool reordering_seen : 1 = false;
   std::uint8_t reo_wnd_persist : 5 = 0;
+  /// `receive_buffer` follows what is read (SO_RCVBUF was not set).
+  bool tuned : 1 = false;
   /// Segments by which it reorders, as Linux measures it.
   std::uint16_t reordering = 3;
 
@@ -288,7 +298,7 @@ struct connection {
   std::uint64_t token = 0;
   /// Its policy in `core::policies`.
   std::uint32_t policy = 0;
-  /// SO_RCVBUF as it was when it was made.
+  /// Room for received bytes now.
   std::uint32_t receive_buffer = 0;
   /// SO_SNDBUF as it has grown, or as it was last set.
   std::uint32_t send_buffer = 0;

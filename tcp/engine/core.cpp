@@ -121,6 +121,7 @@ void core::set_time(time_point at) noexcept {
   now_ms = static_cast<std::uint64_t>(at.time_since_epoch() / std::chrono::milliseconds(1));
   if (!started) {
     wheel.start(now_ms);
+    fine_wheel.start(fine_now());
     started_ms = now_ms;
   }
   started = true;

@@ -20,6 +20,7 @@
 #include "peer_limiter.hpp"
 #include "policy_store.hpp"
 #include "port_map.hpp"
+#include "receive_tuning.hpp"
 #include "ring.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/wire/icmp.hpp"
@@ -106,9 +107,11 @@ struct core {
     const auto end = started_ms + static_cast<std::uint64_t>(policy.quiet_time.count());
     return end > now_ms ? static_cast<std::uint32_t>(end - now_ms) : 0;
   }
-  std::uint64_t now_us() const noexcept {
-    return static_cast<std::uint64_t>(now.time_since_epoch().count()) / 1000;
+  std::uint64_t now_ns() const noexcept {
+    return static_cast<std::uint64_t>(now.time_since_epoch().count());
   }
+  std::uint64_t now_us() const noexcept { return now_ns() / 1000; }
+  std::uint64_t fine_now() const noexcept { return now_ns() / fine_tick_ns; }
 
   // ---- objects
   buffer_pool pool;
@@ -118,6 +121,7 @@ struct core {
   sent_slab sent_ranges;
   flight_slab flights;
   path_slab paths;
+  receive_tuning_slab receive_tunings;
   policy_store policies;
   flow_table table;
   std::vector<listener_entry> listeners;
@@ -135,6 +139,8 @@ struct core {
 
   // ---- timers
   timer_wheel<connection_slab, &connection::node> wheel;
+  /// In `fine_tick_ns`.
+  timer_wheel<receive_tuning_slab, &receive_tuning::node> fine_wheel;
   /// Half-open entries by number of time-outs: each queue has one duration.
   std::array<index_list<half_open_slab, &half_open_entry::links>, synack_queue_count> synack_queues;
   std::array<time_wait_queue, 16> time_wait_queues;
@@ -303,7 +309,6 @@ std::uint16_t own_mss(const core& host, std::uint16_t max_segment, net::family f
 /// The MSS that the peer's SYN offers, or leaves unsaid.
 std::uint16_t peer_mss(const core& host, const wire::tcp_options& options,
                        net::family family) noexcept;
-std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept;
 
 // ---- commands.cpp, zero_copy.cpp
 
@@ -364,10 +369,6 @@ bool refused_by_host_timestamp(core& host, const segment& syn);
 /// Fills `host.transmit` with the next segment of `c`; false when it has nothing to say.
 bool build_segment(core& host, connection& c);
 void build_reply(core& host, const reply& r);
-/// The window to offer now; never takes back what was offered.
-std::uint32_t select_window(core& host, const connection& c) noexcept;
-/// Remembers that a segment says RCV.NXT and this window.
-void note_advertised(core& host, connection& c, std::uint32_t window) noexcept;
 
 // ---- rtt.cpp, recovery.cpp
 

@@ -11,10 +11,9 @@ namespace runnel::tcp::detail {
 
 namespace {
 
-bool matches_sequence(const core& host, const half_open_entry& entry,
-                      const listener_entry& listener, const segment& seg) noexcept {
+bool matches_sequence(const core& host, const half_open_entry& entry, const segment& seg) noexcept {
   const sequence expected = entry.irs + 1;
-  const std::uint32_t window = first_window(entry, receive_buffer_of(host, listener));
+  const std::uint32_t window = first_window(host, entry);
   return in_window(seg.seq, expected, std::max(window, 1U));
 }
 
@@ -26,7 +25,7 @@ reply reply_of(core& host, const half_open_entry& entry, std::uint8_t flags) {
   r.seq = entry.iss;
   r.ack = entry.irs + 1;
   r.flags = flags;
-  r.window = first_window(entry, receive_buffer_of(host, listener));
+  r.window = first_window(host, entry);
   r.ttl = setting(host, listener.policy.connection, &connection_policy::ttl);
   if (entry.timestamps) {
     r.has_timestamp = true;
@@ -109,28 +108,34 @@ std::uint32_t receive_buffer_of(const core& host, const listener_entry& listener
   return setting(host, listener.policy.connection, &connection_policy::receive_buffer);
 }
 
-std::uint16_t first_window(std::uint32_t receive_buffer) noexcept {
-  return static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_buffer / 2, 65535));
-}
-
 namespace {
 
 std::uint8_t in_256_bytes(std::uint32_t window) noexcept {
   return static_cast<std::uint8_t>(window == 0 ? 0 : (window - 1) / 256);
 }
 
+/// What the policy of the listener makes of it now.
+std::uint16_t fresh_window(const core& host, const half_open_entry& request) noexcept {
+  const listener_entry& listener = host.listeners[request.listener];
+  const std::uint16_t most =
+      setting(host, listener.policy.connection, &connection_policy::max_segment);
+  const std::uint32_t mss = own_mss(host, most, request.flow().remote.family());
+  return first_window(first_receive_buffer(host, receive_buffer_of(host, listener)),
+                      mss - (request.timestamps ? 12U : 0U));
+}
+
 }  // namespace
 
-std::uint16_t first_window(const half_open_entry& request, std::uint32_t receive_buffer) noexcept {
-  const std::uint16_t now = first_window(receive_buffer);
+std::uint16_t first_window(const core& host, const half_open_entry& request) noexcept {
+  const std::uint16_t now = fresh_window(host, request);
   if (in_256_bytes(now) >= request.offered_window) return now;
   return static_cast<std::uint16_t>(std::min((request.offered_window + 1U) * 256, 65535U));
 }
 
 void remember_offers(const core& host, half_open_entry& request) noexcept {
   const std::uint32_t buffer = receive_buffer_of(host, host.listeners[request.listener]);
-  request.offered_window = in_256_bytes(first_window(buffer));
-  if (request.window_scaled) request.rcv_wscale = window_scale_for(buffer) & 15;
+  request.offered_window = in_256_bytes(fresh_window(host, request));
+  if (request.window_scaled) request.rcv_wscale = window_scale_for(host, buffer) & 15;
 }
 
 half_open_request request_of(const core& host, std::uint32_t listener, const segment& seg,
@@ -214,7 +219,7 @@ void on_half_open_segment(core& host, std::uint32_t index, segment& seg) {
     drop_half_open(host, index);
     return on_unknown_segment(host, seg, nullptr);
   }
-  const bool inside = matches_sequence(host, entry, *listener, seg);
+  const bool inside = matches_sequence(host, entry, seg);
   if (seg.has(flag::rst)) {
     if (seg.seq != entry.irs + 1) return inside ? challenge(host, entry) : void();
     ++host.count.attempt_fails;

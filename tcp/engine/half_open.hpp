@@ -33,13 +33,12 @@ void free_half_open(core& host, std::uint32_t index) noexcept;
 void drop_half_open(core& host, std::uint32_t index) noexcept;
 /// Its listener; null when that was closed.
 listener_entry* listener_of(core& host, const half_open_entry& request) noexcept;
-/// What this listener's children will have as their receive buffer.
+/// What this listener's children will have as their `receive_buffer`.
 std::uint32_t receive_buffer_of(const core& host, const listener_entry& listener) noexcept;
-/// The window that a SYN-ACK offers; unscaled, so at most 65,535.
-std::uint16_t first_window(std::uint32_t receive_buffer) noexcept;
-/// The same of a request whose SYN-ACK has left already: never less than that one offered, and at
-/// most 255 bytes more where the buffer has become smaller since.
-std::uint16_t first_window(const half_open_entry& request, std::uint32_t receive_buffer) noexcept;
+/// The window that the SYN-ACK of a request offers; unscaled, so at most 65,535. Where one has left
+/// already never less than that one offered, and at most 255 bytes more where the buffer has become
+/// smaller since.
+std::uint16_t first_window(const core& host, const half_open_entry& request) noexcept;
 /// The time-out of the SYN-ACK that was sent again `retries` times.
 std::uint32_t synack_timeout_ms(unsigned retries) noexcept;
 /// Gives the entry the time-out of its `retries` from now on.

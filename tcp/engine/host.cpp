@@ -31,6 +31,7 @@ void host::on_timeout(time_point now) {
   self.wheel.advance(self.connections, self.now_ms, [&](std::uint32_t index) {
     on_connection_timer(self, self.connections[index]);
   });
+  expire_tunings(self);
   expire_half_opens(self);
   expire_time_waits(self);
   if (self.fragments.datagrams() > 0) expire_fragments(self);
@@ -82,8 +83,12 @@ time_point host::poll_timeout() const noexcept {
     if (!queue.entries.empty()) consider(self.time_waits[queue.entries.front()].deadline_ms);
   }
   const time_point pieces = self.fragments.deadline().value_or(time_point::max());
-  if (at == UINT64_MAX) return pieces;
-  return std::min(pieces, time_point(std::chrono::milliseconds(static_cast<std::int64_t>(at))));
+  const std::uint64_t fine_ns = next_tuning_ns(self);
+  if (at == UINT64_MAX && fine_ns == UINT64_MAX) return pieces;
+  const std::uint64_t at_ns = at == UINT64_MAX ? UINT64_MAX : at * 1'000'000;
+  const std::uint64_t first_ns = std::min(at_ns, fine_ns);
+  return std::min(pieces,
+                  time_point(std::chrono::nanoseconds(static_cast<std::int64_t>(first_ns))));
 }
 
 bool host::poll_event(socket_event& out) noexcept {

@@ -40,6 +40,21 @@ void describe_timer(const core& host, const connection& c, tcp::snapshot& out) n
   }
 }
 
+void describe_receiving(const core& host, const connection& c, tcp::snapshot& out) noexcept {
+  out.receive_buffer = c.receive_buffer;
+  out.rcv_mss = c.ack.rcv_mss;
+  out.rcv_wnd_bytes = c.rcv_.wnd;
+  if (!c.synchronized()) return;
+  out.rcv_ssthresh_bytes = rcv_ssthresh_of(host, c);
+  if (c.tuning == no_index) {
+    out.rcv_space_bytes = first_space(host, c);
+    return;
+  }
+  const detail::receive_tuning& t = host.receive_tunings[c.tuning];
+  out.rcv_space_bytes = t.space;
+  out.rcv_rtt = std::chrono::microseconds(t.rtt_us());
+}
+
 void describe_traffic(const core& host, const connection& c, tcp::snapshot& out) noexcept {
   out.traffic = c.traffic;
   std::uint32_t flight = c.may_send() ? c.tx.size() - c.unsent() : 0;
@@ -73,10 +88,9 @@ tcp::snapshot describe(const core& host, const connection& c) {
   describe_queues(c, out);
   out.held_bytes = c.held_bytes() + c.tx.held_bytes();
   out.send_held_bytes = c.tx.held_bytes();
-  out.receive_buffer = c.receive_buffer;
+  describe_receiving(host, c, out);
   out.send_buffer = send_buffer_of(host, c);
   out.snd_mss = c.snd_mss;
-  out.rcv_mss = c.ack.rcv_mss;
   out.snd_wscale = c.snd_wscale;
   out.rcv_wscale = c.rcv_wscale;
   out.advertised_mss = c.rcv_mss_offered;
@@ -89,7 +103,6 @@ tcp::snapshot describe(const core& host, const connection& c) {
   out.snd_cwnd_bytes = c.flow.cwnd;
   out.snd_ssthresh_bytes = c.flow.ssthresh;
   out.snd_wnd_bytes = c.snd_.wnd;
-  out.rcv_wnd_bytes = c.rcv_.wnd;
   out.srtt = std::chrono::microseconds(c.flow.srtt_us);
   out.rttvar = std::chrono::microseconds(c.flow.rttvar_us);
   out.rto = std::chrono::milliseconds(c.flow.rto_ms);
@@ -316,7 +329,7 @@ memory_table host::memory() const noexcept {
   out.held_bytes = self.connections.held_bytes() + self.half_opens.held_bytes() +
                    self.time_waits.held_bytes() + self.table.held_bytes() +
                    self.sent_ranges.held_bytes() + self.flights.held_bytes() +
-                   self.paths.held_bytes();
+                   self.paths.held_bytes() + self.receive_tunings.held_bytes();
   out.buffer_bytes = self.pool.buffer_bytes();
   out.flight_bytes = self.pool.charged_bytes();
   out.orphans = self.orphan_count + self.quiet_count;

@@ -15,7 +15,9 @@ connection* make_connection(core& host, const flow_key& key, std::uint32_t polic
   c.generation = generation;
   c.key = key;
   c.policy = policy;
-  c.receive_buffer = setting(host, c, &connection_policy::receive_buffer);
+  const std::uint32_t room = setting(host, c, &connection_policy::receive_buffer);
+  c.receive_buffer = first_receive_buffer(host, room);
+  c.tuned = room == 0;
   const std::uint32_t send_buffer = setting(host, c, &connection_policy::send_buffer);
   c.send_buffer = send_buffer != 0 ? send_buffer : host.policy.wmem_default;
   c.rcv_mss_offered =
@@ -61,6 +63,7 @@ void end_connection(core& host, connection& c, end_reason reason, error told) no
   clear_ranges(host, c);
   give_back_flight(host, c);
   give_back_path(host, c);
+  give_back_tuning(host, c);
   set_state(host, c, state::closed);
   c.ended = reason;
   c.pending_error = told;
@@ -80,6 +83,7 @@ void free_connection(core& host, connection& c) noexcept {
   clear_ranges(host, c);
   give_back_flight(host, c);
   give_back_path(host, c);
+  give_back_tuning(host, c);
   c.rx.clear(host.pool);
   c.out_of_order.clear(host.pool);
   c.in_dirty = false;

@@ -16,8 +16,6 @@ namespace {
 constexpr std::size_t pressure_end(std::size_t limit) noexcept {
   return limit / 2;
 }
-/// What every connection may hold, whatever the others do (Linux's tcp_rmem[0]).
-constexpr std::uint32_t least_share_bytes = 4096;
 /// Connections looked at for each segment that arrives under pressure: enough to come round soon,
 /// few enough that a segment stays cheap.
 constexpr std::uint32_t relief_steps = 4;
@@ -58,9 +56,13 @@ void relieve(core& host, connection& c) {
   end_connection(host, c, end_reason::aborted, error::no_buffer_space);
 }
 
-/// Linux's tcp_prune_queue: packs, and gives up what is ahead of a hole when that does not suffice.
+/// Linux's tcp_prune_queue: packs, and gives up what is ahead of a hole when that does not suffice,
+/// until less is held than `wanted` and than the buffer allows.
 void prune(core& host, connection& c, std::uint32_t wanted) {
   ++host.count.prune_called;
+  if (c.held_bytes() >= c.receive_buffer) clamp_window(host, c);
+  wanted = std::min(wanted, c.receive_buffer);
+  if (c.held_bytes() < wanted) return;
   if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
   if (c.held_bytes() < wanted || c.out_of_order.empty()) return;
   forget_out_of_order(host, c);
@@ -91,9 +93,10 @@ bool out_of_memory(const core& host) noexcept {
 }
 
 std::uint32_t share_under_pressure(const core& host) noexcept {
-  if (out_of_memory(host)) return least_share_bytes;
-  return static_cast<std::uint32_t>(
-      std::clamp<std::size_t>(even_share(host), least_share_bytes, UINT32_MAX));
+  // What every connection may hold, whatever the others do.
+  const std::uint32_t least = host.policy.rmem_min;
+  if (out_of_memory(host)) return least;
+  return static_cast<std::uint32_t>(std::clamp<std::size_t>(even_share(host), least, UINT32_MAX));
 }
 
 void relieve_pressure(core& host, const connection& current) {
@@ -107,7 +110,7 @@ void relieve_pressure(core& host, const connection& current) {
 
 bool make_room(core& host, connection& c) {
   if (c.held_bytes() < c.receive_buffer) return true;
-  prune(host, c, c.receive_buffer);
+  prune(host, c, UINT32_MAX);
   return c.held_bytes() < c.receive_buffer;
 }
 

@@ -78,8 +78,7 @@ mtu_probe plan_mtu_probe(core& host, connection& c, std::uint32_t& length) noexc
     return mtu_probe::none;
   }
   // So many segments behind it tell of its loss before a time-out does.
-  const std::uint32_t reordering = c.flight == no_index ? 3 : host.flights[c.flight].reordering;
-  const std::uint32_t needed = size + (reordering + 1) * c.snd_mss;
+  const std::uint32_t needed = size + (c.reordering + 1U) * c.snd_mss;
   if (c.unsent() < needed || c.snd_.wnd < needed) return mtu_probe::none;
   if (c.in_flight() + needed > c.snd_.wnd) return mtu_probe::wait;
   const std::uint32_t pipe = pipe_of(host, c);

@@ -19,13 +19,6 @@ std::uint16_t peer_mss(const core& host, const wire::tcp_options& options,
   return std::max(options.mss.value_or(default_mss_of(family)), host.policy.min_snd_mss);
 }
 
-std::uint8_t window_scale_for(std::uint32_t receive_buffer) noexcept {
-  // The largest window is half of the buffer; it must fit 16 bits once scaled (RFC 7323 §2.3).
-  std::uint8_t scale = 0;
-  while (scale < 14 && (receive_buffer / 2) >> scale > 65535) ++scale;
-  return scale;
-}
-
 void negotiate(core& host, connection& c, const wire::tcp_options& options) {
   c.timestamps = c.timestamps && options.timestamp.has_value();
   if (c.timestamps) {

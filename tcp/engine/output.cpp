@@ -9,35 +9,6 @@
 
 namespace runnel::tcp::detail {
 
-std::uint32_t select_window(core& host, const connection& c) noexcept {
-  const std::uint32_t held = c.held_bytes();
-  const std::uint32_t limit = std::min(c.receive_buffer, memory_share(host));
-  // Half of the room: the other half is what the packets' bookkeeping may take.
-  std::uint32_t window = held >= limit ? 0 : (limit - held) / 2;
-  // Linux's rule: when memory is short, only who reads everything is offered much.
-  if (host.memory_pressure && window < c.receive_buffer / 4) {
-    window = std::min<std::uint32_t>(window, 4U * c.rcv_mss_offered);
-  }
-  const std::uint32_t largest = std::uint32_t{65535} << c.rcv_wscale;
-  window = std::min(window, largest) >> c.rcv_wscale << c.rcv_wscale;
-  const sequence edge = c.rcv_.wup + c.rcv_.wnd;
-  const std::uint32_t offered = after(edge, c.rcv_.nxt) ? distance(c.rcv_.nxt, edge) : 0;
-  // RFC 9293 §3.8.6.2.2: a window that grows by less than a segment is not worth telling, and one
-  // that was offered is never taken back (§3.8.6).
-  if (window < offered + std::min<std::uint32_t>(c.rcv_mss_offered, limit / 4)) {
-    // Scaling cuts low bits off; cut upwards, or the edge would move left.
-    const std::uint32_t step = std::uint32_t{1} << c.rcv_wscale;
-    return std::min((offered + step - 1) >> c.rcv_wscale << c.rcv_wscale, largest);
-  }
-  return window;
-}
-
-void note_advertised(core& host, connection& c, std::uint32_t window) noexcept {
-  if (window == 0 && c.rcv_.wnd != 0) ++host.count.zero_window_adv;
-  c.rcv_.wup = c.rcv_.nxt;
-  c.rcv_.wnd = window;
-}
-
 namespace {
 
 constexpr std::uint32_t cork_limit_ms = 200;
@@ -351,6 +322,9 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
   if (c.ack.quick > 0 && (c.ack.due || c.ack.delayed)) --c.ack.quick;
   c.ack.due = false;
   c.ack.delayed = false;
+  c.ack.pushed = false;
+  c.ack.pushed_again = false;
+  note_acknowledged(host, c);
   c.when.delayed_ack = 0;
   note_advertised(host, c, window);
 }
@@ -379,7 +353,9 @@ bool build_segment(core& host, connection& c) {
   }
   std::uint32_t window = 0;
   if (what == kind::syn) {
-    window = std::min<std::uint32_t>(c.receive_buffer / 2, 65535);
+    // SYN-ACK knows already that each segment will have timestamps.
+    const bool stamped = c.timestamps && c.state == state::syn_received;
+    window = first_window(c.receive_buffer, c.rcv_mss_offered - (stamped ? 12U : 0U));
   } else {
     window = select_window(host, c);
   }

@@ -32,7 +32,7 @@ std::string check_fields(const Policy& policy,
 
 connection_policy default_connection_policy() {
   return {
-      .receive_buffer = 1U << 20,
+      .receive_buffer = 0,
       .send_buffer = 0,
       .notsent_lowat = UINT32_MAX,
       .nodelay = false,
@@ -134,8 +134,6 @@ policy_set linux_policy() {
   out.stack.failed_cookie_limit = 0;
   out.stack.orphan_memory = 0;
   out.listener.cookie_overflow = accept_overflow::drop;
-  // What its buffer may grow to.
-  out.connection.receive_buffer = 6U << 20;
   return out;
 }
 

@@ -24,12 +24,11 @@ inline constexpr std::array connection_table = {
     row<&connection_policy::receive_buffer>({
         .name = "receive_buffer",
         .kind = policy_kind::bytes,
-        .change = policy_change::new_connections,
         .lowest = 2304,
         .highest = 1 << 30,
-        .sysctl = {.text = "net.ipv4.tcp_rmem", .form = linux_form::three_numbers},
+        .zero = true,
         .option = {.text = "SO_RCVBUF", .form = linux_form::doubled},
-        .meaning = "room for received bytes, as memory held; the largest window is half of it",
+        .meaning = "room for received bytes, as memory held; 0 grows as needed (rmem)",
     }),
     row<&connection_policy::send_buffer>({
         .name = "send_buffer",

@@ -20,6 +20,17 @@ class sack_report {
     return std::span(blocks_).first(count_);
   }
 
+  /// How many ranges stand before the one that text from `left` up to `right` belongs to; all of
+  /// them when it is a new one.
+  std::size_t place_of(sequence left, sequence right) const noexcept {
+    const std::size_t first = duplicate_ ? 1 : 0;
+    for (std::size_t i = first; i < count_; ++i) {
+      const wire::sack_block& each = blocks_[i];
+      if (!after(left, sequence(each.right)) && !before(right, sequence(each.left)))
+        return i - first;
+    }
+    return count_ - first;
+  }
   /// Text from `left` up to `right` is held now.
   void add(sequence left, sequence right) noexcept {
     forget_duplicate();

@@ -16,8 +16,8 @@ cookie_options options_of(const half_open_entry& request) noexcept {
 cookie_flow flow_of(const core& host, const flow_key& key, sequence irs,
                     std::uint32_t listener) noexcept {
   const std::uint32_t buffer = receive_buffer_of(host, host.listeners[listener]);
-  return {key.remote, host.local_address(key), key.remote_port, key.local_port,
-          irs,        window_scale_for(buffer)};
+  return {key.remote, host.local_address(key),       key.remote_port, key.local_port,
+          irs,        window_scale_for(host, buffer)};
 }
 
 /// Whether cookies of this listener can be about. Until they can, an acknowledgement of nobody's

@@ -8,9 +8,17 @@ namespace runnel::tcp::detail {
 
 namespace {
 
+/// Linux's tcp_incr_quickack: a small window needs few.
+void be_quick(connection& c) noexcept {
+  const std::uint32_t pairs = c.rcv_.wnd / (2U * c.ack.rcv_mss);
+  const auto most = static_cast<std::uint8_t>(std::min<std::uint32_t>(pairs, quick_acks));
+  c.ack.quick = std::max<std::uint8_t>(c.ack.quick, pairs == 0 ? 2 : most);
+}
+
 /// Linux's tcp_event_data_recv: the delay follows the pace of what arrives, and after a pause that
 /// makes the sender start slowly it is told soon.
 void note_arrival(core& host, connection& c) noexcept {
+  if (c.ack.last_received_ms == 0) c.ack.quick = 0;
   const std::uint32_t gap = host.ms() - c.ack.last_received_ms;
   c.ack.last_received_ms = host.ms();
   if (gap <= ato_min_ms / 2) {
@@ -18,7 +26,7 @@ void note_arrival(core& host, connection& c) noexcept {
   } else if (gap < c.ack.ato_ms) {
     c.ack.ato_ms = static_cast<std::uint16_t>(c.ack.ato_ms / 2 + gap);
   } else if (gap > c.flow.rto_ms) {
-    c.ack.quick = quick_acks;
+    be_quick(c);
   }
 }
 
@@ -28,14 +36,24 @@ std::uint32_t ack_delay_ms(const connection& c) noexcept {
   return std::min({std::uint32_t{c.ack.ato_ms}, useful, ato_max_ms});
 }
 
-/// Decides between an acknowledgement now and one later (RFC 9293 §3.8.6.3 with Linux's quick
-/// mode).
-void owe_ack(core& host, connection& c, std::uint32_t length, std::uint16_t gso_size) {
-  // Of a super-segment the length of its segments counts, as in Linux's tcp_measure_rcv_mss.
-  if (gso_size != 0) length = std::min<std::uint32_t>(length, gso_size);
+/// Linux's tcp_measure_rcv_mss. Of a super-segment the length of its segments counts.
+void measure_segment(connection& c, std::uint32_t length, const segment& seg) noexcept {
+  const std::uint32_t whole = length;
+  if (seg.gso_size != 0) length = std::min<std::uint32_t>(length, seg.gso_size);
+  if (length < c.ack.rcv_mss) {
+    c.ack.pushed_again = c.ack.pushed;
+    c.ack.pushed = true;
+    return;
+  }
   c.ack.rcv_mss = static_cast<std::uint16_t>(
       std::max<std::uint32_t>(c.ack.rcv_mss, std::min<std::uint32_t>(length, c.rcv_mss_offered)));
-  note_arrival(host, c);
+  // A write that ends with a full segment says so.
+  if (whole == c.ack.rcv_mss && seg.has(flag::psh)) c.ack.pushed = true;
+}
+
+/// Decides between an acknowledgement now and one later (RFC 9293 §3.8.6.3 with Linux's quick
+/// mode).
+void owe_ack(core& host, connection& c) {
   const bool two_segments = distance(c.rcv_.wup, c.rcv_.nxt) > c.ack.rcv_mss;
   if (two_segments || (c.ack.quick > 0 && !c.ack.interactive) ||
       setting(host, c, &connection_policy::quickack)) {
@@ -68,11 +86,19 @@ bool has_promised_room(core& host, connection& c) {
   return make_room(host, c) || c.rx.size() <= c.receive_buffer;
 }
 
+/// The memory that the text will hold. Short text is copied; what it holds then depends on what
+/// comes before and after, and counts as if it stood alone.
+std::uint32_t cost_of(const segment& seg) noexcept {
+  if (seg.len > copy_threshold_bytes) return seg.payload->truesize();
+  return static_cast<std::uint32_t>(net::packet_pool::truesize_for(seg.len));
+}
+
 void take_in_order(core& host, connection& c, segment& seg) {
   const std::uint32_t length = seg.len;
   if (!c.discards && !(has_promised_room(host, c) && may_hold_more(host, c, length))) {
     return refuse_text(host, c, seg);
   }
+  const std::uint32_t truesize = cost_of(seg);
   const std::uint32_t taken = c.discards ? length : c.rx.append(host.pool, std::move(seg.payload));
   c.rcv_.nxt += taken;
   c.traffic.bytes_received += taken;
@@ -89,7 +115,10 @@ void take_in_order(core& host, connection& c, segment& seg) {
     c.ack.due = true;
     want_transmit(host, c);
   }
-  owe_ack(host, c, length, seg.gso_size);
+  measure_segment(c, length, seg);
+  note_arrival(host, c);
+  tune_on_arrival(host, c, seg, length, truesize);
+  owe_ack(host, c);
 }
 
 /// RFC 3168 §6.1.3: CE is echoed until the peer says that it has slowed down; the same segment may
@@ -100,6 +129,39 @@ void take_congestion_marks(core& host, connection& c, const segment& seg) {
   c.ece_due = true;
   c.ack.due = true;
   want_transmit(host, c);
+}
+
+/// Each segment ahead of a hole owes an acknowledgement of its own, unless it may wait for others.
+void owe_for_hole(core& host, connection& c, bool may_wait) {
+  if (!may_wait || !compress_ack(host, c)) owe_duplicate(host, c);
+}
+
+void take_out_of_order(core& host, connection& c, segment& seg) {
+  ++host.count.ofo_queue;
+  const std::uint32_t length = seg.len;
+  const std::uint32_t truesize = cost_of(seg);
+  // Under pressure what waits ahead of a hole is a debt too many: it will come again.
+  const bool pressure = under_pressure(host);
+  if (pressure) relieve_pressure(host, c);
+  const bool room = make_room(host, c) && !pressure;
+  auto verdict = reassembly_queue::verdict::refused;
+  if (room) verdict = c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload));
+  if (verdict == reassembly_queue::verdict::refused) {
+    ++host.count.ofo_drop;
+    return owe_duplicate(host, c);
+  }
+  // FIN has a number of its own, and who sends it with the last text waits for both.
+  const sequence end = seg.seq + seg.seq_len();
+  // A peer that keeps few ranges in mind must hear of each while it is among the first two.
+  const bool fresh = c.sacks.place_of(seg.seq, end) < 2;
+  c.sacks.add(seg.seq, end);
+  if (verdict == reassembly_queue::verdict::duplicate) {
+    note_duplicate_text(host, c, seg.seq, seg.seq + length, host.count.dsack_ofo_sent);
+    return owe_duplicate(host, c);
+  }
+  const bool marked = c.ecn && seg.ecn == ecn_congestion;
+  owe_for_hole(host, c, fresh && !marked && !seg.has(flag::fin));
+  tune_out_of_order(host, c, length, truesize);
 }
 
 }  // namespace
@@ -127,22 +189,7 @@ void take_text(core& host, connection& c, segment& seg) {
   }
   if (c.ecn) take_congestion_marks(host, c, seg);
   if (seg.seq == c.rcv_.nxt) return take_in_order(host, c, seg);
-  ++host.count.ofo_queue;
-  owe_duplicate(host, c);
-  // Under pressure what waits ahead of a hole is a debt too many: it will come again.
-  const bool pressure = under_pressure(host);
-  if (pressure) relieve_pressure(host, c);
-  const bool room = make_room(host, c) && !pressure;
-  auto verdict = reassembly_queue::verdict::refused;
-  if (room) verdict = c.out_of_order.insert(host.pool, seg.seq, std::move(seg.payload));
-  if (verdict == reassembly_queue::verdict::refused) {
-    ++host.count.ofo_drop;
-    return;
-  }
-  // FIN has a number of its own, and who sends it with the last text waits for both.
-  c.sacks.add(seg.seq, seg.seq + seg.seq_len());
-  if (verdict != reassembly_queue::verdict::duplicate) return;
-  note_duplicate_text(host, c, seg.seq, seg.seq + seg.len, host.count.dsack_ofo_sent);
+  take_out_of_order(host, c, seg);
 }
 
 void take_fin(core& host, connection& c, const segment& seg) {
@@ -162,7 +209,8 @@ void take_fin(core& host, connection& c, const segment& seg) {
   c.fin_received = true;
   forget_out_of_order(host, c);
   c.rcv_.nxt += 1;
-  owe_ack(host, c, 0, 0);
+  note_arrival(host, c);
+  owe_ack(host, c);
   report(host, c, events::readable);
   switch (c.state) {
     case state::syn_received:

@@ -128,7 +128,7 @@ bool paws_rejects(const time_wait_entry& entry, const segment& seg) noexcept {
 }
 
 /// What remembers the connection from now on; `no_index` without room.
-std::uint32_t insert_time_wait(core& host, const connection& c, std::uint32_t duration_ms) {
+std::uint32_t insert_time_wait(core& host, connection& c, std::uint32_t duration_ms) {
   if (!make_room(host)) return no_index;
   tailed<time_wait_entry> entry;
   entry.set_flow(c.key);

@@ -29,6 +29,10 @@ class timer_wheel {
   static constexpr std::uint64_t never = UINT64_MAX;
 
   void start(std::uint64_t now) noexcept { now_ = now; }
+  /// Moves to `now` where nothing is to be done for it: what is armed next is then found exactly.
+  void skip_to(std::uint64_t now) noexcept {
+    if (now > now_ && next() > now) now_ = now;
+  }
 
   /// Arms `index` for `expiry`, which may be past: then it is due at the next tick.
   void arm(Slab& objects, std::uint32_t index, std::uint64_t expiry) noexcept {

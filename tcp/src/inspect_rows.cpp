@@ -115,6 +115,9 @@ void append_traffic(std::string& out, const snapshot& row, time_point now) {
   if (row.retransmits != 0 || row.total_retrans != 0) {
     out += " retrans:" + std::to_string(row.retransmits) + "/" + std::to_string(row.total_retrans);
   }
+  if (row.rcv_rtt.count() != 0) out += " rcv_rtt:" + milliseconds_text(row.rcv_rtt);
+  append_fact_unless_zero(out, "rcv_space", row.rcv_space_bytes);
+  append_fact_unless_zero(out, "rcv_ssthresh", row.rcv_ssthresh_bytes);
   append_fact_unless_zero(out, "notsent", row.unsent_bytes);
   append_fact(out, "snd_wnd", row.snd_wnd_bytes);
   append_fact(out, "rcv_wnd", row.rcv_wnd_bytes);
@@ -223,6 +226,8 @@ void append_info_json(json_writer& out, const snapshot& row, time_point now) {
       out.number("ssthresh_bytes", row.snd_ssthresh_bytes);
     }
     out.number("snd_wnd", row.snd_wnd_bytes).number("rcv_wnd", row.rcv_wnd_bytes);
+    out.number("rcv_rtt_us", static_cast<std::uint64_t>(row.rcv_rtt.count()));
+    out.number("rcv_space", row.rcv_space_bytes).number("rcv_ssthresh", row.rcv_ssthresh_bytes);
     out.number("bytes_sent", row.bytes_sent);
     out.number("bytes_retrans", row.traffic.bytes_retrans);
     out.number("bytes_acked", row.traffic.bytes_acked);

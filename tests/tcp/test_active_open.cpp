@@ -22,8 +22,8 @@ void open_simultaneously(raw_peer& peer) {
 TEST_CASE("tcp SYN-SENT: connect says SYN with Linux's options") {
   raw_peer peer;
   peer.connect();
-  peer.expect({flags("S"), seq(0), ack(0 - peer.peer_iss), mss(1460), scale(4), has_stamp(true),
-               echo(0), window(65535), length(0)});
+  peer.expect({flags("S"), seq(0), ack(0 - peer.peer_iss), mss(1460), scale(10), has_stamp(true),
+               echo(0), window(64240), length(0)});
   CHECK(peer.look().state == state::syn_sent);
   CHECK(peer.count().active_opens == 1);
 }

@@ -48,7 +48,8 @@ void open_with(raw_peer& peer, std::string_view what) {
 TEST_CASE("S53 Fast Open client: without a cookie SYN asks for one, and is otherwise as ever") {
   raw_peer peer;
   peer.connect(fast());
-  peer.expect({flags("S"), seq(0), length(0), mss(1460), scale(4), has_stamp(true), fast_open("")});
+  peer.expect(
+      {flags("S"), seq(0), length(0), mss(1460), scale(10), has_stamp(true), fast_open("")});
   CHECK((peer.reported & events::connected) == events::none);
   CHECK(peer.write_error() == error::not_connected);
   CHECK(peer.look().fastopen_fail == fastopen_client_fail::cookie_unavailable);
@@ -78,7 +79,7 @@ TEST_CASE("S53 Fast Open client: with a cookie connect succeeds at once, and tex
         (events::connected | events::writable));
   CHECK(peer.look().state == state::syn_sent);
   CHECK(peer.write("GET") == 3);
-  peer.expect({flags("S"), seq(0), text("GET"), fast_open(cookie), mss(1460), scale(4)});
+  peer.expect({flags("S"), seq(0), text("GET"), fast_open(cookie), mss(1460), scale(10)});
   CHECK(peer.look().bytes_sent == 3);
   // What is written later waits for the answer.
   CHECK(peer.write(" it") == 3);

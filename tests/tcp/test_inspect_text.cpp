@@ -190,7 +190,7 @@ TEST_CASE("S112: ss -o shows the timer, ss -m the buffers, ss -i what TCP_INFO t
     for (const char* word :
          {"wscale:0,0", "mss:1460", "cwnd:10", "bytes_sent:14", "bytes_received:6", "segs_out:2",
           "data_segs_out:1", "data_segs_in:1", "lastsnd:50", "lastrcv:50", "lastack:50",
-          "unacked:1", "snd_wnd:65535"}) {
+          "unacked:1", "snd_wnd:65535", "rcv_space:14600", "rcv_ssthresh:64076"}) {
       has(word);
     }
   }

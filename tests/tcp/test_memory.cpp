@@ -85,7 +85,12 @@ TEST_CASE("tcp memory: what stays in the link's packets counts against the host'
 }
 
 TEST_CASE("tcp memory: a scarce link keeps half of its packets for what arrives") {
-  crowd all(with_limit(64 * mib), 2 * mib);
+  crowd all(
+      [](host_options& options) {
+        options.policy.memory_limit = 64 * mib;
+        options.connection.receive_buffer = 1 * mib;
+      },
+      2 * mib);
   const auto greedy = hogs(all, 20, 1400);
   CHECK(all.link_drops == 0);
   CHECK(all.link_pool.used_bytes() <= 1 * mib + 4096);

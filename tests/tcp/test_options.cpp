@@ -118,7 +118,10 @@ TEST_CASE("tcp MSS: transfers over links of every MTU arrive whole, however they
 TEST_CASE("tcp MSS: a super-segment with its headers fits an IP packet, whatever the link allows") {
   for (const std::uint32_t gso : {65'000U, 65'535U, 1'000'000U}) {
     CAPTURE(gso);
-    connected_pair pair(1, {}, [&](int, host_options& options) { options.gso_max_bytes = gso; });
+    connected_pair pair(1, {}, [&](int, host_options& options) {
+      options.gso_max_bytes = gso;
+      options.connection.receive_buffer = 1U << 20;
+    });
     pair.establish();
     const std::string text = numbered_text(600'000);
     std::string got;

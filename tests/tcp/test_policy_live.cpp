@@ -153,14 +153,25 @@ TEST_CASE("tcp policy: what is fixed when a connection or the host is made is re
   connected_pair pair;
   pair.establish();
   host& client = pair[pair.client];
-  CHECK(client.set(pair.client_socket, "SO_RCVBUF", "65536") ==
-        "receive_buffer is fixed when the connection is made");
   CHECK(client.set(pair.client_socket, "TCP_MAXSEG", "600") ==
         "max_segment is fixed when the connection is made");
   CHECK(client.set("net.ipv4.tcp_mem", "1000 2000 3000") ==
         "memory_limit is fixed when the host is made");
   CHECK(client.set("net.ipv4.tcp_rmem", "4096 65536 65536") == "");
-  CHECK(client.get(pair.client_socket, "receive_buffer") == text("1048576"));
+  CHECK(pair.look(pair.client).receive_buffer == 131'072);
+}
+
+TEST_CASE("tcp policy: SO_RCVBUF of a connection holds at once, and 0 lets it grow again") {
+  connected_pair pair;
+  pair.establish();
+  host& client = pair[pair.client];
+  CHECK(client.get(pair.client_socket, "receive_buffer") == text("0"));
+  CHECK(client.set(pair.client_socket, "SO_RCVBUF", "100000") == "");
+  CHECK(client.get(pair.client_socket, "SO_RCVBUF") == text("200000"));
+  CHECK(pair.look(pair.client).receive_buffer == 200'000);
+  CHECK(client.set(pair.client_socket, "receive_buffer", "0") == "");
+  CHECK(client.get(pair.client_socket, "receive_buffer") == text("0"));
+  CHECK(pair.look(pair.client).receive_buffer == 200'000);
 }
 
 TEST_CASE("tcp policy: a refused value changes nothing on a running host") {

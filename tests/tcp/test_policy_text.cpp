@@ -130,7 +130,12 @@ TEST_CASE("tcp policy: what is set by name is the field, and its unit is the fie
   CHECK(all.stack.local_port_first == 32768);
   CHECK(all.stack.local_port_last == 60999);
   CHECK(set(all, "net.ipv4.tcp_rmem", "4096 131072 6291456") == "");
-  CHECK(all.connection.receive_buffer == 6'291'456);
+  CHECK(all.stack.rmem_min == 4096);
+  CHECK(all.stack.rmem_default == 131'072);
+  CHECK(all.stack.rmem_max == 6'291'456);
+  CHECK(get(all, "net.ipv4.tcp_rmem") == text("4096 131072 6291456"));
+  CHECK(set(all, "net.ipv4.tcp_comp_sack_delay_ns", "500000") == "");
+  CHECK(all.stack.comp_sack_delay_ns == 500'000);
   CHECK(set(all, "net.ipv4.tcp_wmem", "4096 16384 4194304") == "");
   CHECK(all.stack.wmem_min == 4096);
   CHECK(all.stack.wmem_default == 16'384);
@@ -244,8 +249,8 @@ TEST_CASE("tcp policy: a value out of range is one sentence with the name and th
         "net.ipv4.ip_local_port_range must be two ports, the first and the last, 1 to 65535; it "
         "is '5000 4000'");
   CHECK(complaint("net.ipv4.tcp_rmem", "4096 131072") ==
-        "net.ipv4.tcp_rmem must be three numbers, least, default and most, the last 2304 to "
-        "1073741824 bytes; it is '4096 131072'");
+        "net.ipv4.tcp_rmem must be three numbers that do not fall, 2304 to 1073741824 bytes; it is "
+        "'4096 131072'");
   CHECK(complaint("net.ipv4.tcp_syn_retries", "") ==
         "net.ipv4.tcp_syn_retries must be 1 to 127; it is ''");
   CHECK(complaint("syn_retries", "-1") == "syn_retries must be 1 to 127; it is -1");

@@ -107,12 +107,12 @@ TEST_CASE("S41: with timestamps a cookie keeps window scale, SACK and ECN, as in
   peer.send_syn({flags("SEC"), mss(1460), scale(9), sack_permitted(), stamp(5000)});
   const std::uint32_t cookie_stamp = next_stamp(peer);
   CHECK((cookie_stamp & 63) == (9 | 1 << 4 | 1 << 5));
-  peer.expect({flags("SAE"), mss(1460), scale(4), sack_permitted(), echo(5000)});
+  peer.expect({flags("SAE"), mss(1460), scale(10), sack_permitted(), echo(5000)});
   peer.send({stamp(5001, cookie_stamp), window(500)});
   peer.accept();
   CHECK(peer.look().snd_wscale == 9);
   CHECK(peer.look().snd_wnd_bytes == 500 << 9);
-  CHECK(peer.look().rcv_wscale == 4);
+  CHECK(peer.look().rcv_wscale == 10);
   // Of IPv6, 1440 is the next one that a cookie can say.
   CHECK(peer.look().snd_mss == (speaks_v6() ? 1428 : 1448));
   CHECK(peer.look().timestamps);
@@ -160,7 +160,7 @@ TEST_CASE("S41: without timestamps a cookie keeps window scale, SACK and ECN in 
   raw_peer peer;
   peer.listen(always);
   peer.send_syn({flags("SEC"), mss(1440), scale(9), sack_permitted()});
-  peer.expect({flags("SAE"), scale(4), sack_permitted(), has_stamp(false)});
+  peer.expect({flags("SAE"), scale(10), sack_permitted(), has_stamp(false)});
   peer.send({window(500)});
   peer.accept();
   // The shift is one of those that there are bits for.
@@ -208,7 +208,7 @@ TEST_CASE("S41: a shift of 0 is window scaling, and is not none") {
   raw_peer peer;
   peer.establish(always, {mss(1460), scale(0)});
   CHECK(peer.look().snd_wscale == 0);
-  CHECK(peer.look().rcv_wscale == 4);
+  CHECK(peer.look().rcv_wscale == 10);
 }
 
 TEST_CASE("S42: text establishes the connection when the bare acknowledgement was lost") {

@@ -45,6 +45,7 @@
   X(paws_time_wait, "TcpExtPAWSTimewait")                        \
   X(out_of_window_icmps, "TcpExtOutOfWindowIcmps")               \
   X(delayed_acks, "TcpExtDelayedACKs")                           \
+  X(ack_compressed, "TcpExtTCPAckCompressed")                    \
   X(timeouts, "TcpExtTCPTimeouts")                               \
   X(syn_retrans, "TcpExtTCPSynRetrans")                          \
   X(fast_retrans, "TcpExtTCPFastRetrans")                        \

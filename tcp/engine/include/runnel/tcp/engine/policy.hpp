@@ -148,8 +148,10 @@ enum class close_mode : std::uint8_t {
 /// listener's; an active connection takes what `connect` is given. The comments name Linux's socket
 /// option, then the sysctl that is its default, and the value of a host that sets nothing.
 struct connection_policy {
-  /// Room for received bytes, as memory held (SO_RCVBUF, net.ipv4.tcp_rmem): 1 MiB. The largest
-  /// window is half of it. Fixed when the connection is made.
+  /// Room for received bytes, as memory held (SO_RCVBUF); the largest window is half of it. 0 lets
+  /// it follow what is read in a round trip, from `stack_policy::rmem_default` up to `rmem_max`: 0.
+  /// A default holds for connections that are made later. One that is set on a connection holds at
+  /// once, but no window that was offered is taken back, and the scale is what the SYN has said.
   std::optional<std::uint32_t> receive_buffer{};
   /// Room for bytes not yet acknowledged, as memory held (SO_SNDBUF); 0 lets it follow the
   /// congestion window, from `stack_policy::wmem_default` up to `wmem_max`: 0. Where it is full,
@@ -438,6 +440,25 @@ struct stack_policy {
   std::uint32_t wmem_min = 4096;
   std::uint32_t wmem_default = 16384;
   std::uint32_t wmem_max = 4U << 20;
+  /// Room for received bytes of one connection (net.ipv4.tcp_rmem): what it has however short
+  /// memory is, what it begins with, and what it grows to. The last two are for connections whose
+  /// `receive_buffer` is 0. The scale of the windows comes from the last.
+  std::uint32_t rmem_min = 4096;
+  std::uint32_t rmem_default = 131'072;
+  std::uint32_t rmem_max = 32U << 20;
+  /// Let that room grow with what is read in a round trip (net.ipv4.tcp_moderate_rcvbuf; Dynamic
+  /// Right-Sizing). Without it the room stays what it is.
+  bool moderate_rcvbuf = true;
+  /// Of the duplicate acknowledgements of one hole, those after the third may wait so many
+  /// nanoseconds, or a twentieth of the round trip where that is less, and go as one, where the
+  /// peer has SACK (net.ipv4.tcp_comp_sack_delay_ns). The clock of this waiting ticks every 50 us:
+  /// it ends at the last tick within the delay and `comp_sack_slack_ns`, and where there is none
+  /// they do not wait.
+  std::uint32_t comp_sack_delay_ns = 1'000'000;
+  /// By how much longer they may wait (net.ipv4.tcp_comp_sack_slack_ns).
+  std::uint32_t comp_sack_slack_ns = 100'000;
+  /// How many go as one; 0 has each go by itself (net.ipv4.tcp_comp_sack_nr).
+  std::uint8_t comp_sack_nr = 44;
   /// Memory that all queued bytes of the host may hold, the packets of the link that they were left
   /// in and the record of what is in flight included (net.ipv4.tcp_mem, whose last value it is:
   /// pressure begins at two thirds of it). Fixed when the host is made.

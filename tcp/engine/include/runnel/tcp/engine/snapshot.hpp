@@ -96,7 +96,7 @@ struct snapshot {
   /// acknowledged (`ss -m`).
   std::uint32_t held_bytes = 0;
   std::uint32_t send_held_bytes = 0;
-  /// SO_RCVBUF and SO_SNDBUF, which bound them, as they are now.
+  /// Room for received and for sent bytes, which bounds them (SO_RCVBUF and SO_SNDBUF).
   std::uint32_t receive_buffer = 0;
   std::uint32_t send_buffer = 0;
   std::uint16_t snd_mss = 0;
@@ -120,6 +120,12 @@ struct snapshot {
   std::uint32_t snd_ssthresh_bytes = 0;
   std::uint32_t snd_wnd_bytes = 0;
   std::uint32_t rcv_wnd_bytes = 0;
+  /// The most that the window may be now (tcpi_rcv_ssthresh).
+  std::uint32_t rcv_ssthresh_bytes = 0;
+  /// What was read in the round trip that had most (tcpi_rcv_space).
+  std::uint32_t rcv_space_bytes = 0;
+  /// The round trip as the receiver of a stream measures it (tcpi_rcv_rtt); 0 while there is none.
+  std::chrono::microseconds rcv_rtt{};
   std::chrono::microseconds srtt{};
   std::chrono::microseconds rttvar{};
   std::chrono::milliseconds rto{};
