@@ -114,12 +114,11 @@ std::uint8_t in_256_bytes(std::uint32_t window) noexcept {
   return static_cast<std::uint8_t>(window == 0 ? 0 : (window - 1) / 256);
 }
 
-/// What the policy of the listener makes of it now.
+/// What the policy of the listener makes of it now. The segments are the link's: a policy that
+/// changes between one SYN-ACK and the next must not take a few bytes back.
 std::uint16_t fresh_window(const core& host, const half_open_entry& request) noexcept {
   const listener_entry& listener = host.listeners[request.listener];
-  const std::uint16_t most =
-      setting(host, listener.policy.connection, &connection_policy::max_segment);
-  const std::uint32_t mss = own_mss(host, most, request.flow().remote.family());
+  const std::uint32_t mss = own_mss(host, 0, request.flow().remote.family());
   return first_window(first_receive_buffer(host, receive_buffer_of(host, listener)),
                       mss - (request.timestamps ? 12U : 0U));
 }

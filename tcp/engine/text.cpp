@@ -83,7 +83,8 @@ void refuse_text(core& host, connection& c, segment& seg) {
 /// But a scaled one is rounded up with each acknowledgement, and who makes us acknowledge every few
 /// bytes would so be promised more and more.
 bool has_promised_room(core& host, connection& c) {
-  return make_room(host, c) || c.rx.size() <= c.receive_buffer;
+  constexpr std::uint32_t roundings = 64;
+  return make_room(host, c) || c.rx.size() <= c.receive_buffer + (roundings << c.rcv_wscale);
 }
 
 /// The memory that the text will hold. Short text is copied; what it holds then depends on what

@@ -84,7 +84,8 @@ class dice {
 
   void host(host_options& options) {
     options.connection = connection();
-    options.connection.receive_buffer = one_of({4096U, 20'000U, 100'000U, 1U << 20, 6U << 20});
+    options.connection.receive_buffer =
+        one_of({0U, 0U, 0U, 4096U, 20'000U, 100'000U, 1U << 20, 6U << 20});
     options.connection.send_buffer = one_of({0U, 0U, 4608U, 20'000U, 100'000U, 4U << 20});
     if (once_in(4)) {
       options.connection.max_segment = static_cast<std::uint16_t>(88 + below(1400));
@@ -96,6 +97,10 @@ class dice {
     recovery(stack);
     stack.slow_start_after_idle = !once_in(3);
     stack.ecn = one_of({ecn::off, ecn::request, ecn::accept});
+    stack.rmem_default = one_of({131'072U, 131'072U, 65'536U, 1U << 20});
+    stack.rmem_max = one_of({32U << 20, 32U << 20, 200'000U});
+    stack.moderate_rcvbuf = !once_in(4);
+    stack.comp_sack_nr = once_in(3) ? std::uint8_t{0} : std::uint8_t{44};
     stack.max_orphans = once_in(8) ? 1 : 1000;
     if (once_in(8)) stack.memory_limit = std::size_t{1} << 20;
     options.mtu = one_of({576U, 1500U, 1500U, 9000U});
