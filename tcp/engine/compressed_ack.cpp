@@ -12,10 +12,16 @@ namespace {
 /// RFC 5681 §3.2.
 constexpr std::uint8_t duplicate_threshold = 3;
 
-std::uint64_t wait_ns(const core& host, const connection& c, const receive_tuning& t) noexcept {
+/// The first tick after the delay, or where that is later than the slack allows, the last one
+/// before. It may be now; then nothing waits.
+std::uint64_t end_of_waiting(const core& host, const connection& c,
+                             const receive_tuning& t) noexcept {
   std::uint64_t rtt_us = t.rtt_us();
   if (c.flow.srtt_us != 0) rtt_us = std::min<std::uint64_t>(rtt_us, c.flow.srtt_us);
-  return std::min<std::uint64_t>(host.policy.comp_sack_delay_ns, rtt_us * 1000 / 20);
+  const std::uint64_t end =
+      host.now_ns() + std::min<std::uint64_t>(host.policy.comp_sack_delay_ns, rtt_us * 1000 / 20);
+  return std::min((end + fine_tick_ns - 1) / fine_tick_ns,
+                  (end + host.policy.comp_sack_slack_ns) / fine_tick_ns);
 }
 
 }  // namespace
@@ -33,10 +39,7 @@ bool compress_ack(core& host, connection& c) noexcept {
     return false;
   }
   if (t->waiting == 0) {
-    // The last tick that is not too late; without one nothing waits.
-    const std::uint64_t latest =
-        host.now_ns() + wait_ns(host, c, *t) + host.policy.comp_sack_slack_ns;
-    t->until = latest / fine_tick_ns;
+    t->until = end_of_waiting(host, c, *t);
     if (t->until <= host.fine_now()) return false;
     wake_tuning(host, *t, t->until);
   }

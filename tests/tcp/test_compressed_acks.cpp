@@ -74,8 +74,8 @@ TEST_CASE("tcp tcp_comp_sack: after the third duplicate of a hole the others go 
   peer.expect_nothing();
   const time_point begin = peer.now();
   const time_point due = peer.engine().poll_timeout();
-  CHECK(due > begin + 1ms);
-  CHECK(due <= begin + 1100us);
+  CHECK(due >= begin + 1ms);
+  CHECK(due <= begin + 1050us);
   peer.run_for(due - begin);
   REQUIRE(peer.said().size() == 1);
   peer.expect({flags("A"), ack(peer.at(0)), sack(peer.at(1), peer.at(11))});
@@ -94,16 +94,16 @@ TEST_CASE("tcp tcp_comp_sack_delay_ns: a twentieth of a short round trip, and ne
     peer.arrive(1, 5);
     CHECK(peer.acks() == 3);
     const duration wait = peer.engine().poll_timeout() - peer.now();
-    CHECK(wait > 500us);
-    CHECK(wait <= 600us);
+    CHECK(wait >= 500us);
+    CHECK(wait <= 550us);
   }
   SUBCASE("2 ms") {
     peer.open(2ms);
     peer.arrive(1, 5);
     CHECK(peer.acks() == 3);
     const duration wait = peer.engine().poll_timeout() - peer.now();
-    CHECK(wait > 100us);
-    CHECK(wait <= 200us);
+    CHECK(wait >= 100us);
+    CHECK(wait <= 150us);
   }
   peer.run_for(1ms);
   CHECK(peer.acks() == 1);
@@ -118,8 +118,8 @@ TEST_CASE(
     peer.arrive(1, 5);
     CHECK(peer.acks() == 3);
     const duration wait = peer.engine().poll_timeout() - peer.now();
-    CHECK(wait > 1050us);
-    CHECK(wait <= 1100us);
+    CHECK(wait >= 1ms);
+    CHECK(wait <= 1050us);
     peer.run_for(2ms);
     CHECK(peer.acks() == 1);
   }

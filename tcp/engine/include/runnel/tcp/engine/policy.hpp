@@ -452,8 +452,8 @@ struct stack_policy {
   /// Of the duplicate acknowledgements of one hole, those after the third may wait so many
   /// nanoseconds, or a twentieth of the round trip where that is less, and go as one, where the
   /// peer has SACK (net.ipv4.tcp_comp_sack_delay_ns). The clock of this waiting ticks every 50 us:
-  /// it ends at the last tick within the delay and `comp_sack_slack_ns`, and where there is none
-  /// they do not wait.
+  /// it ends at the first tick after the delay, or, where `comp_sack_slack_ns` does not allow that,
+  /// at the last one before.
   std::uint32_t comp_sack_delay_ns = 1'000'000;
   /// By how much longer they may wait (net.ipv4.tcp_comp_sack_slack_ns).
   std::uint32_t comp_sack_slack_ns = 100'000;
