@@ -67,6 +67,18 @@ void owe_ack(core& host, connection& c) {
   schedule(host, c);
 }
 
+/// As in Linux the acknowledgement of FIN waits for our own FIN, which answers it where the owner
+/// closes at once (measured: 41 to 46 ms where he does not). Without text before it there is no
+/// delay to go by.
+void owe_fin_ack(core& host, connection& c) {
+  if (c.state == state::established && c.traffic.bytes_received > 0) {
+    c.ack.interactive = true;
+    return owe_ack(host, c);
+  }
+  c.ack.due = true;
+  want_transmit(host, c);
+}
+
 /// There is no memory for the text. The number before it is acknowledged and the rest is not, with
 /// a window of zero as Linux's: the peer probes until there is room instead of sending in vain.
 void refuse_text(core& host, connection& c, segment& seg) {
@@ -119,7 +131,8 @@ void take_in_order(core& host, connection& c, segment& seg) {
   measure_segment(c, length, seg);
   note_arrival(host, c);
   tune_on_arrival(host, c, seg, length, truesize);
-  owe_ack(host, c);
+  // FIN in the same segment decides for both.
+  if (!seg.has(flag::fin)) owe_ack(host, c);
 }
 
 /// RFC 3168 §6.1.3: CE is echoed until the peer says that it has slowed down; the same segment may
@@ -210,8 +223,7 @@ void take_fin(core& host, connection& c, const segment& seg) {
   c.fin_received = true;
   forget_out_of_order(host, c);
   c.rcv_.nxt += 1;
-  note_arrival(host, c);
-  owe_ack(host, c);
+  owe_fin_ack(host, c);
   report(host, c, events::readable);
   switch (c.state) {
     case state::syn_received:

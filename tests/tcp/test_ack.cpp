@@ -164,6 +164,42 @@ TEST_CASE("tcp ACK: text that leaves carries it, and then no other comes") {
   CHECK(peer.count().delayed_acks == 0);
 }
 
+TEST_CASE("tcp S56 ACK: that of FIN waits 40 ms for our FIN, where text has come before") {
+  raw_peer peer;
+  peer.establish();
+  SUBCASE("text before it") {
+    peer.send({text("x")});
+    peer.read();
+    peer.forget();
+    peer.mark();
+    peer.send({flags("FA")});
+    peer.expect_nothing();
+    SUBCASE("nobody closes") {
+      peer.run_for(100ms);
+      CHECK(peer.times() == moments{40});
+    }
+    SUBCASE("the owner closes") {
+      peer.run_for(20ms);
+      peer.close();
+      peer.expect({flags("FA"), ack(3)});
+      peer.run_for(100ms);
+      peer.expect_nothing();
+      peer.send({});
+    }
+  }
+  SUBCASE("text with it") {
+    peer.send({text("x"), flags("FA")});
+    peer.expect_nothing();
+    peer.run_for(40ms);
+    peer.expect({flags("A"), ack(3)});
+  }
+  SUBCASE("nothing before it") {
+    peer.send({flags("FA")});
+    peer.expect({flags("A"), ack(2)});
+  }
+  peer.expect_nothing();
+}
+
 TEST_CASE("tcp ACK: bare acknowledgements are never acknowledged") {
   raw_peer peer;
   peer.establish();

@@ -35,6 +35,7 @@ TEST_CASE("tcp S55 ESTABLISHED: text before FIN is read first, then the end, aga
   raw_peer peer;
   peer.establish();
   peer.send({flags("FPA"), text("last words")});
+  peer.run_for(40ms);
   peer.expect({flags("A"), ack(12)});
   CHECK(peer.read() == "last words");
   CHECK(peer.read_error() == error::none);
@@ -452,6 +453,7 @@ TEST_CASE("tcp close: text and FIN in every order of three segments end the same
     }
     CHECK(peer.read() == "abcdef");
     CHECK(peer.current() == state::close_wait);
+    peer.run_for(40ms);
     CHECK(peer.said().back().tcp.ack == peer.peer_iss + 8);
   } while (std::next_permutation(order.begin(), order.end()));
 }

@@ -141,6 +141,7 @@ TEST_CASE("S53 Fast Open: the third segment may have text, FIN, and a window tha
   CHECK(peer.look().snd_wnd_bytes == 12'800);
   CHECK(peer.look().state == state::close_wait);
   CHECK(peer.read() == "GET it");
+  peer.run_for(40ms);
   peer.expect({flags("A"), ack(8)});
 }
 

@@ -127,6 +127,7 @@ TEST_CASE("tcp SYN-RECEIVED: the third segment may carry text, FIN, or both") {
   }
   SUBCASE("both") {
     peer.send({flags("FPA"), text("GET")});
+    peer.run_for(40ms);
     peer.expect({flags("A"), ack(5)});
     peer.accept();
     CHECK(peer.read() == "GET");

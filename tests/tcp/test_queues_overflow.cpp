@@ -164,6 +164,7 @@ TEST_CASE("park: what the peer says is not acknowledged until it is let in, and 
     CHECK(clients.serve() == 1);
     clients.accept();
     clients.say(2, {text("bye"), flags("FPA")});
+    clients.run_for(40ms);
     clients.expect({flags("A"), ack(5)});
     CHECK(clients.read() == "bye");
     CHECK(clients.look().state == state::close_wait);

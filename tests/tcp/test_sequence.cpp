@@ -121,6 +121,7 @@ TEST_CASE("tcp numbers: every step of a connection works when the peer's numbers
     peer.send({seq(9), flags("R")});
     peer.expect({flags("A"), ack(7)});
     peer.send({flags("FA")});
+    peer.run_for(40ms);
     peer.expect({flags("A"), ack(8)});
     peer.close();
     peer.expect({flags("FA"), ack(8)});
