@@ -77,8 +77,8 @@ def start(given, name, port):
     nodad = "nodad" if given.ipv6 else ""
     if name == "veth":
         inner = [sys.executable, os.path.abspath(__file__), "--serve-veth", str(port)]
-        shell = f"read go && ip link set lo up && ip address add {stack}/{length} dev v1 {nodad} && " \
-                f"ip link set v1 up && exec {' '.join(core + inner)}"
+        shell = f"read go && ip link set lo up && ip address add {stack}/{length} dev v1 {nodad} " \
+                f"&& ip link set v1 up && exec {' '.join(core + inner)}"
         server = subprocess.Popen(["unshare", "--net", "sh", "-c", shell], text=True,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   env={**os.environ, "BULK_ADDRESS": stack})

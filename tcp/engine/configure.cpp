@@ -2,6 +2,7 @@
 
 #include "core.hpp"
 #include "half_open.hpp"
+#include "ingress.hpp"
 #include "policy_table_connection.hpp"
 #include "policy_table_listener.hpp"
 

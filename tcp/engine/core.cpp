@@ -1,4 +1,5 @@
 #include "core.hpp"
+#include "ingress.hpp"
 
 #include <algorithm>
 #include <stdexcept>

@@ -4,6 +4,7 @@
 
 #include "core.hpp"
 #include "half_open.hpp"
+#include "ingress.hpp"
 
 // The public face: what arrives, and what to do next. Listeners are in listeners.cpp, opening in
 // connect.cpp, commands on open connections in commands.cpp, questions in inspect.cpp.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core.hpp"
+#include "ingress.hpp"
 #include "siphash.hpp"
 
 // ICMP as a host speaks it (RFC 1122 §3.2.2, RFC 4443): echo, and telling that nobody serves a

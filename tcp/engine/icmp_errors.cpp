@@ -2,8 +2,8 @@
 #include <array>
 #include <optional>
 
-#include "core.hpp"
 #include "half_open.hpp"
+#include "ingress.hpp"
 #include "runnel/wire/icmp.hpp"
 
 // ICMP errors about our segments (RFC 1122 §4.2.3.9), with Linux's answers. Anyone can send one, so

@@ -1,4 +1,4 @@
-#include "core.hpp"
+#include "ingress.hpp"
 
 // From a packet to a segment: everything that is checked before TCP sees it.
 

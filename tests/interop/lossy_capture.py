@@ -15,8 +15,8 @@ import transfer
 MIB = 1 << 20
 LOSSY = ["--drop", 2, "--duplicate", 1, "--reorder", 2, "--delay", 2, "--seed", 7]
 SPACE = 1 << 32
-FIELDS = ("frame.number", "tcp.stream", "tcp.srcport", "tcp.seq_raw", "tcp.ack_raw", "tcp.len", "tcp.flags",
-          "tcp.window_size_value", "tcp.options.wscale.shift", "tcp.options.sack_le",
+FIELDS = ("frame.number", "tcp.stream", "tcp.srcport", "tcp.seq_raw", "tcp.ack_raw", "tcp.len",
+          "tcp.flags", "tcp.window_size_value", "tcp.options.wscale.shift", "tcp.options.sack_le",
           "tcp.options.sack_re")
 
 

@@ -107,7 +107,10 @@ TEST_CASE("net owned_buffer: a packet is given back whole only by its one holder
 }
 
 TEST_CASE("tcp send_owned: nothing is copied, and the owner hears when all is acknowledged") {
-  connected_pair pair;
+  connected_pair pair(1, {}, [](int, host_options& options) {
+    options.connection.send_buffer = 1U << 20;
+    options.connection.receive_buffer = 1U << 20;
+  });
   pair.establish();
   counted_text content(100'000);
   net::owned_buffer buffer = content.buffer();
