@@ -156,6 +156,7 @@ def s38_cookies_carry_a_storm_past_a_full_syn_queue():
 def s33_beyond_what_may_be_parked_a_cookie_is_told_by_rst():
     with life.LifeServer("--hold", "--backlog", 4, "--syncookies", "always") as server:
         storm = burst(server, 60)
+        lab.expect(life.settled(storm, 10), "a cookie was not answered")
         # Five wait for accept and as many are parked; of the others nothing would remember.
         lab.until(lambda: len(overflowed(storm)) >= 50, "fifty were told", 10, server)
         server.accept()
