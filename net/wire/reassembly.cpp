@@ -318,6 +318,12 @@ reassembly_result reassembler::on_fragment(net::packet fragment, const ip_header
   const key of = key::of(ip);
   const std::uint64_t hash = hash_of(of);
   index at = find(of, hash);
+  // The pool is there to receive from: what waits must not take the last of it.
+  while (fragment->pool->scarce()) {
+    const index victim = oldest(at);
+    if (victim == table::none) break;
+    give_up(victim);
+  }
   if (at == table::none) at = create(of, hash, now);
   const auto ecn = static_cast<std::uint8_t>(1U << (ip.tos & 3));
   const reassembly_verdict verdict =

@@ -70,7 +70,10 @@ void advance_una(core& host, connection& c, const segment& seg, ack_facts& facts
   facts.advanced = true;
   facts.acked_bytes = acked;
   c.snd_.una = seg.ack;
-  if (c.path != no_index) check_mtu_probe(host, c);
+  if (c.path != no_index) {
+    keep_cut_point(host, c);
+    check_mtu_probe(host, c);
+  }
   c.snd_.sml = later(c.snd_.sml, c.snd_.una);
   // These points follow SND.UNA, or they would come round again after 2 GiB.
   c.flow.limited_at = later(c.flow.limited_at, c.snd_.una - acked);

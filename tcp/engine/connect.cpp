@@ -32,8 +32,8 @@ int common_prefix(const net::address& a, const net::address& b) noexcept {
   return shared;
 }
 
-/// Whether the first suits better as a source towards `remote`: what of RFC 6724 §5 an address
-/// alone tells, its rules 1, 2 and 8.
+/// Whether the first suits better as a source towards `remote`: of RFC 6724 §5 the
+/// rules 1, 2 and 8; it has no table of labels.
 bool suits_better(const net::address& a, const net::address& b,
                   const net::address& remote) noexcept {
   if (a == remote || b == remote) return a == remote;

@@ -21,13 +21,20 @@ void queue_in_fragments(core& host, wire::ip_header ip, std::span<const std::byt
   // RFC 7739: the next one is not to be foreseen.
   const std::uint64_t id = siphash(host.keys.tuple).add(++host.fragmented).finish();
   ip.id = static_cast<std::uint32_t>(ip.source.is_v6() ? id & 0xffffffff : id & 0xffff);
+  wire::ip_header first = ip;
+  first.more_fragments = true;
+  const std::size_t piece_bytes = (host.mtu - wire::ip_header_bytes(first)) / 8 * 8;
+  // A part of them is of no use to anybody.
+  if (host.raw_replies.room() < message.size() / piece_bytes + 1) {
+    ++host.count.reject_limited;
+    return;
+  }
   std::size_t offset = 0;
   while (offset < message.size()) {
     ip.fragment_offset = static_cast<std::uint16_t>(offset);
     ip.more_fragments = true;
     const std::size_t header = wire::ip_header_bytes(ip);
-    const std::size_t most = (host.mtu - header) / 8 * 8;
-    const std::size_t size = std::min(most, message.size() - offset);
+    const std::size_t size = std::min(piece_bytes, message.size() - offset);
     ip.more_fragments = offset + size < message.size();
     ip.total_length = static_cast<std::uint32_t>(header + size);
     net::packet piece = host.pool.allocate(ip.total_length);

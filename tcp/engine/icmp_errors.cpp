@@ -65,7 +65,8 @@ struct icmp_report {
 error meaning_of_unreachable(const icmp_report& report) noexcept {
   const std::span<const error> known =
       report.v6() ? std::span<const error>(unreachable_errors_v6) : unreachable_errors;
-  return report.message.code < known.size() ? known[report.message.code] : error::none;
+  if (report.message.code < known.size()) return known[report.message.code];
+  return report.v6() ? error::protocol_error : error::none;
 }
 
 error meaning(const icmp_report& report) noexcept {
@@ -88,7 +89,7 @@ bool ends_request(const icmp_report& report) noexcept {
   if (report.v6()) {
     if (message.kind == wire::icmp_kind::parameter_problem) return true;
     const error told = meaning(report);
-    return unreachable && (told == error::permission_denied || told == error::connection_refused);
+    return unreachable && told != error::network_unreachable && told != error::host_unreachable;
   }
   if (!unreachable) return meaning(report) != error::none;
   return message.code == wire::unreachable_code::net ||

@@ -82,7 +82,10 @@ mtu_probe plan_mtu_probe(core& host, connection& c, std::uint32_t& length) noexc
   if (c.unsent() < needed || c.snd_.wnd < needed) return mtu_probe::none;
   if (c.in_flight() + needed > c.snd_.wnd) return mtu_probe::wait;
   const std::uint32_t pipe = pipe_of(host, c);
-  if (pipe + std::max<std::uint32_t>(size, 2U * c.snd_mss) > c.flow.cwnd) {
+  const std::uint32_t room = std::max<std::uint32_t>(size, 2U * c.snd_mss);
+  // Waiting for a window to empty that is too small for the probe would let out a packet at a time.
+  if (room > c.flow.cwnd) return mtu_probe::none;
+  if (pipe + room > c.flow.cwnd) {
     if (pipe == 0) return mtu_probe::none;
     c.flow.limited_at = c.snd_.nxt;
     return mtu_probe::wait;

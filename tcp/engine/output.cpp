@@ -99,7 +99,10 @@ bool plan_retransmission(core& host, connection& c, plan& out) {
     c.flow.limited_at = c.snd_.nxt;
     return false;
   }
-  if (!pace_allows(host, c)) return false;
+  // What a time-out sends does not wait for the pace, or the time-outs would go on counting.
+  const bool timed_out = c.flow.phase == recovery_phase::loss && out.range == c.sent.head &&
+                         c.flight != no_index && host.flights[c.flight].resent_bytes == 0;
+  if (!timed_out && !pace_allows(host, c)) return false;
   join_lost(host, c, out.range);
   return plan_again(host, c, out, c.snd_mss);
 }

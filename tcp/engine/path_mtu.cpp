@@ -102,6 +102,8 @@ void agree_on_mss(core& host, connection& c, std::uint16_t mss_clamp) noexcept {
   path_state* const path = searches || c.path != no_index ? path_of(host, c) : nullptr;
   if (path == nullptr) return;
   path->mss_clamp = mss_clamp;
+  // When it was made there was no sequence number yet.
+  if (path->cut_mss == 0) path->cut_until = c.snd_.una;
   if (searches) begin_mtu_search(host, c, *path);
   sync_mss(host, c);
 }
@@ -151,6 +153,8 @@ void sync_mss(core& host, connection& c) noexcept {
   path.cut_until = c.snd_.nxt;
   path.cut_mss = c.snd_mss;
   c.snd_mss = static_cast<std::uint16_t>(mss);
+  // Before the handshake is done there is none; later it lets one segment out at least.
+  if (c.flow.cwnd != 0) c.flow.cwnd = std::max(c.flow.cwnd, mss);
 }
 
 void refresh_path(core& host, connection& c) noexcept {
@@ -162,6 +166,11 @@ void refresh_path(core& host, connection& c) noexcept {
   }
   const bool of_use = path.searching || c.path_mtu != 0 || before(c.snd_.una, path.cut_until);
   if (!of_use) give_back_path(host, c);
+}
+
+void keep_cut_point(core& host, const connection& c) noexcept {
+  path_state& path = host.paths[c.path];
+  path.cut_until = later(path.cut_until, c.snd_.una);
 }
 
 std::uint32_t segment_size_at(const core& host, const connection& c, sequence begin) noexcept {

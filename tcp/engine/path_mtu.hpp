@@ -83,6 +83,9 @@ void sync_mss(core& host, connection& c) noexcept;
 /// Before something leaves: what was learned may be too old to be believed, or the policy may be
 /// another one. Only for connections with a block.
 void refresh_path(core& host, connection& c) noexcept;
+/// SND.UNA has moved; the point up to which the segments are of another size follows it, or it
+/// would come round again after 2 GiB. For a connection that has a block.
+void keep_cut_point(core& host, const connection& c) noexcept;
 /// The size of the segments that what begins here was cut into.
 std::uint32_t segment_size_at(const core& host, const connection& c, sequence begin) noexcept;
 /// Whether what begins here may be kept in one range with what ends here: not where the size of the

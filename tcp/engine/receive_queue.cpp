@@ -117,15 +117,17 @@ void receive_queue::drop(buffer_pool& pool, std::uint32_t count) noexcept {
 }
 
 bool receive_queue::collapse(buffer_pool& pool) noexcept {
-  if (held_ - size_ <= full_block_bytes) return false;
+  // Packed blocks waste a quarter at most: of a long queue of them nothing is to be gained.
+  if (held_ - size_ <= std::max(full_block_bytes, held_ / 4)) return false;
   receive_queue packed;
   const std::uint32_t before = held_;
   bool has_memory = true;
   while (head_ != nullptr) {
     const std::uint32_t left = size_ - packed.size_;
     net::packet_buffer* block = pop();
-    const std::uint32_t room =
-        packed.tail_ == nullptr ? 0 : packed.tail_->capacity - packed.tail_->end;
+    // What somebody else looks at too is not written to.
+    const bool open = packed.tail_ != nullptr && packed.tail_->references == 1;
+    const std::uint32_t room = open ? packed.tail_->capacity - packed.tail_->end : 0;
     // A packed one that fits moves too: behind it another block would have to be begun.
     if (has_memory && (!is_packed(*block) || block->size() <= room)) {
       if (room < block->size()) {

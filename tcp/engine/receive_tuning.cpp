@@ -112,7 +112,9 @@ std::uint32_t reach(const connection& c) noexcept {
 void grow_buffer(core& host, connection& c, receive_tuning& t, std::uint32_t read) noexcept {
   const std::uint64_t before = std::max(t.space, 1U);
   t.space = read;
-  if (!c.tuned || !host.policy.moderate_rcvbuf || c.closed_by_owner || under_pressure(host)) return;
+  // For who waits to be accepted, or has no owner any more, nobody reads (Linux's sk_socket).
+  if (!c.owned || c.closed_by_owner) return;
+  if (!c.tuned || !host.policy.moderate_rcvbuf || under_pressure(host)) return;
   std::uint64_t window = std::uint64_t{read} * 2;
   if (read > before) window += window * (read - before) / before * 2;
   if (!c.out_of_order.empty()) window += reach(c);

@@ -117,6 +117,8 @@ bool stack_core::on_emit(time_point now) {
       }
     }
   }
+  // What has left may have made room for writers.
+  dispatch();
   note_idle(more);
   return more;
 }

@@ -381,6 +381,23 @@ TEST_CASE("reassembly: a flood of first fragments stays within the bound, the ne
   }
 }
 
+TEST_CASE("reassembly: what waits leaves half of a small pool to receive from") {
+  reassembly_bench bench;
+  net::packet_pool small(std::size_t{1} << 20);
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    const auto piece = fragment({.family = family::v4, .id = i}, counting(1232));
+    const auto ip = parse_ip(piece);
+    REQUIRE(ip);
+    net::packet packet = small.copy_of(piece);
+    REQUIRE(packet);
+    bench.under_test.on_fragment(std::move(packet), *ip, bench.now);
+    REQUIRE_FALSE(small.scarce());
+  }
+  CHECK(bench.under_test.datagrams() > 100);
+  bench.under_test.set_policy({.high_thresh = 0});
+  CHECK(small.used_bytes() == 0);
+}
+
 TEST_CASE("reassembly: the number of datagrams is bounded") {
   reassembly_bench bench;
   for (std::uint32_t i = 0; i < 3 * reassembler::max_datagrams; ++i) {

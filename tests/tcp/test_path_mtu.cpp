@@ -449,3 +449,31 @@ TEST_CASE("tcp RFC 7413: text with the SYN fits the path that is known") {
   CHECK(syn.ip.total_length <= 552);
   peer.engine().release(first, peer.now());
 }
+
+TEST_CASE("tcp RFC 1191 6.3: when a longer path comes back the window lets a segment of it out") {
+  raw_peer peer;
+  peer.establish();
+  peer.write("short");
+  complain(peer, too_big(1280), peer.host_iss + 1);
+  CHECK(peer.look().snd_mss == 1240);
+  // A time-out leaves a window of one segment, and so little does not make it grow.
+  peer.run_for(2s);
+  peer.send({});
+  peer.run_for(2s);
+  peer.forget();
+  REQUIRE(peer.look().snd_cwnd_bytes < 1460);
+  peer.run_for(601s);
+  peer.forget();
+  const std::string text = numbered_text(4000);
+  peer.write(text);
+  std::string got;
+  for (int i = 0; i < 20 && got.size() < text.size(); ++i) {
+    while (!peer.said().empty()) {
+      const seen_packet seen = next_of(peer);
+      if (seen.tcp.seq == peer.host_iss + 6 + got.size()) got += seen.text;
+    }
+    peer.send({ack(static_cast<std::uint32_t>(6 + got.size()))});
+    peer.run_for(300ms);
+  }
+  CHECK(got == text);
+}

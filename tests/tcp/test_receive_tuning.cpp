@@ -377,3 +377,20 @@ TEST_CASE("tcp receive tuning: over 100 ms at 1 Gbit/s a fast reader has what th
   CHECK(fixed < 45);
   CHECK(tuned > 10 * fixed);
 }
+
+TEST_CASE("tcp receive tuning: text ahead of a hole grows nothing for who is not accepted yet") {
+  raw_peer peer;
+  peer.listen();
+  peer.send_syn({mss(1460), scale(7), sack_permitted()});
+  peer.send({});
+  const std::string piece(1460, 'x');
+  for (std::uint32_t i = 0; i < 400; ++i) {
+    peer.send({seq(60'001 + i % 2 * 1460), text(piece)});
+    peer.run_for(1ms);
+  }
+  std::uint32_t buffer = 0;
+  peer.engine().for_each_connection(
+      [&](const tcp::snapshot& each) { buffer = each.receive_buffer; });
+  CHECK(buffer == first_buffer);
+  peer.accept();
+}

@@ -118,7 +118,8 @@ class reassembler {
 
   /// Takes a packet whose header `parse_ip` read as `ip`. One that is no fragment comes back as it
   /// is, and counts nowhere. A fragment whose bytes are shared, or whose block is larger than it
-  /// needs, is copied.
+  /// needs, is copied. While more than half of its pool is in use, others go for it, the oldest
+  /// first, below `high_thresh` too.
   reassembly_result on_fragment(net::packet fragment, const ip_header& ip, time_point now) noexcept;
 
   /// When the next datagram's time is over; nothing while none waits.

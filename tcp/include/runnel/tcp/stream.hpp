@@ -132,8 +132,8 @@ class stream {
   /// wait for an answer to ride on. What arrives later may change that again (TCP_QUICKACK).
   void set_quickack(bool on) noexcept;
 
-  /// Replaces what the connection itself has set; it holds at once, but `receive_buffer` stays as
-  /// it is. `std::errc::invalid_argument`: `check(own)` says which field;
+  /// Replaces what the connection itself has set; it holds at once, but no window that was
+  /// offered is taken back. `std::errc::invalid_argument`: `check(own)` says which field;
   /// `std::errc::bad_file_descriptor` once it is closed.
   result<void> set_policy(const connection_policy& own);
   /// What is in force: its own where set, else the stack's; every field is set until it is closed.

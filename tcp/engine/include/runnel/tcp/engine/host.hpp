@@ -200,7 +200,8 @@ class host {
   /// than the send buffer, and what waits to be sent for the first time less than
   /// `connection_policy::notsent_lowat`. `error::would_block` when there is none. After less than
   /// all was taken, or little room is left, `events::writable` comes when a third of the buffer is
-  /// free and less than half of `notsent_lowat` waits, which is also what `readiness` says.
+  /// free and less than half of `notsent_lowat` waits, which is also what `readiness` says. Without
+  /// such an answer of `send`, `send_owned` or `send_room` no such event comes.
   outcome<std::size_t> send(socket_id connection, std::span<const std::byte> bytes, time_point now);
   /// Copies received bytes out. Success with 0 is the end of the stream.
   outcome<std::size_t> receive(socket_id connection, std::span<std::byte> into, time_point now);
@@ -208,14 +209,16 @@ class host {
   outcome<std::size_t> receive(socket_id connection, std::span<const std::span<std::byte>> into,
                                time_point now);
   /// Queues the front of `from` where it lies and takes it out of there; a short one, up to 1 KiB,
-  /// or one in a packet whose pool is scarce, is copied. A packet's bytes are taken together or not
-  /// at all, any other memory as far as there is room. The share is dropped when the last of the
-  /// bytes is acknowledged or the connection is over; nothing in flight refers to them then, since
-  /// what `poll_transmit` gives is valid until the next call only.
+  /// or one in a packet whose pool is scarce, is copied. The bytes of a packet that is not copied
+  /// are taken together or not at all, everything else as far as there is room. The share is
+  /// dropped when the last of the bytes is acknowledged or the connection is over; nothing in
+  /// flight refers to them then, since what `poll_transmit` gives is valid until the next call
+  /// only.
   ///
-  /// It counts against the send buffer and `memory_limit`: a packet with all its memory, anything
-  /// else by the bytes that are queued. A packet must not outlive its pool, so a connection that
-  /// has packets of a link must be over, or this host gone, before that link goes.
+  /// It counts against the send buffer and `memory_limit`: a packet with all its memory, also
+  /// where another queue counts it too, anything else by the bytes that are queued. A packet must
+  /// not outlive its pool, so a connection that has packets of a link must be over, or this host
+  /// gone, before that link goes.
   outcome<std::size_t> send_owned(socket_id connection, net::owned_buffer& from, time_point now);
   /// How many bytes of memory `send` and `send_owned` may take now: more than 0, or
   /// `error::would_block`, and then `events::writable` follows, or why they would fail.
@@ -228,8 +231,9 @@ class host {
   /// buffers, which must be empty. Gives the number of buffers; success with 0 is the end of the
   /// stream. The bytes are still unread and count, against the receive buffer, the window and
   /// `memory_limit`, until `consume` or `receive` takes them: who is slow to do so closes the
-  /// window. What is held of them after that is bounded by the pools that they are in, and counts
-  /// for nobody. Buffers may outlive the connection but not the host, nor the link.
+  /// window. What is held of them after that is bounded by the pools that they are in, of which
+  /// the host's own counts against `memory_limit`. Buffers may outlive the connection but not the
+  /// host, nor the link.
   outcome<std::size_t> borrow(socket_id connection, std::span<net::owned_buffer> into,
                               std::size_t most, time_point now);
   /// Drops the first received bytes, up to `bytes` of them, and gives how many there were.
@@ -263,12 +267,12 @@ class host {
   /// Whether everything sent, and FIN where it was said, is acknowledged or the connection is over.
   /// When not, `events::drained` or `events::closed` will tell.
   bool drained(socket_id connection);
-  /// Replaces what the connection itself has set; it holds at once, except for `receive_buffer`,
-  /// `max_segment` and `fastopen_connect`, which stay as the connection was made with them.
+  /// Replaces what the connection itself has set; it holds at once, except for `max_segment`
+  /// and `fastopen_connect`, which stay as the connection was made with them.
   /// `error::invalid_argument`: `check(policy)` says which field.
   error set_policy(socket_id connection, const connection_policy& policy);
   /// Sets one value that the connection itself has, by name or by Linux's name of a socket option;
-  /// see `tcp::set`. What is fixed when a connection is made, as `receive_buffer` is, is refused.
+  /// see `tcp::set`. What is fixed when a connection is made, as `max_segment` is, is refused.
   /// "TCP_QUICKACK" is `set_quickack`, and cannot be read back.
   [[nodiscard]] std::string set(socket_id connection, std::string_view name,
                                 std::string_view value);
@@ -304,9 +308,9 @@ class host {
   const listener_policy& listener_defaults() const noexcept;
   const connection_policy& connection_defaults() const noexcept;
   /// What is in force for this connection: its own where set, else the default; every field is set.
-  /// Of what is fixed when a connection is made (`receive_buffer`, `max_segment`,
-  /// `fastopen_connect`) it is what it was made with, whatever is set since then; `send_buffer` is
-  /// its present size.
+  /// Of what is fixed when a connection is made (`max_segment`, `fastopen_connect`) it is what it
+  /// was made with, whatever is set since then. `receive_buffer` is 0 where it is tuned, and
+  /// `send_buffer` its present size.
   outcome<connection_policy> connection_settings(socket_id connection) const;
   outcome<listener_policy> listener_settings(socket_id listener) const;
   /// `policy`, `listener_defaults` and `connection_defaults`; no keys.
