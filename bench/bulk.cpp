@@ -1,9 +1,9 @@
 // One stream of bulk data over our TCP on a TUN device: port 9 reads and throws away, port 19
 // writes until the peer goes. bench/bulk.py is the peer and compares levels of offload.
 //
-//   bulk [TUN device] [automatic|off|gro|checksum|segmentation]
+//   bulk [TUN device] [automatic|off|gro|checksum|segmentation|loans]
 //
-// "gro" is plain packets that our own GRO joins.
+// "gro" is plain packets that our own GRO joins. "loans" is segmentation where neither port copies.
 
 #include <csignal>
 #include <cstdio>
@@ -41,6 +41,22 @@ task<> produce(tcp::stream stream) {
   }
 }
 
+task<> discard_lent(tcp::stream stream) {
+  for (;;) {
+    auto lent = co_await stream.borrow();
+    if (!lent || lent->empty()) co_return;
+    lent->consume();
+  }
+}
+
+task<> produce_owned(tcp::stream stream) {
+  static const std::vector<std::byte> forever(block_bytes, std::byte{'x'});
+  for (;;) {
+    const auto sent = co_await stream.write(net::owned_buffer::permanent(forever));
+    if (!sent) co_return;
+  }
+}
+
 task<> accept_all(tcp::listener& listener, task_group& connections, task<> (*serve)(tcp::stream)) {
   for (;;) {
     auto accepted = co_await listener.accept();
@@ -49,13 +65,13 @@ task<> accept_all(tcp::listener& listener, task_group& connections, task<> (*ser
   }
 }
 
-task<> run(loop& owner, tcp::stack& stack) {
+task<> run(loop& owner, tcp::stack& stack, bool copies) {
   signal_set signals(owner, {SIGINT, SIGTERM});
   auto sink = stack.listen({.address = {}, .port = discard_port}).value();
   auto source = stack.listen({.address = {}, .port = source_port}).value();
   task_group connections(owner, on_failure::collect);
-  connections.spawn(accept_all(sink, connections, &discard));
-  connections.spawn(accept_all(source, connections, &produce));
+  connections.spawn(accept_all(sink, connections, copies ? &discard : &discard_lent));
+  connections.spawn(accept_all(source, connections, copies ? &produce : &produce_owned));
   co_await signals.wait();
   connections.cancel();
   co_await connections.join();
@@ -64,7 +80,7 @@ task<> run(loop& owner, tcp::stack& stack) {
 net::tun_offload level(std::string_view name) {
   if (name == "off" || name == "gro") return net::tun_offload::off;
   if (name == "checksum") return net::tun_offload::checksum;
-  if (name == "segmentation") return net::tun_offload::segmentation;
+  if (name == "segmentation" || name == "loans") return net::tun_offload::segmentation;
   return net::tun_offload::automatic;
 }
 
@@ -81,14 +97,11 @@ int main(int argc, char** argv) {
     net::tun tun = net::tun::open(owner, options).value();
     tcp::stack_options made;
     made.addresses = {"10.77.0.2", net::address::parse("fd77::2").value()};
-    // Both ends without a limit that autotuning would lift.
-    made.connection.receive_buffer = 6U << 20;
-    made.connection.send_buffer = 4U << 20;
     made.policy.gro = argc > 2 && std::string_view(argv[2]) == "gro";
     tcp::stack stack(owner, tun, made);
     std::printf("bulk: %s\n", tun.description().c_str());
     std::fflush(stdout);
-    owner.run(run(owner, stack));
+    owner.run(run(owner, stack, argc < 3 || std::string_view(argv[2]) != "loans"));
     const net::link_counters seen = tun.counters();
     std::printf("bulk: %llu packets in, %llu out, %llu and %llu dropped\n",
                 static_cast<unsigned long long>(seen.rx_packets),

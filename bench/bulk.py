@@ -4,7 +4,7 @@
   bench/bulk.py [--rounds N] [--seconds S] [--ipv6] [--json FILE] [--bin FOLDER] [NAME ...]
 
 NAME is some of: off, checksum and segmentation, which are ours at these levels of offload, and gro,
-which is off with segments joined by ourselves;
+which is off with segments joined by ourselves, and loans, which is segmentation without copies;
 stateless, the ceiling with super-segments; veth, the kernel's TCP on both sides. Each round runs
 every one of them, forwards and backwards in turn. Printed are medians in Gb/s with minimum and
 maximum, the server's CPU time for each GB, and the medians of the ratios within a round to "off",
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-NAMES = ("off", "gro", "checksum", "segmentation", "stateless", "veth")
+NAMES = ("off", "gro", "checksum", "segmentation", "loans", "stateless", "veth")
 PEERS = ("off", "stateless", "veth")
 DISCARD, SOURCE = 9, 19
 BLOCK = bytearray(256 * 1024)

@@ -92,7 +92,8 @@ class Judge:
         if length > 0 and right <= self.ours.last:
             self.again += 1
         self.sent += 1 if length > 0 else 0
-        if length > 0 and self.told.covers(left, right):
+        # Every SYN is answered, also one that came again ahead of the acknowledgement.
+        if length > 0 and not syn and self.told.covers(left, right):
             self.fault(row, f"{left}..{right} is sent again, which was acknowledged")
         # One byte more is how a closed window is probed.
         if not syn and self.edge is not None and right > max(self.edge, left + min(length, 1)):

@@ -452,7 +452,7 @@ TEST_CASE("tcp RFC 7413: text with the SYN fits the path that is known") {
 
 TEST_CASE("tcp RFC 1191 6.3: when a longer path comes back the window lets a segment of it out") {
   raw_peer peer;
-  peer.establish();
+  peer.establish({}, {mss(1460), sack_permitted()});
   peer.write("short");
   complain(peer, too_big(1280), peer.host_iss + 1);
   CHECK(peer.look().snd_mss == 1240);
