@@ -53,7 +53,8 @@ class engine_fuzz {
  public:
   static constexpr std::size_t memory_limit = std::size_t{1} << 20;
 
-  explicit engine_fuzz(std::uint32_t variant) : host_(make(variant)) {
+  explicit engine_fuzz(std::uint32_t variant)
+      : v6_((variant & 32) != 0), host_(make(variant, v6_)) {
     tcp::listener_policy policy;
     policy.backlog = 4;
     policy.connection.receive_buffer = 8192;
@@ -77,14 +78,22 @@ class engine_fuzz {
     std::uint32_t host_acked = 1000;
   };
 
-  static net::address ours() { return net::address::v4(10, 0, 0, 2); }
-  static net::endpoint endpoint_of(std::uint32_t n) {
-    return {net::address::v4(10, 0, 0, static_cast<std::uint8_t>(10 + n % 2)),
+  static net::address address_of(bool v6, std::uint8_t last) {
+    if (!v6) return net::address::v4(10, 0, 0, last);
+    std::array<std::uint8_t, 16> bytes{0xfd};
+    bytes[15] = last;
+    return net::address::v6(bytes);
+  }
+  net::address ours() const { return address_of(v6_, 2); }
+  net::endpoint endpoint_of(std::uint32_t n) const {
+    return {address_of(v6_, static_cast<std::uint8_t>(10 + n % 2)),
             static_cast<std::uint16_t>(2000 + n)};
   }
-  static tcp::host_options make(std::uint32_t variant) {
+  static tcp::host_options make(std::uint32_t variant, bool v6) {
     tcp::host_options options;
-    options.addresses = {ours()};
+    options.addresses = {address_of(v6, 2)};
+    // What the link's packets hold is compared with what the queues count.
+    options.policy.ipfrag_high_thresh = 0;
     options.keys = {{variant, 1}, {variant, 2}, {variant, 3}};
     options.policy.memory_limit = memory_limit;
     options.policy.timestamps = (variant & 1) != 0;
@@ -147,14 +156,15 @@ class engine_fuzz {
       tcp.options.add_sack({p.host_next + nearby(input), p.host_next + nearby(input)});
     }
     const std::size_t text = (tcp.flags & 2) != 0 ? 0 : text_size(input);
-    std::vector<std::byte> out(20 + wire::tcp_header_bytes(tcp.options) + text);
     wire::ip_header ip;
     ip.source = endpoint_of(n).address;
+    const std::size_t header = wire::ip_header_bytes(ip);
+    std::vector<std::byte> out(header + wire::tcp_header_bytes(tcp.options) + text);
     ip.destination = ours();
     ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
     ip.total_length = static_cast<std::uint32_t>(out.size());
     wire::emit_ip(out, ip);
-    wire::emit_tcp(std::span(out).subspan(20), tcp);
+    wire::emit_tcp(std::span(out).subspan(header), tcp);
     mend(out);
     const std::uint32_t end = tcp.seq + static_cast<std::uint32_t>(text) + (tcp.flags & 1) +
                               ((tcp.flags & 2) != 0 ? 1 : 0);
@@ -265,15 +275,18 @@ class engine_fuzz {
     require(out.size <= 65'535, "a packet longer than a packet may be");
     std::array<std::byte, 128> head;
     const auto first = out.pieces.front();
-    require(first.size() >= 20, "a packet without its header");
+    const std::size_t header = wire::ip_header_bytes(ours().family());
+    require(first.size() >= header, "a packet without its header");
     const std::size_t size = std::min(first.size(), head.size());
     std::memcpy(head.data(), first.data(), size);
-    if (std::to_integer<int>(head[9]) != static_cast<int>(wire::ip_protocol::tcp)) return;
-    const auto tcp = wire::parse_tcp(std::span(head).subspan(20, size - 20));
+    const int protocol = std::to_integer<int>(head[v6_ ? 6 : 9]);
+    if (protocol != static_cast<int>(wire::ip_protocol::tcp)) return;
+    const auto tcp = wire::parse_tcp(std::span(head).subspan(header, size - header));
     require(tcp.has_value(), "a segment that cannot be read");
     for (std::uint32_t n = 0; n < peers; ++n) {
       if (tcp->destination_port != endpoint_of(n).port || (tcp->flags & 4) != 0) continue;
-      const std::uint32_t text = out.size - 20 - tcp->header_bytes;
+      const auto text =
+          static_cast<std::uint32_t>(out.size - header) - std::uint32_t{tcp->header_bytes};
       peers_[n].host_next = tcp->seq + text + ((tcp->flags & 3) != 0 ? 1 : 0);
       to_[n] = tcp->source_port;
       if ((tcp->flags & 16) != 0) peers_[n].next = tcp->ack;
@@ -297,6 +310,7 @@ class engine_fuzz {
     require(host_.counters().curr_estab == 0, "TcpCurrEstab is wrong");
   }
 
+  bool v6_;
   net::packet_pool link_;
   tcp::host host_;
   time_point now_ = time_point(std::chrono::seconds(1000));
