@@ -227,6 +227,49 @@ TEST_CASE("tcp receive queue: short and long pieces in turn are packed as well a
   CHECK(pool.used_bytes() == 0);
 }
 
+TEST_CASE("tcp receive queue: what is lent is not packed into, with memory for it or without") {
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    CAPTURE(seed);
+    std::mt19937_64 random(seed);
+    runnel::net::packet_pool link(std::size_t{4} << 20);
+    buffer_pool pool(60'000 + random() % 60'000, seed);
+    receive_queue queue;
+    std::vector<runnel::net::owned_buffer> lent;
+    std::uint32_t written = 0;
+    std::uint32_t read = 0;
+    for (int i = 0; i < 2000; ++i) {
+      const std::uint64_t what = random() % 16;
+      if (what < 10) {
+        const auto size = static_cast<std::uint32_t>(1 + random() % (random() % 3 == 0 ? 400 : 60));
+        written += queue.append(pool, payload_of(link, written, size, 40));
+      } else if (what < 12) {
+        std::array<runnel::net::owned_buffer, 6> some;
+        const std::size_t count = queue.lend(some, 1 + random() % 20'000);
+        for (std::size_t k = 0; k < count; ++k) lent.push_back(std::move(some[k]));
+      } else if (what == 12) {
+        lent.clear();
+      } else if (what == 13) {
+        std::vector<runnel::net::packet> others;
+        while (random() % 200 != 0) {
+          runnel::net::packet block = pool.allocate(1);
+          if (!block) break;
+          others.push_back(std::move(block));
+        }
+        queue.collapse(pool);
+      } else {
+        std::vector<std::byte> bytes(random() % 200);
+        bytes.resize(queue.read(pool, bytes));
+        REQUIRE(bytes == bytes_from(read, static_cast<std::uint32_t>(bytes.size())));
+        read += static_cast<std::uint32_t>(bytes.size());
+      }
+      REQUIRE(queue.size() == written - read);
+    }
+    std::vector<std::byte> rest(written - read);
+    REQUIRE(queue.read(pool, rest) == rest.size());
+    REQUIRE(rest == bytes_from(read, written - read));
+  }
+}
+
 TEST_CASE("tcp receive queue: random texts are read as they were written, packed or not") {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     CAPTURE(seed);
