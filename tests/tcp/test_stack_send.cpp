@@ -54,3 +54,30 @@ TASK_TEST("tcp stream tcp_wmem: a long write goes through a buffer that grows on
   const auto joined = co_await group.join();
   CHECK(joined.has_value());
 }
+
+TASK_TEST("tcp stream TCP_NOTSENT_LOWAT: a paced writer goes on when segments leave, not by ACKs") {
+  tcp::connection_policy paced;
+  paced.notsent_lowat = 16'384;
+  paced.send_buffer = 1 << 20;
+  paced.pacing = true;
+  network both(loop, paced, {.latency = 100ms});
+  auto listener = both.listen();
+  ends at = co_await connect_ends(both, listener);
+  const std::string text = pattern(60'000);
+  task_group group{loop};
+  const auto writes = [](tcp::stream& to, std::string_view what) -> task<> {
+    const auto sent = co_await to.write(bytes_of(what));
+    CHECK(sent.value() == what.size());
+    CHECK(to.shutdown().has_value());
+  };
+  group.spawn(writes(at.client, text));
+  co_await sleep(1ms);
+  // Ten segments have left at once, and what they have made room for is taken long before an
+  // acknowledgement can come.
+  const tcp::snapshot now = at.client.info();
+  CHECK(now.unacked_bytes > 16'384 + 8 * std::uint32_t{now.snd_mss});
+  const std::string got = co_await read_to_end(at.server);
+  CHECK(got == text);
+  const auto joined = co_await group.join();
+  CHECK(joined.has_value());
+}
