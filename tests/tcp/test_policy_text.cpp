@@ -324,7 +324,8 @@ TEST_CASE("tcp policy: every field takes its bounds by its own name, and nothing
     CHECK(set(all, field.name, std::to_string(lowest)) == "");
     CHECK(set(all, field.name, std::to_string(highest)) == "");
     const policy_set before = all;
-    const std::string beyond = set(all, field.name, std::to_string(highest * 2 + 1));
+    const std::uint64_t too_much = static_cast<std::uint64_t>(highest) * 2 + 1;
+    const std::string beyond = set(all, field.name, std::to_string(too_much));
     CHECK(beyond.starts_with(std::string(field.name) + " must be "));
     CHECK(beyond.find('.') == std::string::npos);
     CHECK(set(all, field.name, "-1").starts_with(std::string(field.name) + " must be "));
