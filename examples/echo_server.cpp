@@ -3,19 +3,15 @@
 //   sudo ./echo_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --port 7
 //   nc 10.77.0.2 7
 
-#include <csignal>
 #include <vector>
 
-#include "runnel/signal.hpp"
-#include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
-#include "runnel/timeout.hpp"
 #include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
 #include "support/policy_flags.hpp"
+#include "support/serving.hpp"
 
 using namespace runnel;
-using namespace std::chrono_literals;
 
 namespace {
 
@@ -28,46 +24,6 @@ task<> serve(tcp::stream stream) {
     if (!sent || *sent < *got) break;
   }
   co_await stream.close();
-}
-
-/// Accepts until it is cancelled or the device is gone; then nobody waits for a signal any more.
-task<> accept_all(tcp::listener& listener, task_group& connections, task_group& running) {
-  for (;;) {
-    auto accepted = co_await listener.accept();
-    if (!accepted) break;
-    connections.spawn(serve(std::move(*accepted)));
-  }
-  running.cancel();
-}
-
-task<> stop_on_signal(signal_set& signals, task_group& running) {
-  co_await signals.wait();
-  running.cancel();
-}
-
-/// Serves until Ctrl-C or the end of the device; gives the exit code.
-task<int> run_server(loop& owner, example::tun_stack& network, std::uint16_t port) {
-  signal_set signals(owner, {SIGINT, SIGTERM});
-  auto listener = network.stack().listen({.address = {}, .port = port}).value();
-  std::printf("echo_server: listening on port %u of device %s\n", listener.local_endpoint().port,
-              network.device().c_str());
-  std::fflush(stdout);
-  task_group connections(owner, on_failure::collect);
-  task_group running(owner);
-  running.spawn(accept_all(listener, connections, running));
-  running.spawn(stop_on_signal(signals, running));
-  co_await running.join();
-  listener.close();
-  connections.cancel();
-  co_await connections.join();
-  if (const auto lost = network.stack().link_error()) {
-    std::fprintf(stderr, "echo_server: the device %s is gone: %s.\n", network.device().c_str(),
-                 lost.message().c_str());
-    co_return 1;
-  }
-  const auto delivered = co_await with_timeout(3s, network.stack().idle());
-  if (!delivered) std::fprintf(stderr, "echo_server: some connections did not end in 3 s.\n");
-  co_return 0;
 }
 
 }  // namespace
@@ -89,7 +45,8 @@ int main(int argc, char** argv) {
     if (policies.printed(policy)) return 0;
     loop owner;
     example::tun_stack network(owner, flags, policy);
-    return owner.run(
-        example::inspected(owner, network.stack(), inspect, run_server(owner, network, port)));
+    return owner.run(example::inspected(
+        owner, network.stack(), inspect,
+        example::serve_until_signal(owner, network, "echo_server", port, &serve)));
   });
 }

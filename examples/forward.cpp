@@ -6,15 +6,15 @@
 //   sudo ./forward 10.77.0.1:5201 --tun runnel0 --address 10.77.0.2 --port 5201
 //   iperf3 -s -B 10.77.0.1 & iperf3 -c 10.77.0.2
 
-#include <csignal>
+#include <utility>
 
-#include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
 #include "runnel/timeout.hpp"
 #include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
 #include "support/policy_flags.hpp"
+#include "support/serving.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -62,48 +62,6 @@ task<> forward(tcp::stream client, tcp::stack& stack, net::endpoint server) {
   co_await upstream.close();
 }
 
-/// Accepts until it is cancelled or the device is gone; then nobody waits for a signal any more.
-task<> accept_all(tcp::listener& listener, tcp::stack& stack, net::endpoint server,
-                  task_group& connections, task_group& running) {
-  for (;;) {
-    auto accepted = co_await listener.accept();
-    if (!accepted) break;
-    connections.spawn(forward(std::move(*accepted), stack, server));
-  }
-  running.cancel();
-}
-
-task<> stop_on_signal(signal_set& signals, task_group& running) {
-  co_await signals.wait();
-  running.cancel();
-}
-
-/// Forwards until Ctrl-C or the end of the device; gives the exit code.
-task<int> run_forward(loop& owner, example::tun_stack& network, std::uint16_t port,
-                      net::endpoint server) {
-  signal_set signals(owner, {SIGINT, SIGTERM});
-  auto listener = network.stack().listen({.address = {}, .port = port}).value();
-  std::printf("forward: listening on port %u of device %s\n", listener.local_endpoint().port,
-              network.device().c_str());
-  std::fflush(stdout);
-  task_group connections(owner, on_failure::collect);
-  task_group running(owner);
-  running.spawn(accept_all(listener, network.stack(), server, connections, running));
-  running.spawn(stop_on_signal(signals, running));
-  co_await running.join();
-  listener.close();
-  connections.cancel();
-  co_await connections.join();
-  if (const auto lost = network.stack().link_error()) {
-    std::fprintf(stderr, "forward: the device %s is gone: %s.\n", network.device().c_str(),
-                 lost.message().c_str());
-    co_return 1;
-  }
-  const auto delivered = co_await with_timeout(3s, network.stack().idle());
-  if (!delivered) std::fprintf(stderr, "forward: some connections did not end in 3 s.\n");
-  co_return 0;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -126,7 +84,12 @@ int main(int argc, char** argv) {
     const net::endpoint to = example::parse_endpoint(server);
     loop owner;
     example::tun_stack network(owner, flags, policy);
+    tcp::stack& stack = network.stack();
+    const auto serve = [&stack, to](tcp::stream client) {
+      return forward(std::move(client), stack, to);
+    };
     return owner.run(
-        example::inspected(owner, network.stack(), inspect, run_forward(owner, network, port, to)));
+        example::inspected(owner, stack, inspect,
+                           example::serve_until_signal(owner, network, "forward", port, serve)));
   });
 }

@@ -250,6 +250,19 @@ std::optional<tun_error> configure(const detail::rtnetlink& netlink, int index,
 /// Received super-segments need a pool that has large blocks beside small ones.
 constexpr std::size_t least_offload_pool = std::size_t{1} << 20;
 
+/// A device stays taken for a moment after its program was killed: the kernel takes a ring down,
+/// and with it what the ring waits for, when it finds the time.
+bool attach(int fd, ifreq& request) noexcept {
+  constexpr timespec moment{0, 5'000'000};
+  for (int tries = 0; tries < 200; ++tries) {
+    if (::ioctl(fd, TUNSETIFF, &request) == 0) return true;
+    if (errno != EBUSY) return false;
+    ::nanosleep(&moment, nullptr);
+  }
+  errno = EBUSY;
+  return false;
+}
+
 /// Opens the node and the device, with virtio-net headers where they are wanted and to be had.
 std::optional<tun_error> open_device(const tun_options& options, descriptor& fd, std::string& name,
                                      detail::offload_grant& grant) {
@@ -262,7 +275,7 @@ std::optional<tun_error> open_device(const tun_options& options, descriptor& fd,
     request.ifr_flags = IFF_TUN | IFF_NO_PI;
     if (vnet) request.ifr_flags |= IFF_VNET_HDR;
     std::memcpy(request.ifr_name, options.name.data(), options.name.size());
-    if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) return attach_error(options.name, errno);
+    if (!attach(fd.get(), request)) return attach_error(options.name, errno);
     name = request.ifr_name;
     if (!vnet) break;
     grant = detail::negotiate_offload(fd.get(), options.offload);

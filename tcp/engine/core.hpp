@@ -133,7 +133,7 @@ struct core {
 
   /// Pieces of packets that wait for the others.
   wire::reassembler fragments;
-  /// What the ids of fragmented packets come from, and flow labels.
+  /// What the ids of fragmented IPv6 packets come from, and flow labels.
   std::uint64_t fragmented = 0;
   std::uint64_t label_key;
 

@@ -19,16 +19,6 @@ struct ip_facts {
   std::uint8_t ecn = 0;
 };
 
-/// What a packet that routers may fragment is told from others by (RFC 6864 §4.1). To a stranger it
-/// says nothing of packets to others.
-std::uint16_t next_ip_id(core& host, const net::address& peer, std::uint32_t packets) noexcept {
-  const std::uint64_t hash = host.address_hash(peer);
-  std::uint16_t& used = host.ip_ids[hash % host.ip_ids.size()];
-  const auto id = static_cast<std::uint16_t>(used + (hash >> 16));
-  used = static_cast<std::uint16_t>(used + packets);
-  return id;
-}
-
 /// Writes both headers in front of `text_pieces` pieces that stand in `host.pieces` from 1 on.
 void emit_headers(core& host, const flow_key& key, const ip_facts& facts, wire::tcp_header& tcp,
                   std::size_t text_pieces, std::uint32_t text_bytes, std::uint16_t gso_size) {
@@ -112,6 +102,14 @@ void count_out(core& host, const connection& c, const outgoing& out) noexcept {
 }
 
 }  // namespace
+
+std::uint16_t next_ip_id(core& host, const net::address& peer, std::uint32_t packets) noexcept {
+  const std::uint64_t hash = host.address_hash(peer);
+  std::uint16_t& used = host.ip_ids[hash % host.ip_ids.size()];
+  const auto id = static_cast<std::uint16_t>(used + (hash >> 16));
+  used = static_cast<std::uint16_t>(used + packets);
+  return id;
+}
 
 void emit_segment(core& host, connection& c, outgoing& out) {
   std::size_t text_pieces = 0;

@@ -21,6 +21,10 @@ struct outgoing {
   bool told_sacks = false;
 };
 
+/// What tells an IPv4 packet to this peer from others where routers, or we, fragment it (RFC 6864
+/// §4.1), and the `packets - 1` behind it. To a stranger it says nothing of packets to others.
+std::uint16_t next_ip_id(core& host, const net::address& peer, std::uint32_t packets) noexcept;
+
 /// Writes the headers into the scratch and points `host.transmit` at them and at the text. Shortens
 /// `out` where the text lies in more pieces than a packet may have.
 void emit_segment(core& host, connection& c, outgoing& out);

@@ -13,15 +13,11 @@ namespace {
 constexpr std::uint32_t believed_for_ms = 60'000;
 constexpr std::int32_t tolerance = 1;
 
-std::uint64_t hash_of(const core& host, const net::address& address) noexcept {
-  return host.flow_hash({address, 0, 0, 0});
-}
-
 }  // namespace
 
 void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t tsval) {
   if (!host.policy.tw_recycle) return;
-  auto* const known = host.newest_timestamps.make(peer, hash_of(host, peer), host.ms());
+  auto* const known = host.newest_timestamps.make(peer, host.address_hash(peer), host.ms());
   if (known == nullptr) return;
   const bool stale = host.ms() - known->at_ms > believed_for_ms;
   const bool newer = !known->value || static_cast<std::int32_t>(tsval - *known->value) >= 0;
@@ -33,7 +29,7 @@ void remember_host_timestamp(core& host, const net::address& peer, std::uint32_t
 bool refused_by_host_timestamp(core& host, const segment& syn) {
   if (!host.policy.tw_recycle || !syn.options->timestamp) return false;
   const net::address& peer = syn.key.remote;
-  const auto* const known = host.newest_timestamps.find(peer, hash_of(host, peer));
+  const auto* const known = host.newest_timestamps.find(peer, host.address_hash(peer));
   if (known == nullptr || !known->value || host.ms() - known->at_ms >= believed_for_ms) {
     return false;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "emit.hpp"
 #include "ingress.hpp"
 #include "siphash.hpp"
 
@@ -18,9 +19,10 @@ void queue_raw(core& host, net::packet out) {
 
 /// Cuts a message that is longer than the link takes (RFC 791 §3.2, RFC 8200 §4.5).
 void queue_in_fragments(core& host, wire::ip_header ip, std::span<const std::byte> message) {
-  // RFC 7739: the next one is not to be foreseen.
-  const std::uint64_t id = siphash(host.keys.tuple).add(++host.fragmented).finish();
-  ip.id = static_cast<std::uint32_t>(ip.source.is_v6() ? id & 0xffffffff : id & 0xffff);
+  // RFC 7739: the next one of IPv6 is not to be foreseen.
+  ip.id = ip.source.is_v6()
+              ? static_cast<std::uint32_t>(siphash(host.keys.tuple).add(++host.fragmented).finish())
+              : next_ip_id(host, ip.destination, 1);
   wire::ip_header first = ip;
   first.more_fragments = true;
   const std::size_t piece_bytes = (host.mtu - wire::ip_header_bytes(first)) / 8 * 8;

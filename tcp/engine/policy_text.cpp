@@ -198,7 +198,7 @@ std::optional<std::string> get_in(const const_policy_view& from, std::string_vie
   if (field.secret()) return "(set)";
   if (is_own(*at)) return value_text(field, *value);
   const std::size_t count = fields_named(*at);
-  if (count == 1) return value_text(field, at->of_linux(), *value);
+  if (count == 1) return value_text(at->of_linux(), *value);
   if (at->of_linux().form == linux_form::linger) {
     return linger_text(*value, read_field(from, at->place + 1));
   }

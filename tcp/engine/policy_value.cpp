@@ -218,8 +218,6 @@ std::string range_text(const policy_field& field) {
 std::string range_text(const policy_field& field, const linux_name& name) {
   const std::string highest = std::to_string(field.highest);
   switch (name.form) {
-    case linux_form::three_numbers:
-      return "three numbers, least, default and most, the last " + range_text(field);
     case linux_form::three_pages:
       return "three numbers of pages, low, pressure and high, the last " +
              std::to_string(field.lowest / page_bytes) + " to " +
@@ -306,9 +304,6 @@ parsed_value parse_value(const policy_field& field, const linux_name& name, std:
   parsed_value out;
   bool good = false;
   switch (name.form) {
-    case linux_form::three_numbers:
-      good = parse_last_of_three(text, out.value);
-      break;
     case linux_form::three_pages:
       good = parse_last_of_three(text, out.value) &&
              !__builtin_mul_overflow(out.value, page_bytes, &out.value);
@@ -343,11 +338,8 @@ parsed_value parse_value(const policy_field& field, const linux_name& name, std:
   return {0, complaint_about(name.text, range_text(field, name), text)};
 }
 
-std::string value_text(const policy_field& field, const linux_name& name, std::int64_t value) {
+std::string value_text(const linux_name& name, std::int64_t value) {
   switch (name.form) {
-    case linux_form::three_numbers:
-      return std::to_string(field.lowest) + " " + std::to_string(value) + " " +
-             std::to_string(value);
     case linux_form::three_pages: {
       // Pressure begins at two thirds and ends at half.
       const std::int64_t pages = value / page_bytes;

@@ -41,6 +41,6 @@ std::string value_text(const policy_field& field, std::int64_t value);
 /// A value in the notation of Linux's name; not of one for several fields. With `zero_is_unset` 0
 /// and less are Linux's, with `zero_is_default` 0 is.
 parsed_value parse_value(const policy_field& field, const linux_name& name, std::string_view text);
-std::string value_text(const policy_field& field, const linux_name& name, std::int64_t value);
+std::string value_text(const linux_name& name, std::int64_t value);
 
 }  // namespace runnel::tcp::detail

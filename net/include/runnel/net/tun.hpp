@@ -102,7 +102,8 @@ class tun final : public link {
   /// Creating a device and changing one need CAP_NET_ADMIN; opening one that root made for this
   /// user
   /// (`ip tuntap add dev NAME mode tun user USER`) and set up as wanted does not. A device that was
-  /// created here disappears with the tun. `owner` must be a loop on the real kernel.
+  /// created here disappears with the tun. `owner` must be a loop on the real kernel. A device that
+  /// another program has is waited for up to a second: the kernel frees that of a killed one late.
   static boost::system::result<tun, tun_error> open(loop& owner, const tun_options& options = {});
 
   tun(tun&&) noexcept;

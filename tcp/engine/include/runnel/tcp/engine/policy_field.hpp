@@ -33,9 +33,7 @@ struct policy_word {
 enum class linux_form : std::uint8_t {
   /// One number.
   plain,
-  /// "least default most", of which the most is the field (tcp_rmem).
-  three_numbers,
-  /// The same in pages of 4096 bytes (tcp_mem).
+  /// "low pressure high" in pages of 4096 bytes, of which the last is the field (tcp_mem).
   three_pages,
   /// Twice what is set, and once what is read (SO_RCVBUF).
   doubled,
