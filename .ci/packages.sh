@@ -8,7 +8,7 @@ packages_for() {
     case "$job" in
       build)
         echo g++ cmake ninja-build pkg-config liburing-dev doctest-dev libcli11-dev \
-          libtomlplusplus-dev
+          libtomlplusplus-dev libc-ares-dev
         boost_packages
         ;;
       demo) echo iproute2 util-linux curl wrk python3 ;;
