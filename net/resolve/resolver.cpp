@@ -24,6 +24,8 @@ class category final : public std::error_category {
         return "this is not a host name";
       case resolve_errc::bad_response:
         return "the name server's answer makes no sense";
+      case resolve_errc::no_server:
+        return "no name server could be asked or gave an answer";
     }
     return "unknown error of the resolver";
   }

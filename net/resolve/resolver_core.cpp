@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 namespace runnel::net::detail {
@@ -44,7 +45,7 @@ std::error_code error_of(int status) {
     case ARES_ETIMEOUT:
       return std::make_error_code(std::errc::timed_out);
     case ARES_ECONNREFUSED:
-      return std::make_error_code(std::errc::connection_refused);
+      return resolve_errc::no_server;
     case ARES_ENOMEM:
       return std::make_error_code(std::errc::not_enough_memory);
     case ARES_ECANCELLED:
@@ -107,6 +108,12 @@ resolver_core::resolver_core(loop& owner, const resolver_options& options) : tim
 void resolver_core::set_servers(const std::vector<endpoint>& servers) {
   std::vector<ares_addr_port_node> nodes(servers.size());
   for (std::size_t i = 0; i < servers.size(); ++i) {
+    if (servers[i].address.family() == family::unspecified) {
+      ares_destroy(channel_);
+      throw std::invalid_argument(
+          "runnel: resolver_options::servers has an entry without an address; give each name "
+          "server's.");
+    }
     nodes[i].next = i + 1 < servers.size() ? &nodes[i + 1] : nullptr;
     nodes[i].family = kernel_family(servers[i].address.family());
     nodes[i].udp_port = nodes[i].tcp_port = servers[i].port;

@@ -33,7 +33,7 @@ class resolver_core final : private timer {
 
  private:
   struct side final : fd_watch::client {
-    side(resolver_core& core, int fd) noexcept : core(&core), watch(core.owner(), fd, *this) {}
+    side(resolver_core& user, int fd) noexcept : core(&user), watch(user.owner(), fd, *this) {}
     void on_ready() noexcept override;
 
     resolver_core* core;

@@ -17,8 +17,7 @@
 namespace runnel::net {
 
 /// Why a name has no addresses. Other errors are `std::errc::timed_out` (no server answered),
-/// `connection_refused` (nothing listens where the servers should be), `not_enough_memory`, and
-/// `errc::cancelled`.
+/// `not_enough_memory`, and `errc::cancelled`.
 enum class resolve_errc {
   /// The name does not exist (NXDOMAIN).
   not_found = 1,
@@ -32,6 +31,9 @@ enum class resolve_errc {
   bad_name,
   /// The server answered with something that is no answer.
   bad_response,
+  /// Each server was passed over: nothing listens there, or it could not or would not tell and
+  /// c-ares, as its older versions do, keeps which of these to itself.
+  no_server,
 };
 
 /// The category named "runnel.resolve" that `resolve_errc` belongs to.
