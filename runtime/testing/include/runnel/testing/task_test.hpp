@@ -11,6 +11,7 @@
 #include "runnel/fiber.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/task.hpp"
+#include "runnel/testing/killed_run.hpp"
 
 /// Deterministic tests for programs that use runnel: doctest cases whose bodies are coroutines or
 /// fibers on a simulated loop. Link `runnel::testing`.
@@ -34,7 +35,8 @@ inline std::uint64_t number_from(const char* variable, const char* text) {
   const std::uint64_t value = std::strtoull(text, &end, 0);
   if (errno != 0 || end == text || *end != '\0') {
     throw std::invalid_argument(std::string(variable) + " is \"" + text +
-                                "\", which is no number; write RUNNEL_SEED=7 or RUNNEL_SEEDS=100.");
+                                "\", which is no number; write RUNNEL_SEED=7, RUNNEL_SEEDS=100 or "
+                                "RUNNEL_KILL=50.");
   }
   return value;
 }
@@ -77,9 +79,25 @@ void for_each_seed(Run run, seed_range wanted = {}) {
   }
 }
 
-/// Runs `body` on a new simulated loop for each seed.
+/// Whether cases are destroyed in the middle, and at how many turns each: RUNNEL_KILL=n. Zero, the
+/// default, is not at all.
+inline std::uint64_t kill_points() {
+  const char* wanted = std::getenv("RUNNEL_KILL");
+  return wanted == nullptr ? 0 : internal::number_from("RUNNEL_KILL", wanted);
+}
+
+/// Runs `body` on a new simulated loop for each seed. With RUNNEL_KILL=n in the environment it is
+/// also run n times destroyed in another turn each, evenly spread over its life: run the program
+/// under AddressSanitizer, and each case shows whether what it uses may die at any point.
 inline void run_simulated(test_body body) {
-  for_each_seed([body](loop& driver, std::uint64_t seed) { driver.run(body(driver, seed)); });
+  const std::uint64_t points = kill_points();
+  for_each_seed([body, points](loop& driver, std::uint64_t seed) {
+    if (points == 0) {
+      driver.run(body(driver, seed));
+    } else {
+      internal::run_killed([&](loop& on) { return body(on, seed); }, seed, points);
+    }
+  });
 }
 
 /// Runs `body` once on a loop of the real kernel; `seed` is 0.
@@ -93,8 +111,16 @@ using fiber_body = void (*)(fiber& self, loop& loop, std::uint64_t seed);
 
 /// As run_simulated, with a body on a stack of its own.
 inline void run_fiber_simulated(fiber_body body) {
-  for_each_seed([body](loop& driver, std::uint64_t seed) {
-    driver.run(run_fiber([&](fiber& self) { body(self, driver, seed); }));
+  const std::uint64_t points = kill_points();
+  for_each_seed([body, points](loop& driver, std::uint64_t seed) {
+    const auto make = [&](loop& on) {
+      return run_fiber([&on, body, seed](fiber& self) { body(self, on, seed); });
+    };
+    if (points == 0) {
+      driver.run(make(driver));
+    } else {
+      internal::run_killed(make, seed, points);
+    }
   });
 }
 
