@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "fiber_stack.hpp"
+#include "runnel/detail/thread_state.hpp"
 #include "runnel/detail/transfer.hpp"
 
 #if defined(__has_feature)
@@ -55,6 +56,9 @@ void exchange_exceptions(exception_state& save, const exception_state& load) noe
 
 }  // namespace
 
+// How often a fiber that is being destroyed may try to wait again.
+constexpr unsigned refusals_bearable = 10'000;
+
 /// The two sides of a switch. Whoever switches away leaves here what it needs to come back.
 struct fiber_switch {
   fiber_switch(std::shared_ptr<fiber_stack_pool> pool, fiber_entry e, void* c, std::size_t size)
@@ -76,6 +80,7 @@ struct fiber_switch {
   void enter(fiber& self) noexcept {
     started = true;
     running = true;
+    const fiber_stack* outer_stack = std::exchange(this_thread.running_stack, &stack);
     exchange_exceptions(outer_exceptions, inner_exceptions);
 #if defined(RUNNEL_TSAN)
     tsan_outside = __tsan_get_current_fiber();
@@ -90,6 +95,7 @@ struct fiber_switch {
     __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
     exchange_exceptions(inner_exceptions, outer_exceptions);
+    this_thread.running_stack = outer_stack;
     running = false;
   }
 
@@ -134,6 +140,7 @@ struct fiber_switch {
   bool running = false;
   bool finished = false;
   bool unwinding = false;
+  unsigned refusals = 0;
 #if defined(RUNNEL_ASAN)
   void* fake_stack_inside = nullptr;
   const void* outside_bottom = nullptr;
@@ -186,7 +193,12 @@ fiber::~fiber() {
 void fiber::check_running() const {
   detail::check(switch_->running,
                 "runnel: fiber::await was called from outside the fiber's own body.");
-  if (switch_->unwinding) throw detail::fiber_unwind{};
+  if (!switch_->unwinding) return;
+  // Code that swallows it and tries again, as a stream does, gets some time to notice.
+  detail::check(++switch_->refusals < detail::refusals_bearable,
+                "runnel: a fiber goes on waiting for ever while it is being destroyed; leave the "
+                "loop when a stream has failed, and let pass what fiber::await throws.");
+  throw detail::fiber_unwind{};
 }
 
 void fiber::switch_out(std::coroutine_handle<> next) {

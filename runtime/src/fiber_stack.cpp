@@ -16,7 +16,7 @@ std::size_t page_size() noexcept {
 }
 
 fiber_stack map_stack(std::size_t size) {
-  const std::size_t guard = page_size();
+  constexpr std::size_t guard = fiber_guard_bytes;
   void* memory = ::mmap(nullptr, size + guard, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
@@ -28,8 +28,7 @@ fiber_stack map_stack(std::size_t size) {
 }
 
 void unmap_stack(fiber_stack stack) noexcept {
-  const std::size_t guard = page_size();
-  ::munmap(stack.bottom - guard, stack.size + guard);
+  ::munmap(stack.bottom - fiber_guard_bytes, stack.size + fiber_guard_bytes);
 }
 
 }  // namespace

@@ -5,11 +5,15 @@
 
 namespace runnel::detail {
 
-/// A stack with a guard page below it.
+/// A stack with a guard below it: pages that cannot be touched.
 struct fiber_stack {
   std::byte* bottom = nullptr;  ///< Lowest usable byte.
   std::size_t size = 0;
 };
+
+/// The guard takes address space but no memory. It is larger than a page so that a function whose
+/// frame is large does not step over it.
+inline constexpr std::size_t fiber_guard_bytes = 64 * 1024;
 
 /// Keeps stacks of one size for reuse: mapping one costs two system calls and page faults,
 /// unmapping one makes every core of the process flush its TLB.

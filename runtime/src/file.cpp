@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 namespace runnel {
 namespace detail {
@@ -35,7 +36,7 @@ read_awaiter::read_awaiter(int fd, std::span<std::byte> into, std::uint64_t offs
 
 // RWF_NOWAIT answers from the page cache or says EAGAIN, without the copy and the ring.
 bool read_awaiter::finished_now(cancel_scope& scope) noexcept {
-  if (scope.cancelled() || scope.owner().simulated()) return false;
+  if (scope.cancelled() || scope.owner().simulated() || probed(scope.owner())) return false;
   iovec piece{into_.data(), request_.length};
   ssize_t count =
       ::preadv2(request_.fd, &piece, 1, static_cast<off_t>(request_.offset), RWF_NOWAIT);
@@ -97,7 +98,7 @@ result<file> open_awaiter::await_resume() noexcept {
 
 // What the inode says needs no thread of the kernel, which a statx through the ring always takes.
 bool size_awaiter::finished_now(cancel_scope& scope) noexcept {
-  if (scope.cancelled() || scope.owner().simulated()) return false;
+  if (scope.cancelled() || scope.owner().simulated() || probed(scope.owner())) return false;
   struct statx facts;
   if (::statx(request_.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &facts) != 0) {
     return false;
@@ -127,7 +128,13 @@ close_awaiter::~close_awaiter() {
 // Even in a cancelled scope: the descriptor has to go.
 void close_awaiter::begin_close() noexcept {
   unclosed_ = false;
-  prepare(owner(), request_);
+  try {
+    prepare(owner(), request_);
+  } catch (const std::bad_alloc&) {
+    result_ = ::close(request_.fd) == 0 ? 0 : -errno;
+    wake();
+    return;
+  }
   submit();
 }
 

@@ -46,20 +46,22 @@ frame_mark* mark_of(void* frame) noexcept {
   return static_cast<frame_mark*>(frame) - 1;
 }
 
+void close_pool() noexcept {
+  this_thread.closed = true;
+  for (void*& head : this_thread.free_frames) {
+    while (head != nullptr) {
+      void* next = *static_cast<void**>(head);
+      ::operator delete(head);
+      head = next;
+    }
+  }
+}
+
 // Its destructor gives this thread's frames back when the thread ends. It is touched only where the
 // pool is empty, so the fast path has no initialisation guard.
 struct pool_closer {
   bool armed = false;
-  ~pool_closer() {
-    this_thread.closed = true;
-    for (void*& head : this_thread.free_frames) {
-      while (head != nullptr) {
-        void* next = *static_cast<void**>(head);
-        ::operator delete(head);
-        head = next;
-      }
-    }
-  }
+  ~pool_closer() { close_pool(); }
 };
 
 void* allocate_new(std::size_t size) {
@@ -114,6 +116,14 @@ void free_frame(void* frame, std::size_t size) noexcept {
     block = mark;
   }
   free_block(block, size + mark_size);
+}
+
+void bypass_frame_pool(bool on) noexcept {
+  if (on) {
+    close_pool();
+  } else {
+    this_thread.closed = false;
+  }
 }
 
 void check_frame(const void* frame) noexcept {

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "backend.hpp"
+#include "fiber_overflow.hpp"
+#include "loop_probe.hpp"
 #include "operation_pool.hpp"
 #include "runnel/detail/transfer.hpp"
 
@@ -34,10 +36,18 @@ loop::loop(loop_options options)
       operations_(std::make_unique<detail::operation_pool>()),
       backend_(simulated_ ? detail::make_simulated_backend(*operations_, metrics_)
                           : detail::make_ring_backend(options, *operations_, metrics_)) {
+  if (options.trace || options.fail_operation) {
+    probe_ = std::make_unique<detail::loop_probe>(*this, options);
+    operations_->tell(*probe_);
+  }
   now_ = backend_->read_clock();
   timers_.start_at(now_);
   description_ = backend_->description();
   if (options.log) options.log(description_);
+  if (options.report_fiber_overflow) {
+    detail::report_fiber_overflow();
+    reports_overflow_ = true;
+  }
 }
 
 loop::~loop() {
@@ -46,6 +56,7 @@ loop::~loop() {
   timers_.clear();
   ready_.clear();
   root_scope_.forget_all();
+  if (reports_overflow_) detail::release_alternate_stack();
 }
 
 void loop::attach(turn_hook& hook) {
@@ -81,6 +92,7 @@ void loop::turn(std::coroutine_handle<> root) {
   bool work_left = false;
   turn_requested_ = false;
   backend_->reap();
+  operations_->finish_refused();
   now_ = backend_->read_clock();
   for (std::size_t i = 0; i < hooks_.size(); ++i) {
     work_left |= hooks_[i]->on_receive(now_);
@@ -88,7 +100,9 @@ void loop::turn(std::coroutine_handle<> root) {
   for (std::size_t i = 0; i < hooks_.size(); ++i) {
     hooks_[i]->on_timers(now_);
   }
-  metrics_.timers_fired += timers_.expire(now_);
+  const std::size_t fired = timers_.expire(now_);
+  metrics_.timers_fired += fired;
+  if (probe_) probe_->timers(fired);
   run_ready();
   if (!hooks_.empty()) {
     now_ = backend_->read_clock();
@@ -96,12 +110,13 @@ void loop::turn(std::coroutine_handle<> root) {
       work_left |= hooks_[i]->on_emit(now_);
     }
   }
-  sleep_or_go(work_left || root.done());
+  sleep_or_go(work_left || root.done() || operations_->has_refused());
 }
 
 void loop::run_ready() {
   for (unsigned n = 0; n < ready_per_turn && !ready_.empty(); ++n) {
     waiter& next = next_ready();
+    if (probe_) probe_->resumed(next, ready_);
     next.unlink();
     next.state_ = waiter::state::idle;
     budget_ = budget_per_resume;

@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <new>
+#include <utility>
 
 #include "backend.hpp"
+#include "loop_probe.hpp"
 #include "operation_pool.hpp"
 #include "runnel/loop.hpp"
 
@@ -12,7 +15,7 @@ namespace runnel::detail {
 
 operation_pool::~operation_pool() {
   for (auto& op : all_) {
-    if (op->where != operation::state::idle) {
+    if (op->where == operation::state::queued || op->where == operation::state::submitted) {
       static_cast<void>(op.release());
     }
   }
@@ -28,10 +31,15 @@ operation& operation_pool::take() {
   return op;
 }
 
-void operation_pool::put_back(operation& op) noexcept {
+void operation_pool::rest(operation& op) noexcept {
   op.where = operation::state::idle;
   op.cancel_requested = false;
   op.cancel_queued = false;
+}
+
+void operation_pool::put_back(operation& op) noexcept {
+  rest(op);
+  op.kept = false;
   op.user = nullptr;
   op.path.clear();
   if (op.buffer && idle_buffers_ >= buffers_kept) op.buffer.reset();
@@ -39,9 +47,34 @@ void operation_pool::put_back(operation& op) noexcept {
   idle_.push_front(op);
 }
 
+void operation_pool::refuse(operation& op, int result) noexcept {
+  // close(2) frees the descriptor whatever it says.
+  if (op.request.kind == op_kind::close) ::close(op.request.fd);
+  op.where = operation::state::refused;
+  op.refused_with = result;
+  refused_.push_back(op);
+}
+
+void operation_pool::finish_refused() noexcept {
+  // Those that are refused meanwhile are for the next turn.
+  list<operation> now;
+  now.splice_back(refused_);
+  while (!now.empty()) {
+    operation& op = now.front();
+    ++in_flight_count_;
+    complete(op, op.refused_with);
+  }
+}
+
 void operation_pool::complete(operation& op, int result) noexcept {
+  if (probe_ != nullptr) probe_->finished(op, result);
   op.unlink();
   --in_flight_count_;
+  if (op.kept) {
+    rest(op);
+    op.user->on_complete(op, result);
+    return;
+  }
   if (operation_user* user = op.user) {
     user->operation_ = nullptr;
     user->on_complete(op, result);
@@ -55,32 +88,54 @@ void operation_pool::part_from_users() noexcept {
   for (auto& op : all_) {
     if (op->user != nullptr) op->user->operation_ = nullptr;
     op->user = nullptr;
+    op->kept = false;
   }
 }
 
 operation& operation_user::prepare(loop& owner, const op_request& request) {
   owner_ = &owner;
-  operation_ = &owner.operations_->take();
+  if (operation_ == nullptr) operation_ = &owner.operations_->take();
   operation_->request = request;
   operation_->user = this;
   return *operation_;
 }
 
+void operation_user::keep(loop& owner) {
+  prepare(owner, {}).kept = true;
+}
+
+bool operation_user::probed(const loop& owner) noexcept {
+  return owner.probe_ != nullptr;
+}
+
 void operation_user::submit() noexcept {
+  if (owner_->probe_) {
+    if (const int refusal = owner_->probe_->started(*operation_); refusal != 0) {
+      owner_->operations_->refuse(*operation_, refusal);
+      return;
+    }
+  }
+  operation_->where = operation::state::submitted;
   owner_->operations_->started(*operation_);
   ++owner_->metrics_.operations;
   owner_->backend_->submit(*operation_);
 }
 
 void operation_user::cancel() noexcept {
-  if (operation_ == nullptr || operation_->cancel_requested) return;
+  if (!busy() || operation_->cancel_requested) return;
   operation_->cancel_requested = true;
+  if (operation_->where == operation::state::refused) return;
   owner_->backend_->cancel(*operation_);
 }
 
 void operation_user::abandon() noexcept {
   if (operation_ == nullptr) return;
+  if (operation_->where == operation::state::idle) {
+    owner_->operations_->put_back(*std::exchange(operation_, nullptr));
+    return;
+  }
   operation_->user = nullptr;
+  operation_->kept = false;
   // A close whose awaiter is gone still has to happen.
   if (operation_->request.kind != op_kind::close) cancel();
   operation_ = nullptr;
@@ -92,7 +147,14 @@ void op_awaiter::begin() noexcept {
     wake();
     return;
   }
-  fill(prepare(owner(), request_));
+  try {
+    fill(prepare(owner(), request_));
+  } catch (const std::bad_alloc&) {
+    abandon();
+    result_ = -ENOMEM;
+    wake();
+    return;
+  }
   submit();
 }
 

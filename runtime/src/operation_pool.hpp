@@ -9,6 +9,8 @@
 
 namespace runnel::detail {
 
+class loop_probe;
+
 /// All operations of a loop. They are made in need, kept for reuse, and freed with the loop; one
 /// that the kernel would not let go of is leaked rather than freed.
 class operation_pool {
@@ -25,6 +27,15 @@ class operation_pool {
   void started(operation& op) noexcept { in_flight_.push_back(op), ++in_flight_count_; }
   /// The backend's last word on `op`.
   void complete(operation& op, int result) noexcept;
+  /// Takes an operation that the backend never gets to see; `finish_refused` completes it.
+  void refuse(operation& op, int result) noexcept;
+  /// Phase 1, after the backend's.
+  void finish_refused() noexcept;
+  bool has_refused() const noexcept { return !refused_.empty(); }
+  /// `probe` hears what is finished from now on.
+  void tell(loop_probe& probe) noexcept { probe_ = &probe; }
+  /// Makes `op` ready to be started again.
+  static void rest(operation& op) noexcept;
   /// Gives back an operation that was never started.
   void put_back(operation& op) noexcept;
 
@@ -37,6 +48,8 @@ class operation_pool {
   std::vector<std::unique_ptr<operation>> all_;
   list<operation> idle_;
   list<operation> in_flight_;
+  list<operation> refused_;
+  loop_probe* probe_ = nullptr;
   std::size_t in_flight_count_ = 0;
   std::size_t idle_buffers_ = 0;
 };

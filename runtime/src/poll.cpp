@@ -11,7 +11,10 @@ result<std::uint32_t> detail::poll_awaiter::await_resume() const noexcept {
 
 void fd_watch::arm(std::uint32_t events) {
   if (busy()) return;
-  prepare(*owner_, {.kind = detail::op_kind::poll, .fd = fd_, .flags = events});
+  detail::operation& op =
+      prepare(*owner_, {.kind = detail::op_kind::poll, .fd = fd_, .flags = events});
+  // That of a watch which was disarmed is still with the kernel.
+  op.kept = true;
   submit();
 }
 

@@ -107,8 +107,13 @@ void open_ring(ring_setup& out, unsigned entries) {
   }
   out.entries = out.ring.sq.ring_entries;
   out.fd_registered = io_uring_register_ring_fd(&out.ring) == 1;
-  out.flags = names_of(flags);
-  out.refused = flags == all_flags ? "" : names_of(all_flags & ~flags);
+  try {
+    out.flags = names_of(flags);
+    out.refused = flags == all_flags ? "" : names_of(all_flags & ~flags);
+  } catch (...) {
+    io_uring_queue_exit(&out.ring);
+    throw;
+  }
 }
 
 }  // namespace runnel::detail

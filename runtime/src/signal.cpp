@@ -53,13 +53,14 @@ result<int> signal_awaiter::await_resume() noexcept {
 }  // namespace detail
 
 signal_set::signal_set(loop& owner, std::initializer_list<int> numbers) : owner_(&owner) {
+  // Before there is anything to give back.
+  taken_.reserve(numbers.size());
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
     throw std::system_error(errno, std::generic_category(), "runnel: no pipe for signals");
   }
   read_end_ = ends[0];
   write_end_ = ends[1];
-  taken_.reserve(numbers.size());
   for (int number : numbers) {
     int nobody = 0;
     bool known = number > 0 && number < NSIG;

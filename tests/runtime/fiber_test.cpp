@@ -9,6 +9,7 @@
 #include "runnel/sleep.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
+#include "support/kill_test.hpp"
 #include "support/task_test.hpp"
 
 namespace {
@@ -179,4 +180,104 @@ TEST_CASE("fiber: destroyed while it waits, it unwinds its stack") {
   CHECK_THROWS_AS(loop.run(runnel::run_fiber(body)), runnel::deadlock_error);
   CHECK(live == 0);
   CHECK(!std::current_exception());
+}
+
+namespace {
+
+// Waits in every way, inside and outside of catch blocks, and lets its owner see how far it came.
+task<> fiber_that_waits(runnel::loop&, std::uint64_t) {
+  runnel::event never;
+  auto body = [&never](fiber& self) -> result<void> {
+    std::string text(100, 'x');
+    for (int i = 0; i < 3; ++i) {
+      try {
+        throw std::runtime_error(text);
+      } catch (const std::runtime_error&) {
+        result<void> slept = self.await(runnel::sleep(1ms));
+        if (!slept) return slept;
+      }
+      auto inner = [&text](fiber& own) {
+        std::string copy = text;
+        own.await(runnel::sleep(500us)).value();
+        return copy;
+      };
+      std::string copy;
+      try {
+        copy = self.await(runnel::run_fiber(inner));
+      } catch (const std::system_error& e) {
+        return e.code();
+      }
+      result<void> late = self.await(runnel::with_timeout(1ms, never.wait()));
+      if (late.error() != errc::deadline_exceeded) return late;
+    }
+    return {};
+  };
+  co_await runnel::run_fiber(body);
+}
+
+}  // namespace
+
+TEST_CASE("fiber: destroyed at any moment it unwinds, cancelled at any moment it ends") {
+  runnel::testing::kill_everywhere(&fiber_that_waits);
+  runnel::testing::cancel_everywhere(&fiber_that_waits);
+}
+
+TASK_TEST("fiber: a failure in a group cancels the other fibers, which all end") {
+  runnel::task_group group{loop};
+  int ended = 0;
+  for (int i = 0; i < 3; ++i) {
+    auto body = [&ended](fiber& self) -> result<void> {
+      result<void> slept = self.await(runnel::sleep(1h));
+      CHECK(slept.error() == errc::cancelled);
+      ++ended;
+      return slept;
+    };
+    group.spawn(runnel::run_fiber(body));
+  }
+  auto failing = [](fiber& self) {
+    self.await(runnel::sleep(1s)).value();
+    throw std::runtime_error("of a fiber");
+  };
+  group.spawn(runnel::run_fiber(failing));
+  runnel::time_point start = loop.now();
+  std::string caught;
+  try {
+    co_await group.join();
+  } catch (const std::runtime_error& e) {
+    caught = e.what();
+  }
+  CHECK(caught == "of a fiber");
+  CHECK(ended == 3);
+  CHECK(loop.now() == start + 1s);
+}
+
+TASK_TEST("fiber: one that starts in a cancelled scope runs, and waits for nothing") {
+  runnel::task_group group{loop};
+  group.cancel();
+  bool ran = false;
+  auto body = [&ran](fiber& self) {
+    CHECK(self.scope().cancelled());
+    CHECK(self.await(runnel::sleep(1h)).error() == errc::cancelled);
+    ran = true;
+  };
+  group.spawn(runnel::run_fiber(body));
+  co_await group.join();
+  CHECK(ran);
+}
+
+TASK_TEST("fiber: may own a group of fibers, all under one deadline") {
+  auto body = [](fiber& self) {
+    runnel::task_group children{self.scope()};
+    int sum = 0;
+    for (int i = 0; i < 3; ++i) {
+      children.spawn(runnel::run_fiber([&sum, i](fiber& own) {
+        own.await(runnel::sleep(1ms * i)).value();
+        sum += i;
+      }));
+    }
+    self.await(children.join()).value();
+    return sum;
+  };
+  result<int> sum = co_await runnel::with_timeout(1s, runnel::run_fiber(body));
+  CHECK(sum.value() == 3);
 }

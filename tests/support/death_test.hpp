@@ -14,6 +14,8 @@ namespace runnel::testing {
 /// How a child process ended and what it wrote to standard error.
 struct death {
   bool aborted = false;
+  /// What killed it; 0 when it ended by itself.
+  int signal = 0;
   int exit_code = -1;
   std::string said;
 };
@@ -46,7 +48,8 @@ death run_in_child(Body body) {
   ::close(ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
-  result.aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+  if (WIFSIGNALED(status)) result.signal = WTERMSIG(status);
+  result.aborted = result.signal == SIGABRT;
   if (WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
   return result;
 }

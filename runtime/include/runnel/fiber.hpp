@@ -20,8 +20,11 @@ class fiber;
 
 /// How a fiber is made.
 struct fiber_options {
-  /// Bytes of stack, rounded up to whole pages; a guard page comes below. Only pages that are
-  /// touched take memory. Stacks of the default size are pooled by the loop.
+  /// Bytes of stack, rounded up to whole pages. Only pages that are touched take memory. Stacks of
+  /// the default size are pooled by the loop. Below come 64 KiB that cannot be touched, so that
+  /// running over the end is a crash and not silent damage, and with
+  /// `loop_options::report_fiber_overflow` a crash that says so. Functions with larger frames than
+  /// that must be compiled with -fstack-clash-protection.
   std::size_t stack_size = 256 * 1024;
 };
 

@@ -18,6 +18,7 @@
 #include "runnel/detail/timer_wheel.hpp"
 #include "runnel/random.hpp"
 #include "runnel/task.hpp"
+#include "runnel/trace.hpp"
 #include "runnel/waiter.hpp"
 
 namespace runnel {
@@ -26,6 +27,7 @@ class fiber;
 
 namespace detail {
 class backend;
+class loop_probe;
 class operation_pool;
 class operation_user;
 class fiber_stack_pool;
@@ -43,9 +45,23 @@ struct loop_options {
   /// How long to keep turning, without sleeping, after a task ran, an operation finished or a turn
   /// was requested. Trades a core for latency: no wake-up by another core is waited for.
   duration busy_poll{0};
+  /// Says on standard error, before the process dies, that a fiber's stack was too small and how to
+  /// mend it. The first loop that asks for it installs a handler of SIGSEGV for good, which hands
+  /// everything to the handler that was there before; each thread with such a loop gets an
+  /// alternate signal stack, unless it has one. Does nothing under AddressSanitizer and
+  /// ThreadSanitizer, whose handlers these are.
+  bool report_fiber_overflow = false;
   /// Called with the one-line description once the backend is chosen. Nothing is printed without
   /// it.
   std::function<void(std::string_view)> log{};
+  /// Called for each task that runs, timers that expire, and operations that start and finish, in
+  /// their order; it must not throw, nor touch the loop. For tests and for looking into a run; one
+  /// comparison each where it is not set.
+  std::function<void(const trace_entry&)> trace{};
+  /// Called for each kernel operation before the kernel hears of it, with its name, such as "read",
+  /// and with how many were started before it. An errno value makes it fail with that in the next
+  /// turn instead; 0 lets it be. It must not throw. For tests of what is done about failures.
+  std::function<int(std::string_view name, std::uint64_t number)> fail_operation{};
 };
 
 /// What a loop has done so far; plain counts since it was made.
@@ -198,6 +214,8 @@ class loop {
   std::string description_;
   /// Shared with the fibers, which may outlive the loop.
   std::shared_ptr<detail::fiber_stack_pool> fiber_stacks_;
+  bool reports_overflow_ = false;
+  std::unique_ptr<detail::loop_probe> probe_;
   std::unique_ptr<detail::operation_pool> operations_;
   std::unique_ptr<detail::backend> backend_;
 };

@@ -43,13 +43,15 @@ class fd_watch : private detail::operation_user {
   };
 
   /// Watches nothing yet. `owner` and `who` must outlive it; `fd` stays the caller's and must stay
-  /// open while armed.
-  fd_watch(loop& owner, int fd, client& who) noexcept : owner_(&owner), fd_(fd), client_(&who) {}
+  /// open while armed. Throws `std::bad_alloc`: the memory that arming needs is taken here.
+  fd_watch(loop& owner, int fd, client& who) : owner_(&owner), fd_(fd), client_(&who) {
+    keep(owner);
+  }
   /// Disarms it; the kernel's last word on it is discarded.
   ~fd_watch() = default;
 
   /// Asks for one call when `fd` is ready for `events` of poll(2); 1 is POLLIN. Does nothing while
-  /// armed. On a simulated loop the call never comes.
+  /// armed. On a simulated loop the call never comes. May throw `std::bad_alloc` after `disarm()`.
   void arm(std::uint32_t events = 1);
   /// Takes the request back: no call comes any more.
   void disarm() noexcept { abandon(); }

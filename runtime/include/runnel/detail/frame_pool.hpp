@@ -12,6 +12,10 @@ void* allocate_frame(std::size_t size);
 /// Gives a frame of `allocate_frame(size)` to this thread's free list.
 void free_frame(void* frame, std::size_t size) noexcept;
 
+/// From now on this thread takes every frame from the global allocator, and gives it back there, or
+/// not any more. For tests that make allocations fail.
+void bypass_frame_pool(bool on) noexcept;
+
 /// The frame canary: aborts when `frame` is not what `allocate_frame` returned, which is how g++
 /// 12's misplaced promise shows (GCC 106188). A no-op where the library is built with NDEBUG.
 void check_frame(const void* frame) noexcept;

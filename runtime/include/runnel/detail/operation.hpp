@@ -37,12 +37,14 @@ class operation_user;
 /// to nobody: its user may go away, then the result is disposed of here.
 class operation final : public list_hook {
  public:
-  enum class state : std::uint8_t { idle, queued, submitted };
+  enum class state : std::uint8_t { idle, queued, submitted, refused };
 
   op_request request;
   state where = state::idle;
   bool cancel_requested = false;
   bool cancel_queued = false;
+  bool kept = false;     ///< It stays its user's between two starts.
+  int refused_with = 0;  ///< refused: a negative errno.
   operation_user* user = nullptr;
   std::unique_ptr<std::byte[]> buffer;  ///< read, write: op_buffer_size bytes; size: a statx.
   std::string path;                     ///< open
@@ -60,14 +62,21 @@ class operation_user {
   operation_user(operation_user&&) noexcept {}
   ~operation_user() { abandon(); }
 
-  /// Takes an idle operation for `request`; fill its buffer or path, then `submit`.
+  /// Takes an idle operation for `request`; fill its buffer or path, then `submit`. Throws
+  /// std::bad_alloc, unless one is kept.
   operation& prepare(loop& owner, const op_request& request);
+  /// Takes an operation for good, so that no later start needs memory. Throws std::bad_alloc.
+  void keep(loop& owner);
   void submit() noexcept;
   /// Asks the kernel to give it up; its completion still comes.
   void cancel() noexcept;
   /// Asks for cancellation and does not want to hear of it any more.
   void abandon() noexcept;
-  bool busy() const noexcept { return operation_ != nullptr; }
+  bool busy() const noexcept {
+    return operation_ != nullptr && operation_->where != operation::state::idle;
+  }
+  /// Whether failures of operations are made on purpose, so that each has to be one.
+  static bool probed(const loop& owner) noexcept;
 
   /// Phase 1: the operation is finished with `result`, a negative errno on failure; it goes back to
   /// the pool when this returns. Runs no user code.

@@ -5,6 +5,8 @@
 
 namespace runnel::detail {
 
+struct fiber_stack;
+
 /// The only thread_local of runnel. It holds what must be found without an argument: the free lists
 /// that a promise's operator new takes from, the trampoline's slot, and how deep this thread is in
 /// destroying suspended frames. It is trivial, so that reading it costs one load and no guard.
@@ -19,7 +21,13 @@ struct thread_state {
   void* free_frames[frame_classes]{};
   /// Above zero while a suspended frame is being destroyed on this thread.
   int teardown_depth = 0;
-  /// The thread is ending and has given its free frames back.
+  /// The stack of the fiber that runs; null outside of fibers.
+  const fiber_stack* running_stack = nullptr;
+  /// The alternate stack that loops of this thread have installed, and how many want it.
+  void* alternate_stack = nullptr;
+  int alternate_stack_users = 0;
+  /// The free frames were given back, as the thread is ending or as a test wants it so, and none
+  /// are kept.
   bool closed = false;
 };
 
