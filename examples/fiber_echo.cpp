@@ -3,10 +3,11 @@
 //
 //   sudo ./fiber_echo --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --port 7
 
-#include <array>
 #include <csignal>
+#include <ostream>
 
 #include "runnel/fiber.hpp"
+#include "runnel/net/fiber_iostream.hpp"
 #include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
@@ -18,15 +19,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// One connection, as blocking-style code.
+/// One connection, as code for a std::iostream: what was read is written, until the end. It leaves
+/// when the buffer is full or nothing more has come so far.
 void serve(fiber& self, tcp::stream& stream) {
-  std::array<std::byte, 16 * 1024> buffer;
-  for (;;) {
-    const auto got = self.await(stream.read(buffer));
-    if (!got || *got == 0) break;
-    const auto sent = self.await(stream.write(std::span<const std::byte>(buffer).first(*got)));
-    if (!sent || *sent < *got) break;
-  }
+  net::fiber_iostream io(self, stream, 16 * 1024);
+  io << io.rdbuf() << std::flush;
   self.await(stream.close());
 }
 
