@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,7 @@ class operation_pool;
 namespace runnel {
 struct loop_metrics;
 struct loop_options;
+enum class backend_kind : std::uint8_t;
 }  // namespace runnel
 
 namespace runnel::detail {
@@ -34,13 +36,22 @@ class backend {
   /// Phase 6: submits everything, and sleeps until something is finished or `deadline`, measured
   /// from `now`. A deadline not after `now` does not sleep. False when it would sleep for ever.
   virtual bool enter(time_point now, time_point deadline) noexcept = 0;
+  virtual backend_kind kind() const noexcept = 0;
   /// One line: what this is and what was granted.
   virtual std::string description() const = 0;
 };
 
+/// The one that `options` and the environment ask for, or the best that the kernel allows. Throws
+/// startup_error where it refuses.
+std::unique_ptr<backend> make_backend(const loop_options& options, operation_pool& operations,
+                                      loop_metrics& metrics);
+
 /// Throws startup_error where the kernel refuses.
 std::unique_ptr<backend> make_ring_backend(const loop_options& options, operation_pool& operations,
                                            loop_metrics& metrics);
+/// The same. `why` says in the description how it came to be chosen.
+std::unique_ptr<backend> make_epoll_backend(const std::string& why, operation_pool& operations,
+                                            loop_metrics& metrics);
 std::unique_ptr<backend> make_simulated_backend(operation_pool& operations, loop_metrics& metrics);
 
 }  // namespace runnel::detail

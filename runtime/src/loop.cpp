@@ -34,12 +34,12 @@ loop::loop(loop_options options)
       busy_poll_(options.busy_poll),
       thread_(std::this_thread::get_id()),
       operations_(std::make_unique<detail::operation_pool>()),
-      backend_(simulated_ ? detail::make_simulated_backend(*operations_, metrics_)
-                          : detail::make_ring_backend(options, *operations_, metrics_)) {
+      backend_(detail::make_backend(options, *operations_, metrics_)) {
   if (options.trace || options.fail_operation) {
     probe_ = std::make_unique<detail::loop_probe>(*this, options);
     operations_->tell(*probe_);
   }
+  backend_kind_ = backend_->kind();
   now_ = backend_->read_clock();
   timers_.start_at(now_);
   description_ = backend_->description();

@@ -15,7 +15,7 @@ namespace runnel::detail {
 
 operation_pool::~operation_pool() {
   for (auto& op : all_) {
-    if (op->where == operation::state::queued || op->where == operation::state::submitted) {
+    if (op->where != operation::state::idle && op->where != operation::state::refused) {
       static_cast<void>(op.release());
     }
   }
@@ -57,7 +57,7 @@ void operation_pool::refuse(operation& op, int result) noexcept {
 
 void operation_pool::finish_refused() noexcept {
   // Those that are refused meanwhile are for the next turn.
-  list<operation> now;
+  operation_list now;
   now.splice_back(refused_);
   while (!now.empty()) {
     operation& op = now.front();
@@ -68,7 +68,7 @@ void operation_pool::finish_refused() noexcept {
 
 void operation_pool::complete(operation& op, int result) noexcept {
   if (probe_ != nullptr) probe_->finished(op, result);
-  op.unlink();
+  op.tagged_hook<operation_in_pool>::unlink();
   --in_flight_count_;
   if (op.kept) {
     rest(op);
@@ -139,6 +139,10 @@ void operation_user::abandon() noexcept {
   // A close whose awaiter is gone still has to happen.
   if (operation_->request.kind != op_kind::close) cancel();
   operation_ = nullptr;
+}
+
+std::uint64_t operation_user::new_watch(loop& owner) noexcept {
+  return owner.operations_->new_watch();
 }
 
 void op_awaiter::begin() noexcept {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -40,16 +41,19 @@ class operation_pool {
   void put_back(operation& op) noexcept;
 
   std::size_t in_flight() const noexcept { return in_flight_count_; }
-  list<operation>& running() noexcept { return in_flight_; }
+  operation_list& running() noexcept { return in_flight_; }
   /// Takes every user away from its operation, so that neither touches the other again.
   void part_from_users() noexcept;
+  /// A number for `op_request::watch` that no other watch of this loop has or had.
+  std::uint64_t new_watch() noexcept { return ++last_watch_; }
 
  private:
   std::vector<std::unique_ptr<operation>> all_;
-  list<operation> idle_;
-  list<operation> in_flight_;
-  list<operation> refused_;
+  operation_list idle_;
+  operation_list in_flight_;
+  operation_list refused_;
   loop_probe* probe_ = nullptr;
+  std::uint64_t last_watch_ = 0;
   std::size_t in_flight_count_ = 0;
   std::size_t idle_buffers_ = 0;
 };

@@ -11,8 +11,9 @@ result<std::uint32_t> detail::poll_awaiter::await_resume() const noexcept {
 
 void fd_watch::arm(std::uint32_t events) {
   if (busy()) return;
-  detail::operation& op =
-      prepare(*owner_, {.kind = detail::op_kind::poll, .fd = fd_, .flags = events});
+  if (watch_ == 0) watch_ = new_watch(*owner_);
+  detail::operation& op = prepare(
+      *owner_, {.kind = detail::op_kind::poll, .fd = fd_, .flags = events, .watch = watch_});
   // That of a watch which was disarmed is still with the kernel.
   op.kept = true;
   submit();

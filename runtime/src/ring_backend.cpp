@@ -117,6 +117,7 @@ class ring_backend final : public backend {
     return true;
   }
 
+  backend_kind kind() const noexcept override { return backend_kind::io_uring; }
   std::string description() const override {
     std::string line = "io_uring backend: " + std::to_string(setup_.entries) + " entries, " +
                        setup_.flags + (setup_.fd_registered ? ", registered ring fd" : "");

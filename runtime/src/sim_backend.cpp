@@ -35,6 +35,7 @@ class simulated_backend final : public backend {
     return true;
   }
 
+  backend_kind kind() const noexcept override { return backend_kind::simulated; }
   std::string description() const override { return "simulated backend: virtual time"; }
 
  private:

@@ -34,12 +34,28 @@ class fiber_stack_pool;
 task<> drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
 }  // namespace detail
 
+/// What a loop gets its completions from.
+enum class backend_kind : std::uint8_t {
+  /// io_uring, and epoll where the kernel refuses it; the environment variable RUNNEL_BACKEND
+  /// (`io_uring` or `epoll`) decides instead.
+  automatic,
+  /// io_uring(7).
+  io_uring,
+  /// epoll(7), with a thread for what epoll cannot wait for: files. It is started when one is first
+  /// used and does one operation after the other, and it cannot be called off in the middle of one.
+  epoll,
+  /// Virtual time; chosen by `loop_options::simulated`.
+  simulated,
+};
+
 /// How a loop is made. The defaults are right for a server on a real kernel.
 struct loop_options {
   /// Set: the loop runs in virtual time that jumps to the next deadline when nothing is ready, its
   /// kernel operations fail with `errc::not_supported`, and this seeds `random()` and the order in
   /// which ready tasks run. Seed 0 keeps them in FIFO order. The same seed gives the same run.
   std::optional<std::uint64_t> simulated{};
+  /// What to run on, unless `simulated` is set. One that is named and refused is a `startup_error`.
+  backend_kind backend = backend_kind::automatic;
   /// Size of the submission ring; rounded up to a power of two and clamped by the kernel.
   unsigned ring_entries = 256;
   /// How long to keep turning, without sleeping, after a task ran, an operation finished or a turn
@@ -67,7 +83,7 @@ struct loop_options {
 /// What a loop has done so far; plain counts since it was made.
 struct loop_metrics {
   std::uint64_t turns = 0;         ///< Turns of the loop.
-  std::uint64_t enters = 0;        ///< Calls of io_uring_enter(2) or of its counterpart.
+  std::uint64_t enters = 0;        ///< Calls of io_uring_enter(2), or epoll_wait(2), epoll_ctl(2).
   std::uint64_t waits = 0;         ///< Those of them that were allowed to sleep.
   std::uint64_t operations = 0;    ///< Kernel operations started.
   std::uint64_t completions = 0;   ///< Kernel operations finished, cancelled ones included.
@@ -113,8 +129,9 @@ class turn_hook {
 
 /// One thread's event loop. A turn is: reap completions (no user code), hooks receive, hooks'
 /// timers and then the runtime's, run ready tasks, read the clock anew, hooks emit, one
-/// io_uring_enter that submits everything and sleeps until the next deadline. There is no lock
-/// inside; a loop and all that belongs to it is used by the thread that made it.
+/// io_uring_enter that submits everything and sleeps until the next deadline, or epoll's
+/// counterpart where io_uring is refused. There is no lock inside; a loop and all that belongs to
+/// it is used by the thread that made it.
 ///
 /// It must outlive its timers, groups and hooks. Suspended tasks that outlive it may be destroyed
 /// but never run again. Its destructor cancels the kernel operations in flight and waits for them.
@@ -127,7 +144,8 @@ class loop {
   /// again behind the others.
   static constexpr unsigned budget_per_resume = 128;
 
-  /// On io_uring, with the defaults. Throws `startup_error` where the kernel refuses.
+  /// On the best backend that the kernel allows, with the defaults. Throws `startup_error` where it
+  /// allows none.
   loop();
   /// Throws `startup_error` where the kernel refuses.
   explicit loop(loop_options options);
@@ -167,6 +185,9 @@ class loop {
   /// Whether it runs in virtual time.
   bool simulated() const noexcept { return simulated_; }
 
+  /// What it runs on; never `automatic`.
+  backend_kind backend() const noexcept { return backend_kind_; }
+
   /// What its backend is and what the kernel granted, in one line.
   const std::string& description() const noexcept { return description_; }
 
@@ -201,6 +222,7 @@ class loop {
   bool running_ = false;
   bool simulated_ = false;
   bool shuffled_ = false;
+  backend_kind backend_kind_ = backend_kind::simulated;
   detail::list<waiter> ready_;
   cancel_scope root_scope_{*this};
   std::vector<turn_hook*> hooks_;

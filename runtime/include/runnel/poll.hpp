@@ -28,7 +28,7 @@ inline detail::poll_awaiter poll_once(int fd, std::uint32_t events) noexcept {
 
 /// Tells an object that is no coroutine, such as a link, that a descriptor is ready. One shot:
 /// after each call it must be armed again. One submission entry per arming, no system call of its
-/// own.
+/// own; on epoll none either while it is armed again before the loop sleeps.
 class fd_watch : private detail::operation_user {
  public:
   /// Who is told.
@@ -43,7 +43,8 @@ class fd_watch : private detail::operation_user {
   };
 
   /// Watches nothing yet. `owner` and `who` must outlive it; `fd` stays the caller's and must stay
-  /// open while armed. Throws `std::bad_alloc`: the memory that arming needs is taken here.
+  /// open, and the same file, as long as the watch lives. Throws `std::bad_alloc`: the memory that
+  /// arming needs is taken here.
   fd_watch(loop& owner, int fd, client& who) : owner_(&owner), fd_(fd), client_(&who) {
     keep(owner);
   }
@@ -64,6 +65,7 @@ class fd_watch : private detail::operation_user {
   loop* owner_;
   int fd_;
   client* client_;
+  std::uint64_t watch_ = 0;
 };
 
 }  // namespace runnel

@@ -23,6 +23,9 @@ struct op_request {
   std::uint32_t mode = 0;    ///< open: permissions of a new file.
   std::uint32_t length = 0;  ///< read, write: bytes.
   std::uint64_t offset = 0;  ///< read, write; all ones for the file's own position.
+  /// poll: not zero, who promises that `fd` is the same open file every time this number comes, so
+  /// that a backend need not ask the kernel anew; from `operation_pool::new_watch`.
+  std::uint64_t watch = 0;
 };
 
 /// The result of an operation that the backend cannot do.
@@ -33,11 +36,17 @@ inline constexpr std::uint32_t op_buffer_size = 64 * 1024;
 
 class operation_user;
 
+struct operation_in_pool;
+struct operation_in_backend;
+
 /// An operation from its start until its last completion. It comes from its loop's pool and belongs
 /// to nobody: its user may go away, then the result is disposed of here.
-class operation final : public list_hook {
+class operation final : public tagged_hook<operation_in_pool>,
+                        public tagged_hook<operation_in_backend> {
  public:
-  enum class state : std::uint8_t { idle, queued, submitted, refused };
+  /// queued: the kernel does not know it yet; working: a thread is at it; finished: its result is
+  /// there to be reaped; refused: it was failed on purpose.
+  enum class state : std::uint8_t { idle, queued, submitted, working, finished, refused };
 
   op_request request;
   state where = state::idle;
@@ -45,10 +54,15 @@ class operation final : public list_hook {
   bool cancel_queued = false;
   bool kept = false;     ///< It stays its user's between two starts.
   int refused_with = 0;  ///< refused: a negative errno.
+  int result = 0;  ///< Kept here by backends that know it before they are asked to reap.
   operation_user* user = nullptr;
   std::unique_ptr<std::byte[]> buffer;  ///< read, write: op_buffer_size bytes; size: a statx.
   std::string path;                     ///< open
 };
+
+/// The operations of a pool, and those in a backend's own queues.
+using operation_list = list<operation, tagged_hook<operation_in_pool>>;
+using operation_queue = list<operation, tagged_hook<operation_in_backend>>;
 
 /// Whoever starts operations: one at a time.
 class operation_user {
@@ -77,6 +91,8 @@ class operation_user {
   }
   /// Whether failures of operations are made on purpose, so that each has to be one.
   static bool probed(const loop& owner) noexcept;
+  /// A new number for `op_request::watch`.
+  static std::uint64_t new_watch(loop& owner) noexcept;
 
   /// Phase 1: the operation is finished with `result`, a negative errno on failure; it goes back to
   /// the pool when this returns. Runs no user code.
