@@ -26,6 +26,14 @@ backend_kind kind_in_environment() {
 
 }  // namespace
 
+void refuse_to_start(const char* what, int error) {
+  const std::error_code code{error, std::generic_category()};
+  const bool descriptors = error == EMFILE || error == ENFILE;
+  throw startup_error(code,
+                      std::string(what) + ": " + code.message() +
+                          (descriptors ? "; raise the limit on open files (ulimit -n)." : "."));
+}
+
 std::unique_ptr<backend> make_backend(const loop_options& options, operation_pool& operations,
                                       loop_metrics& metrics) {
   if (options.simulated) return make_simulated_backend(operations, metrics);

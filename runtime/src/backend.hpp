@@ -41,6 +41,9 @@ class backend {
   virtual std::string description() const = 0;
 };
 
+/// Throws a startup_error with the sentence "<what>: <the error>.", and a hint where it helps.
+[[noreturn]] void refuse_to_start(const char* what, int error);
+
 /// The one that `options` and the environment ask for, or the best that the kernel allows. Throws
 /// startup_error where it refuses.
 std::unique_ptr<backend> make_backend(const loop_options& options, operation_pool& operations,

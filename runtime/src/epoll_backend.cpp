@@ -24,7 +24,9 @@ constexpr std::uint32_t always_ready = POLLIN | POLLOUT | POLLRDNORM | POLLWRNOR
 class epoll_backend final : public backend, private epoll_set::client {
  public:
   epoll_backend(std::string why, operation_pool& operations, loop_metrics& metrics)
-      : operations_(&operations), metrics_(&metrics), why_(std::move(why)), set_(*this, metrics) {}
+      : operations_(&operations), metrics_(&metrics), why_(std::move(why)), set_(*this, metrics) {
+    set_.watch_wake_up(worker_.wake_descriptor());
+  }
   epoll_backend(const epoll_backend&) = delete;
   epoll_backend& operator=(const epoll_backend&) = delete;
 
@@ -149,10 +151,7 @@ class epoll_backend final : public backend, private epoll_set::client {
   }
 
   void hand_to_worker(operation& op) noexcept {
-    if (!worker_.started() && !worker_refused_) {
-      const int wake = worker_.start();
-      worker_refused_ = wake < 0 || !set_.watch_wake_up(wake);
-    }
+    if (!worker_.started() && !worker_refused_) worker_refused_ = !worker_.start();
     if (worker_refused_) {
       // Without a thread it is done late rather than never.
       finish(op, perform_blocking(op));

@@ -8,9 +8,9 @@
 #include <chrono>
 #include <climits>
 #include <new>
-#include <system_error>
 #include <utility>
 
+#include "backend.hpp"
 #include "runnel/loop.hpp"
 
 namespace runnel::detail {
@@ -56,12 +56,7 @@ bool knows_nanoseconds(int set) noexcept {
 
 epoll_set::epoll_set(client& who, loop_metrics& metrics) : client_(&who), metrics_(&metrics) {
   set_ = ::epoll_create1(EPOLL_CLOEXEC);
-  if (set_ < 0) {
-    const std::error_code code{errno, std::generic_category()};
-    throw startup_error(
-        code, "The kernel refused to make an epoll descriptor: " + code.message() +
-                  (errno == EMFILE ? "; raise the limit on open files (ulimit -n)." : "."));
-  }
+  if (set_ < 0) refuse_to_start("The kernel refused to make an epoll descriptor", errno);
   nanoseconds_ = knows_nanoseconds(set_);
 }
 
@@ -266,21 +261,30 @@ void epoll_set::dispatch(const epoll_event& event, bool slept) noexcept {
   if (!r.waiting.empty()) note_change(fd, r);
 }
 
-bool epoll_set::watch_wake_up(int fd) noexcept {
+void epoll_set::watch_wake_up(int fd) {
   wake_ = fd;
+  if (!enrol_wake_up(set_)) refuse_to_start("The kernel refused to watch an eventfd", errno);
+}
+
+bool epoll_set::enrol_wake_up(int set) const noexcept {
+  if (wake_ < 0) return true;
   epoll_event event{};
   // Every write is an edge.
   event.events = EPOLLIN | EPOLLET;
   event.data.u64 = wake_key;
-  return ::epoll_ctl(set_, EPOLL_CTL_ADD, fd, &event) == 0;
+  return ::epoll_ctl(set, EPOLL_CTL_ADD, wake_, &event) == 0;
 }
 
+// Without memory for that the set stays as it is, and the next wait tries again.
 void epoll_set::rebuild() noexcept {
   const int fresh = ::epoll_create1(EPOLL_CLOEXEC);
   if (fresh < 0) return;
+  if (!enrol_wake_up(fresh)) {
+    ::close(fresh);
+    return;
+  }
   ::close(set_);
   set_ = fresh;
-  if (wake_ >= 0) watch_wake_up(wake_);
   for (std::size_t i = 0; i < table_.size(); ++i) {
     registration& r = table_[i];
     r.known = false;

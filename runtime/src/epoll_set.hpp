@@ -54,9 +54,9 @@ class epoll_set {
   /// Waits that long, `duration::max()` for ever, and hands over what is ready, at most a bounded
   /// number. Only an event or a signal ends it earlier.
   void wait(duration timeout) noexcept;
-  /// `fd` is an eventfd: a write to it ends a wait, and nobody needs to read it. False when the
-  /// kernel has no memory for that.
-  bool watch_wake_up(int fd) noexcept;
+  /// `fd` is an eventfd: a write to it ends a wait, and nobody needs to read it. Throws
+  /// startup_error where the kernel refuses.
+  void watch_wake_up(int fd);
 
   /// How many operations wait.
   std::size_t waiting() const noexcept { return waiting_; }
@@ -96,6 +96,7 @@ class epoll_set {
   int wait_for_events(duration timeout) noexcept;
   void dispatch(const epoll_event& event, bool slept) noexcept;
   void rebuild() noexcept;
+  bool enrol_wake_up(int set) const noexcept;
 
   client* client_;
   loop_metrics* metrics_;

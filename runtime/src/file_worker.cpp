@@ -5,13 +5,15 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <climits>
 #include <condition_variable>
 #include <csignal>
+#include <cstdint>
 #include <exception>
 #include <mutex>
-#include <utility>
 
+#include "backend.hpp"
 #include "file_io.hpp"
 
 namespace runnel::detail {
@@ -40,27 +42,28 @@ struct file_worker::shared {
   std::atomic<bool> any_finished{false};
 };
 
-int file_worker::start() noexcept {
+file_worker::file_worker() : shared_(std::make_shared<shared>()) {
+  if (shared_->wake < 0) refuse_to_start("The kernel refused to make an eventfd", errno);
+}
+
+int file_worker::wake_descriptor() const noexcept {
+  return shared_->wake;
+}
+
+bool file_worker::start() noexcept {
+  // The program's signals are for the program's threads.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
-    shared_ = std::make_shared<shared>();
-    if (shared_->wake < 0) return -1;
-    // The program's signals are for the program's threads.
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      thread_ = std::thread{&file_worker::run, shared_};
-    } catch (const std::exception&) {
-      ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      return -1;
-    }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    thread_ = std::thread{&file_worker::run, shared_};
     ::pthread_setname_np(thread_.native_handle(), "runnel-files");
-    return shared_->wake;
   } catch (const std::exception&) {
-    return -1;
+    // No memory, or no thread more for this process or container.
   }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return started();
 }
 
 file_worker::~file_worker() {
@@ -96,7 +99,7 @@ bool file_worker::withdraw(operation& op) noexcept {
 }
 
 bool file_worker::has_finished() const noexcept {
-  return shared_ != nullptr && shared_->any_finished.load(std::memory_order_relaxed);
+  return shared_->any_finished.load(std::memory_order_relaxed);
 }
 
 void file_worker::take_finished(operation_queue& out) noexcept {

@@ -11,16 +11,18 @@ namespace runnel::detail {
 /// belongs to it from `submit` until it is taken back as finished or withdrawn.
 class file_worker {
  public:
-  file_worker() noexcept = default;
+  /// Has no thread yet. Throws startup_error where the kernel refuses an eventfd.
+  file_worker();
   file_worker(const file_worker&) = delete;
   file_worker& operator=(const file_worker&) = delete;
   /// Ends the thread. One that is stuck in a system call is left behind with its operation, as
   /// nothing can free that.
   ~file_worker();
 
-  /// Starts the thread and gives the eventfd that it writes to when something is finished; -1 when
-  /// there can be no thread.
-  int start() noexcept;
+  /// The eventfd that the thread writes to when something is finished.
+  int wake_descriptor() const noexcept;
+  /// Starts the thread; false when there can be none.
+  bool start() noexcept;
   bool started() const noexcept { return thread_.joinable(); }
 
   void submit(operation& op) noexcept;

@@ -15,6 +15,7 @@
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
 #include "support/kill_test.hpp"
+#include "support/pipe_pair.hpp"
 #include "support/task_test.hpp"
 
 namespace {
@@ -23,25 +24,7 @@ using namespace std::chrono_literals;
 using runnel::errc;
 using runnel::result;
 using runnel::task;
-
-class pipe_pair {
- public:
-  pipe_pair() { REQUIRE(::pipe2(ends_, O_CLOEXEC | O_NONBLOCK) == 0); }
-  pipe_pair(const pipe_pair&) = delete;
-  pipe_pair& operator=(const pipe_pair&) = delete;
-  ~pipe_pair() {
-    ::close(ends_[0]);
-    ::close(ends_[1]);
-  }
-  int reader() const { return ends_[0]; }
-  int writer() const { return ends_[1]; }
-  void put(std::string_view text) const {
-    REQUIRE(::write(ends_[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-  }
-
- private:
-  int ends_[2];
-};
+using runnel::testing::pipe_pair;
 
 class temporary_folder {
  public:
