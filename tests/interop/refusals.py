@@ -70,8 +70,15 @@ def the_user_has_no_privilege():
 
 
 @lab.case
-def io_uring_is_switched_off():
-    refused(*server(), expected=["io_uring"], preexec_fn=without_io_uring)
+def io_uring_is_asked_for_and_switched_off():
+    refused(*server(), expected=["io_uring"], preexec_fn=without_io_uring,
+            env={**os.environ, "RUNNEL_BACKEND": "io_uring"})
+
+
+@lab.case
+def a_backend_that_does_not_exist():
+    refused(*server(), expected=["RUNNEL_BACKEND is 'kqueue'"],
+            env={**os.environ, "RUNNEL_BACKEND": "kqueue"})
 
 
 @lab.case
