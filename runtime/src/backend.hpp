@@ -21,7 +21,8 @@ enum class backend_kind : std::uint8_t;
 namespace runnel::detail {
 
 /// What a loop needs from the world: a clock, kernel operations, and sleep. Each started operation
-/// is handed to `operation_pool::complete` exactly once, from inside `reap`.
+/// is handed to `operation_pool::complete` exactly once, from inside `reap`, and a `receive` as often
+/// as it fills a buffer to `operation_pool::progress` before that.
 class backend {
  public:
   virtual ~backend() = default;
@@ -37,6 +38,11 @@ class backend {
   /// from `now`. A deadline not after `now` does not sleep. False when it would sleep for ever.
   virtual bool enter(time_point now, time_point deadline) noexcept = 0;
   virtual backend_kind kind() const noexcept = 0;
+  /// What `receive` operations fill, made in need; null where there is no such operation.
+  virtual const std::shared_ptr<receive_buffers>& buffers() noexcept {
+    static const std::shared_ptr<receive_buffers> none;
+    return none;
+  }
   /// One line: what this is and what was granted.
   virtual std::string description() const = 0;
 };

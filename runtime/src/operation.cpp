@@ -9,6 +9,7 @@
 #include "backend.hpp"
 #include "loop_probe.hpp"
 #include "operation_pool.hpp"
+#include "runnel/detail/check.hpp"
 #include "runnel/loop.hpp"
 
 namespace runnel::detail {
@@ -42,6 +43,7 @@ void operation_pool::put_back(operation& op) noexcept {
   op.kept = false;
   op.user = nullptr;
   op.path.clear();
+  if (op.closes >= 0) ::close(std::exchange(op.closes, -1));
   if (op.buffer && idle_buffers_ >= buffers_kept) op.buffer.reset();
   if (op.buffer) ++idle_buffers_;
   idle_.push_front(op);
@@ -82,6 +84,16 @@ void operation_pool::complete(operation& op, int result) noexcept {
     ::close(result);
   }
   put_back(op);
+}
+
+void operation_pool::progress(operation& op, const std::shared_ptr<receive_buffers>& buffers,
+                              std::uint16_t id, std::uint32_t length) noexcept {
+  buffers->taken();
+  if (op.user != nullptr && length > 0) {
+    op.user->on_progress(op, id, length);
+  } else {
+    buffers->give_back(id);
+  }
 }
 
 void operation_pool::part_from_users() noexcept {
@@ -143,6 +155,20 @@ void operation_user::abandon() noexcept {
 
 std::uint64_t operation_user::new_watch(loop& owner) noexcept {
   return owner.operations_->new_watch();
+}
+
+void operation_user::abandon_and_close(int fd) noexcept {
+  operation_->closes = fd;
+  abandon();
+}
+
+const std::shared_ptr<receive_buffers>& operation_user::buffers_of(loop& owner) noexcept {
+  return owner.backend_->buffers();
+}
+
+void operation_user::on_progress(operation&, std::uint16_t, std::uint32_t) noexcept {
+  fail("runnel: an operation that is not a multishot one told of progress; this is a fault of the "
+       "backend.");
 }
 
 void op_awaiter::begin() noexcept {

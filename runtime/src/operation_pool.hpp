@@ -37,6 +37,9 @@ class operation_pool {
   void tell(loop_probe& probe) noexcept { probe_ = &probe; }
   /// Makes `op` ready to be started again.
   static void rest(operation& op) noexcept;
+  /// A `receive` that goes on has filled buffer `id`.
+  void progress(operation& op, const std::shared_ptr<receive_buffers>& buffers, std::uint16_t id,
+                std::uint32_t length) noexcept;
   /// Gives back an operation that was never started.
   void put_back(operation& op) noexcept;
 

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 #include "backend.hpp"
 #include "operation_pool.hpp"
+#include "ring_buffers.hpp"
 #include "ring_setup.hpp"
 #include "runnel/loop.hpp"
 
@@ -28,7 +30,10 @@ __kernel_timespec timespec_of(duration d) noexcept {
 class ring_backend final : public backend {
  public:
   ring_backend(const loop_options& options, operation_pool& operations, loop_metrics& metrics)
-      : operations_(&operations), metrics_(&metrics) {
+      : operations_(&operations),
+        metrics_(&metrics),
+        buffers_wanted_(options.receive_buffers),
+        buffer_size_(options.receive_buffer_size) {
     open_ring(setup_, options.ring_entries);
   }
   ring_backend(const ring_backend&) = delete;
@@ -46,6 +51,13 @@ class ring_backend final : public backend {
          now = read_clock()) {
       enter(now, give_up);
       reap();
+    }
+    if (ring_buffers_) {
+      ring_buffers_->part_from_ring();
+      // What the kernel would not let go of it may still write to: leaked rather than freed.
+      if (operations_->in_flight() > 0) {
+        static_cast<void>(new std::shared_ptr<receive_buffers>(buffers_));
+      }
     }
     io_uring_queue_exit(&setup_.ring);
   }
@@ -91,7 +103,11 @@ class ring_backend final : public backend {
       // The completion of a cancel request: its target's own is what counts.
       if (op == nullptr) continue;
       ++metrics_->completions;
-      operations_->complete(*op, entries[i]->res);
+      if (op->request.kind == op_kind::receive) {
+        settle_receive(*op, *entries[i]);
+      } else {
+        operations_->complete(*op, entries[i]->res);
+      }
     }
     io_uring_cq_advance(&setup_.ring, count);
   }
@@ -118,6 +134,14 @@ class ring_backend final : public backend {
   }
 
   backend_kind kind() const noexcept override { return backend_kind::io_uring; }
+  const std::shared_ptr<receive_buffers>& buffers() noexcept override {
+    // Multishot receiving came one version after buffer rings, together with SINGLE_ISSUER.
+    if (std::exchange(buffers_asked_for_, true) || !setup_.single_issuer) return buffers_;
+    ring_buffers_ = ring_buffers::make(setup_.ring, buffers_wanted_, buffer_size_);
+    buffers_ = ring_buffers_;
+    return buffers_;
+  }
+
   std::string description() const override {
     std::string line = "io_uring backend: " + std::to_string(setup_.entries) + " entries, " +
                        setup_.flags + (setup_.fd_registered ? ", registered ring fd" : "");
@@ -172,6 +196,20 @@ class ring_backend final : public backend {
     }
   }
 
+  // The one place that knows whether a multishot operation goes on.
+  void settle_receive(operation& op, const io_uring_cqe& entry) noexcept {
+    if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
+      const auto id = static_cast<std::uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT);
+      operations_->progress(op, buffers_, id,
+                            entry.res > 0 ? static_cast<std::uint32_t>(entry.res) : 0);
+    }
+    if ((entry.flags & IORING_CQE_F_MORE) != 0) return;
+    if (entry.res == -ENOBUFS) ++metrics_->buffers_exhausted;
+    if (entry.res == -EINVAL) buffers_->refuse();
+    // With bytes it has only stopped, and may be started anew.
+    operations_->complete(op, entry.res > 0 ? -EAGAIN : entry.res);
+  }
+
   static void describe(io_uring_sqe& entry, operation& op) noexcept {
     const op_request& r = op.request;
     switch (r.kind) {
@@ -194,12 +232,24 @@ class ring_backend final : public backend {
       case op_kind::close:
         io_uring_prep_close(&entry, r.fd);
         return;
+      case op_kind::receive:
+        io_uring_prep_recv_multishot(&entry, r.fd, nullptr, 0, 0);
+        // It is started where nothing was there to read.
+        entry.ioprio |= IORING_RECVSEND_POLL_FIRST;
+        entry.flags |= IOSQE_BUFFER_SELECT;
+        entry.buf_group = ring_buffers::group;
+        return;
     }
   }
 
   operation_pool* operations_;
   loop_metrics* metrics_;
   ring_setup setup_;
+  std::shared_ptr<ring_buffers> ring_buffers_;
+  std::shared_ptr<receive_buffers> buffers_;
+  unsigned buffers_wanted_;
+  std::uint32_t buffer_size_;
+  bool buffers_asked_for_ = false;
   unsigned turns_skipped_ = 0;
   bool backlog_ = false;
 };

@@ -107,6 +107,7 @@ void open_ring(ring_setup& out, unsigned entries) {
   }
   out.entries = out.ring.sq.ring_entries;
   out.fd_registered = io_uring_register_ring_fd(&out.ring) == 1;
+  out.single_issuer = (flags & IORING_SETUP_SINGLE_ISSUER) != 0;
   try {
     out.flags = names_of(flags);
     out.refused = flags == all_flags ? "" : names_of(all_flags & ~flags);

@@ -11,6 +11,7 @@ struct ring_setup {
   io_uring ring{};
   unsigned entries = 0;
   bool fd_registered = false;
+  bool single_issuer = false;
   std::string flags;  ///< Names of the flags granted, for the log line.
   std::string refused;
 };

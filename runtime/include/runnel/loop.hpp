@@ -58,6 +58,12 @@ struct loop_options {
   backend_kind backend = backend_kind::automatic;
   /// Size of the submission ring; rounded up to a power of two and clamped by the kernel.
   unsigned ring_entries = 256;
+  /// How many buffers all sockets of this loop share for what arrives, made when the first socket
+  /// waits and rounded up to a power of two; at most 32,768. 0, or a kernel before 6.0: each socket
+  /// is told that something is there and asks for it with a system call of its own.
+  unsigned receive_buffers = 256;
+  /// The size of each of them in bytes.
+  std::uint32_t receive_buffer_size = 8 * 1024;
   /// How long to keep turning, without sleeping, after a task ran, an operation finished or a turn
   /// was requested. Trades a core for latency: no wake-up by another core is waited for.
   duration busy_poll{0};
@@ -89,6 +95,8 @@ struct loop_metrics {
   std::uint64_t completions = 0;   ///< Kernel operations finished, cancelled ones included.
   std::uint64_t resumed = 0;       ///< Tasks run from the ready queue.
   std::uint64_t timers_fired = 0;  ///< Timers that expired.
+  /// Times that a socket found no free receive buffer and had to ask for its bytes instead.
+  std::uint64_t buffers_exhausted = 0;
 };
 
 /// The kernel refused what the loop needs. `what()` is one plain sentence: what is refused, and how

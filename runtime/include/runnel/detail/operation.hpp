@@ -8,11 +8,22 @@
 #include <string>
 
 #include "runnel/detail/list.hpp"
+#include "runnel/detail/receive_buffers.hpp"
 #include "runnel/waiter.hpp"
 
 namespace runnel::detail {
 
-enum class op_kind : std::uint8_t { poll, read, write, open, size, close };
+enum class op_kind : std::uint8_t {
+  poll,
+  read,
+  write,
+  open,
+  size,
+  close,
+  /// Receives on a socket into the loop's `receive_buffers` again and again, until it is cancelled,
+  /// the stream ends or no buffer is free.
+  receive,
+};
 
 /// A kernel operation as every backend understands it. `memory` is the operation's own: the kernel
 /// never sees memory of a task, which may be destroyed while the operation is in flight.
@@ -58,6 +69,8 @@ class operation final : public tagged_hook<operation_in_pool>,
   operation_user* user = nullptr;
   std::unique_ptr<std::byte[]> buffer;  ///< read, write: op_buffer_size bytes; size: a statx.
   std::string path;                     ///< open
+  /// A descriptor that is closed behind the last completion.
+  int closes = -1;
 };
 
 /// The operations of a pool, and those in a backend's own queues.
@@ -93,10 +106,18 @@ class operation_user {
   static bool probed(const loop& owner) noexcept;
   /// A new number for `op_request::watch`.
   static std::uint64_t new_watch(loop& owner) noexcept;
+  /// The same of an operation in flight, and has `fd` closed behind its last completion: until then
+  /// the number must not name anything else.
+  void abandon_and_close(int fd) noexcept;
+  /// What `receive` operations of this loop fill; null where its backend has no such operation.
+  static const std::shared_ptr<receive_buffers>& buffers_of(loop& owner) noexcept;
 
   /// Phase 1: the operation is finished with `result`, a negative errno on failure; it goes back to
   /// the pool when this returns. Runs no user code.
   virtual void on_complete(operation& op, int result) noexcept = 0;
+  /// Phase 1, `receive` only: `length` bytes lie in buffer `id`, which is the user's now. More may
+  /// follow, and in the end on_complete: 0 for the end of the stream, else why it stopped.
+  virtual void on_progress(operation& op, std::uint16_t id, std::uint32_t length) noexcept;
 
  private:
   friend class operation_pool;

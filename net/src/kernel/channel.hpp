@@ -1,0 +1,186 @@
+#pragma once
+
+#include "runnel/detail/operation.hpp"
+#include "runnel/detail/receive_buffers.hpp"
+#include "runnel/loop.hpp"
+#include "runnel/net/kernel/detail/awaiters.hpp"
+#include "runnel/poll.hpp"
+#include "runnel/timer.hpp"
+#include "runnel/wire/address.hpp"
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <system_error>
+
+namespace runnel::net::kernel::detail {
+
+enum class medium : std::uint8_t { tcp, unix_socket, pipe };
+
+/// What one attempt to move bytes came to.
+struct attempt {
+  std::size_t count = 0;
+  std::error_code error{};
+  bool blocked = false;
+};
+
+/// A non-blocking descriptor as one or two byte streams: what has arrived, who waits in which
+/// direction, and how it ended.
+class channel final : private fd_watch::client {
+ public:
+  /// Takes over `fd`.
+  channel(loop& owner, int fd, medium kind) noexcept;
+  channel(const channel&) = delete;
+  channel& operator=(const channel&) = delete;
+  ~channel();
+
+  /// Each tries once, without waiting.
+  attempt read(std::span<std::byte> into) noexcept;
+  attempt write(std::span<const iovec> pieces) noexcept;
+  /// Whether `read` has something to say without asking the kernel.
+  bool has_input() const noexcept { return !received_.empty() || ended_ || finished_; }
+  bool has_bytes() const noexcept { return !received_.empty(); }
+  /// Tells the reader, or the writer, when there may be more.
+  void await_input() noexcept { input_.arm(); }
+  void await_output() noexcept;
+  /// Whether all that was written is acknowledged, or never will be. Asks the kernel.
+  bool settled() noexcept;
+  /// Looks again and again until it is, and tells drainer and closer.
+  void await_settling() noexcept;
+
+  /// What every operation says: closed or aborted; none otherwise.
+  std::error_code local_error() const noexcept;
+  std::error_code read_error() const noexcept;
+  std::error_code write_error() noexcept;
+  /// A write has failed with the error that ended the connection.
+  void writer_was_told() noexcept { writer_told_ = true; }
+  /// How the connection ended, when a reset or a time-out ended it.
+  std::error_code ended() const noexcept { return ended_; }
+
+  result<void> shutdown() noexcept;
+  void abort() noexcept;
+  /// Nothing is read or written any more. False when there is nothing to wait for.
+  bool begin_close() noexcept;
+  /// The stream's last word, by close or without.
+  close_ending finish_close(std::error_code why) noexcept;
+
+  /// A deadline of one direction. It is moved far more often than it fires, so moving it later
+  /// leaves the timer where it is.
+  class deadline final : public timer {
+   public:
+    deadline(loop& owner, channel_waiter*& who) noexcept : timer(owner), who_(&who) {}
+    void set(time_point when) noexcept;
+    bool passed() const noexcept { return owner().now() >= when_; }
+
+   private:
+    void on_expire() noexcept override;
+
+    channel_waiter** who_;
+    time_point when_ = time_point::max();
+  };
+
+  int fd() const noexcept { return fd_; }
+  loop& owner() const noexcept { return *owner_; }
+
+  channel_waiter* reader = nullptr;
+  channel_waiter* writer = nullptr;
+  channel_waiter* drainer = nullptr;
+  channel_waiter* closer = nullptr;
+  deadline read_deadline;
+  deadline write_deadline;
+  endpoint remote;
+
+ private:
+  /// How many buffers of the loop one connection may hold while nobody reads it.
+  static constexpr unsigned most_unread_buffers = 16;
+
+  /// Has the kernel receive into shared buffers, or say that there is something to read.
+  class input final : private runnel::detail::operation_user {
+   public:
+    explicit input(channel& of) noexcept : of_(&of) {}
+    void arm() noexcept;
+    /// Takes the request back.
+    void stop() noexcept { cancel(); }
+    /// Lets go of the descriptor: true when it will be closed behind the last completion.
+    bool part_with(int fd) noexcept;
+    /// Bytes may be on their way in completions: they come before all others.
+    bool armed() const noexcept { return busy(); }
+    bool receiving() const noexcept { return busy() && receiving_; }
+
+   private:
+    void on_complete(runnel::detail::operation& op, int result) noexcept override;
+    void on_progress(runnel::detail::operation& op, std::uint16_t id,
+                     std::uint32_t length) noexcept override;
+
+    channel* of_;
+    bool receiving_ = false;
+  };
+
+  /// Hears of a reset. The kernel's multishot receive sleeps on when the reset came before the
+  /// receive had taken what arrived ahead of it: it looks for bytes then, and not for errors.
+  class hangup final : private fd_watch::client {
+   public:
+    explicit hangup(channel& of) noexcept : of_(&of), watch_(of.owner(), of.fd(), *this) {}
+    void listen() noexcept;
+    void stop() noexcept { watch_.disarm(); }
+    bool armed() const noexcept { return watch_.armed(); }
+    bool heard() const noexcept { return heard_; }
+
+   private:
+    void on_ready() noexcept override;
+
+    channel* of_;
+    bool heard_ = false;
+    fd_watch watch_;
+  };
+
+  /// Looks whether everything is acknowledged.
+  class look final : public timer {
+   public:
+    explicit look(channel& of) noexcept : timer(of.owner()), of_(&of) {}
+    void start(duration first) noexcept;
+
+   private:
+    void on_expire() noexcept override;
+
+    channel* of_;
+    duration pause_{};
+  };
+
+  void on_ready() noexcept override;
+  void on_input(bool ready) noexcept;
+  std::error_code remember(int error) noexcept;
+  void take_socket_error() noexcept;
+  void fail_waiters(std::error_code why) noexcept;
+  bool unread() const noexcept;
+  void reset() noexcept;
+  void release() noexcept;
+
+  loop* owner_;
+  int fd_;
+  medium kind_;
+  bool finished_ = false;
+  bool known_empty_ = false;
+  bool shut_ = false;
+  bool aborted_ = false;
+  bool closing_ = false;
+  bool closed_ = false;
+  bool writer_told_ = false;
+  std::error_code ended_;
+  close_ending ending_;
+  std::size_t lost_bytes_ = 0;
+  runnel::detail::received_bytes received_;
+  input input_;
+  fd_watch output_;
+  hangup hangup_;
+  look look_;
+};
+
+/// The code of an errno value.
+inline std::error_code system_error(int number) noexcept {
+  return {number, std::generic_category()};
+}
+
+}  // namespace runnel::net::kernel::detail
