@@ -21,8 +21,8 @@ enum class backend_kind : std::uint8_t;
 namespace runnel::detail {
 
 /// What a loop needs from the world: a clock, kernel operations, and sleep. Each started operation
-/// is handed to `operation_pool::complete` exactly once, from inside `reap`, and a `receive` as often
-/// as it fills a buffer to `operation_pool::progress` before that.
+/// is handed to `operation_pool::complete` exactly once, from inside `reap`, and a `receive` as
+/// often as it fills a buffer to `operation_pool::progress` before that.
 class backend {
  public:
   virtual ~backend() = default;

@@ -167,8 +167,9 @@ const std::shared_ptr<receive_buffers>& operation_user::buffers_of(loop& owner) 
 }
 
 void operation_user::on_progress(operation&, std::uint16_t, std::uint32_t) noexcept {
-  fail("runnel: an operation that is not a multishot one told of progress; this is a fault of the "
-       "backend.");
+  fail(
+      "runnel: an operation that is not a multishot one told of progress; this is a fault of the "
+      "backend.");
 }
 
 void op_awaiter::begin() noexcept {

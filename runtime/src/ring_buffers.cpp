@@ -52,8 +52,8 @@ ring_buffers::~ring_buffers() {
 }
 
 void ring_buffers::place(std::uint16_t id, unsigned position) noexcept {
-  io_uring_buf_ring_add(shown_, data(id), size(), id,
-                        io_uring_buf_ring_mask(count()), static_cast<int>(position));
+  io_uring_buf_ring_add(shown_, data(id), size(), id, io_uring_buf_ring_mask(count()),
+                        static_cast<int>(position));
 }
 
 void ring_buffers::offer(std::uint16_t id) noexcept {

@@ -174,8 +174,7 @@ struct stream_contract {
     const auto tail = bytes_of("tail and more");
     std::vector<std::span<const std::byte>> pieces{{}, head, {}, tail, {}};
     for (int i = 0; i < 100; ++i) pieces.emplace_back(head);
-    const auto taken =
-        co_await a.write(std::span<const std::span<const std::byte>>(pieces));
+    const auto taken = co_await a.write(std::span<const std::span<const std::byte>>(pieces));
     CHECK(taken == result<std::size_t>(101 * head.size() + tail.size()));
     const auto text = co_await read_text(b, 21);
     CHECK(text == "headtail and morehead");
@@ -376,9 +375,7 @@ struct stream_contract {
 
   static task<> destroyed(loop&, stream_type& a, stream_type& b) {
     co_await write_text(a, "hello");
-    {
-      stream_type gone = std::move(a);
-    }
+    { stream_type gone = std::move(a); }
     byte_string received;
     co_await read_all_into(b, received, 2);
     CHECK(text_of(received) == "hello");
@@ -426,30 +423,27 @@ struct stream_contract {
 
 }  // namespace runnel::testing
 
-#define RUNNEL_STREAM_CASE_(model, name, what, member)                                     \
-  TEST_CASE(name ": " what) {                                                              \
-    ::runnel::testing::stream_contract<model>::run<                                        \
-        &::runnel::testing::stream_contract<model>::member>(what);                         \
+#define RUNNEL_STREAM_CASE_(model, name, what, member)             \
+  TEST_CASE(name ": " what) {                                      \
+    ::runnel::testing::stream_contract<model>::run<                \
+        &::runnel::testing::stream_contract<model>::member>(what); \
   }
 
-#define RUNNEL_STREAM_CONTRACT(model, name)                                                \
-  RUNNEL_STREAM_CASE_(model, name, "what is written is read, and the end comes after it",  \
-                      order_and_end)                                                       \
-  RUNNEL_STREAM_CASE_(model, name, "much goes in both directions at once", much)           \
-  RUNNEL_STREAM_CASE_(model, name, "pieces are written in order as one", pieces)           \
-  RUNNEL_STREAM_CASE_(model, name, "half-close leaves the other direction open", half_close) \
-  RUNNEL_STREAM_CASE_(model, name, "readable waits for bytes and for the end", readable)   \
-  RUNNEL_STREAM_CASE_(model, name, "a cancelled read has consumed nothing", cancelled_read) \
-  RUNNEL_STREAM_CASE_(model, name, "a cancelled write says how much was taken",            \
-                      cancelled_write)                                                     \
-  RUNNEL_STREAM_CASE_(model, name, "a read deadline stands until it is moved",             \
-                      read_deadline)                                                       \
-  RUNNEL_STREAM_CASE_(model, name, "a write deadline loses nothing", write_deadline)       \
-  RUNNEL_STREAM_CASE_(model, name, "abort resets the peer behind what had arrived", abort) \
-  RUNNEL_STREAM_CASE_(model, name, "abort wakes what is pending on both sides",            \
-                      abort_wakes)                                                         \
-  RUNNEL_STREAM_CASE_(model, name, "closing with bytes unread resets the peer", unread)    \
-  RUNNEL_STREAM_CASE_(model, name, "a destroyed stream has closed, and its bytes are read", \
-                      destroyed)                                                           \
-  RUNNEL_STREAM_CASE_(model, name, "closing ends what is pending", close_wakes)            \
+#define RUNNEL_STREAM_CONTRACT(model, name)                                                      \
+  RUNNEL_STREAM_CASE_(model, name, "what is written is read, and the end comes after it",        \
+                      order_and_end)                                                             \
+  RUNNEL_STREAM_CASE_(model, name, "much goes in both directions at once", much)                 \
+  RUNNEL_STREAM_CASE_(model, name, "pieces are written in order as one", pieces)                 \
+  RUNNEL_STREAM_CASE_(model, name, "half-close leaves the other direction open", half_close)     \
+  RUNNEL_STREAM_CASE_(model, name, "readable waits for bytes and for the end", readable)         \
+  RUNNEL_STREAM_CASE_(model, name, "a cancelled read has consumed nothing", cancelled_read)      \
+  RUNNEL_STREAM_CASE_(model, name, "a cancelled write says how much was taken", cancelled_write) \
+  RUNNEL_STREAM_CASE_(model, name, "a read deadline stands until it is moved", read_deadline)    \
+  RUNNEL_STREAM_CASE_(model, name, "a write deadline loses nothing", write_deadline)             \
+  RUNNEL_STREAM_CASE_(model, name, "abort resets the peer behind what had arrived", abort)       \
+  RUNNEL_STREAM_CASE_(model, name, "abort wakes what is pending on both sides", abort_wakes)     \
+  RUNNEL_STREAM_CASE_(model, name, "closing with bytes unread resets the peer", unread)          \
+  RUNNEL_STREAM_CASE_(model, name, "a destroyed stream has closed, and its bytes are read",      \
+                      destroyed)                                                                 \
+  RUNNEL_STREAM_CASE_(model, name, "closing ends what is pending", close_wakes)                  \
   RUNNEL_STREAM_CASE_(model, name, "many small messages go to and fro", ping_pong)

@@ -78,6 +78,7 @@ void acceptor::give(accept_wait& who, int fd) noexcept {
   who.fd_ = fd;
   who.loop_ = owner_;
   who.kind_ = kind_;
+  who.nodelay_ = nodelay_;
 }
 
 void acceptor::on_ready() noexcept {
@@ -157,6 +158,7 @@ result<channel_ptr> accept_wait::take() noexcept {
     return std::make_error_code(std::errc::not_enough_memory);
   }
   made->remote = remote_;
+  made->nodelay = nodelay_;
   return made;
 }
 

@@ -12,8 +12,8 @@ namespace runnel::net::kernel::detail {
 class acceptor final : private fd_watch::client {
  public:
   /// Takes over `fd`, which does not block.
-  acceptor(loop& owner, int fd, medium kind) noexcept
-      : owner_(&owner), fd_(fd), kind_(kind), watch_(owner, fd, *this) {}
+  acceptor(loop& owner, int fd, medium kind, bool nodelay) noexcept
+      : owner_(&owner), fd_(fd), kind_(kind), nodelay_(nodelay), watch_(owner, fd, *this) {}
   ~acceptor();
 
   /// True when it is finished, with a connection or an error.
@@ -31,6 +31,7 @@ class acceptor final : private fd_watch::client {
   loop* owner_;
   int fd_;
   medium kind_;
+  bool nodelay_;
   fd_watch watch_;
   /// In the rare case of `put_back`.
   std::deque<int> returned_;

@@ -86,9 +86,8 @@ attempt channel::read(std::span<std::byte> into) noexcept {
   if (finished_ || into.empty()) return {};
   if (known_empty_ || input_.receiving()) return {.blocked = true};
   for (;;) {
-    const ssize_t got = kind_ == medium::pipe
-                            ? ::read(fd_, into.data(), into.size())
-                            : ::recv(fd_, into.data(), into.size(), MSG_DONTWAIT);
+    const ssize_t got = kind_ == medium::pipe ? ::read(fd_, into.data(), into.size())
+                                              : ::recv(fd_, into.data(), into.size(), MSG_DONTWAIT);
     if (got > 0) {
       known_empty_ = static_cast<std::size_t>(got) < into.size();
       return {.count = static_cast<std::size_t>(got)};

@@ -91,6 +91,8 @@ class channel final : private fd_watch::client {
   deadline read_deadline;
   deadline write_deadline;
   endpoint remote;
+  /// As it was last set, which saves asking for it again.
+  bool nodelay = false;
 
  private:
   /// How many buffers of the loop one connection may hold while nobody reads it.

@@ -51,9 +51,9 @@ struct socket_address {
       std::memcpy(&number, v6.sin6_addr.s6_addr + 12, sizeof number);
       return {address::v4(ntohl(number)), ntohs(v6.sin6_port)};
     }
-    return {address::v6(std::span<const std::uint8_t, 16>(v6.sin6_addr.s6_addr, 16),
-                        v6.sin6_scope_id),
-            ntohs(v6.sin6_port)};
+    return {
+        address::v6(std::span<const std::uint8_t, 16>(v6.sin6_addr.s6_addr, 16), v6.sin6_scope_id),
+        ntohs(v6.sin6_port)};
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include "acceptor.hpp"
 #include "channel.hpp"
+#include "owned_fd.hpp"
 #include "socket_address.hpp"
 
 #include <netinet/tcp.h>
@@ -15,23 +16,9 @@
 namespace runnel::net::kernel {
 namespace {
 
+using detail::last_error;
+using detail::owned_fd;
 using detail::socket_address;
-
-/// A descriptor that closes itself unless it is released.
-class owned_fd {
- public:
-  explicit owned_fd(int fd) noexcept : fd_(fd) {}
-  owned_fd(const owned_fd&) = delete;
-  owned_fd& operator=(const owned_fd&) = delete;
-  ~owned_fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const noexcept { return fd_; }
-  int release() noexcept { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 bool set(int fd, int level, int name, int value) noexcept {
   return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
@@ -74,10 +61,6 @@ bool bind_to(int fd, const endpoint& at) noexcept {
   return ::bind(fd, &name.any, name.size) == 0;
 }
 
-std::error_code last_error() noexcept {
-  return detail::system_error(errno);
-}
-
 }  // namespace
 
 endpoint tcp_stream::local_endpoint() const noexcept {
@@ -87,7 +70,9 @@ endpoint tcp_stream::remote_endpoint() const noexcept {
   return checked().remote;
 }
 void tcp_stream::set_nodelay(bool on) noexcept {
-  if (checked().fd() >= 0) set(checked().fd(), IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
+  detail::channel& to = checked();
+  if (to.fd() < 0 || to.nodelay == on) return;
+  if (set(to.fd(), IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0)) to.nodelay = on;
 }
 
 result<tcp_listener> tcp_listener::listen(loop& owner, const endpoint& at,
@@ -102,8 +87,8 @@ result<tcp_listener> tcp_listener::listen(loop& owner, const endpoint& at,
       apply(fd.get(), options.connection) && bind_to(fd.get(), at) &&
       ::listen(fd.get(), options.backlog) == 0;
   if (!ready) return last_error();
-  auto* const made =
-      new (std::nothrow) detail::acceptor(owner, fd.get(), detail::medium::tcp);
+  auto* const made = new (std::nothrow)
+      detail::acceptor(owner, fd.get(), detail::medium::tcp, options.connection.nodelay);
   if (made == nullptr) return std::make_error_code(std::errc::not_enough_memory);
   fd.release();
   return tcp_listener(detail::acceptor_ptr(made));
@@ -128,6 +113,10 @@ tcp_connect_awaiter::~tcp_connect_awaiter() {
 bool tcp_connect_awaiter::connected_at_once() noexcept {
   if (loop_->simulated()) {
     error_ = errc::not_supported;
+    return true;
+  }
+  if (to_.address.family() == family::unspecified) {
+    error_ = std::make_error_code(std::errc::address_family_not_supported);
     return true;
   }
   fd_ = make_socket(to_);
@@ -162,6 +151,7 @@ result<tcp_stream> tcp_connect_awaiter::await_resume() noexcept {
   if (made == nullptr) return std::make_error_code(std::errc::not_enough_memory);
   fd_ = -1;
   made->remote = to_;
+  made->nodelay = options_->connection.nodelay;
   return tcp_stream(detail::channel_ptr(made));
 }
 

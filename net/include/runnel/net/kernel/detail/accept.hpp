@@ -57,6 +57,7 @@ class accept_wait : public waiter, private runnel::detail::tagged_hook<accept_ta
   endpoint remote_{};
   int fd_ = -1;
   medium kind_{};
+  bool nodelay_ = false;
   std::error_code error_;
 };
 

@@ -89,8 +89,7 @@ class channel_waiter : public waiter {
 
 class [[nodiscard]] read_awaiter final : public channel_waiter {
  public:
-  read_awaiter(channel& of, std::span<std::byte> into) noexcept
-      : channel_waiter(of), into_(into) {}
+  read_awaiter(channel& of, std::span<std::byte> into) noexcept : channel_waiter(of), into_(into) {}
   result<std::size_t> await_resume() noexcept;
 
  private:
