@@ -1,10 +1,10 @@
 #pragma once
 
+#include "runnel/detail/list.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/pipe.hpp"
 #include "runnel/timer.hpp"
 
-#include <deque>
 #include <memory>
 
 namespace runnel::net::detail {
@@ -32,8 +32,9 @@ class pipe_buffer {
 
 class pipe_pair;
 
-/// One end: what arrived for it, how its two directions stand, and who waits in them.
-class pipe_end {
+/// One end: what arrived for it, how its two directions stand, and who waits in them. Its hook is
+/// for a listener's backlog.
+class pipe_end : public runnel::detail::list_hook {
  public:
   pipe_end(pipe_pair& pair, loop& owner, std::size_t capacity, const endpoint& local) noexcept;
 
@@ -109,9 +110,14 @@ class pipe_queue {
  public:
   pipe_queue(loop& owner, const pipe_listener_options& options) noexcept
       : owner_(&owner), options_(options) {}
+  pipe_queue(const pipe_queue&) = delete;
+  pipe_queue& operator=(const pipe_queue&) = delete;
+  ~pipe_queue() {
+    while (!backlog_.empty()) take_first();
+  }
 
   const endpoint& local() const noexcept { return options_.local; }
-  std::size_t pending() const noexcept { return backlog_.size(); }
+  std::size_t pending() const noexcept { return backlog_size_; }
 
   /// True when it is finished, with a connection or an error.
   bool begin(pipe_accept& who) noexcept;
@@ -124,15 +130,19 @@ class pipe_queue {
   unsigned references = 0;
 
  private:
-  bool full() const noexcept { return backlog_.size() >= options_.backlog; }
+  bool full() const noexcept { return backlog_size_ >= options_.backlog; }
   bool establish(pipe_connect& who) noexcept;
+  /// The backlog holds a reference to each of its ends. Neither call allocates.
+  void keep(pipe_end& child, bool in_front) noexcept;
+  pipe_ref take_first() noexcept;
   void admit_waiting() noexcept;
 
   loop* owner_;
   pipe_listener_options options_;
   bool closed_ = false;
   std::uint16_t next_port_ = 0;
-  std::deque<pipe_ref> backlog_;
+  runnel::detail::list<pipe_end> backlog_;
+  std::size_t backlog_size_ = 0;
   runnel::detail::list<pipe_accept, pipe_accept::hook> acceptors_;
   runnel::detail::list<pipe_connect, pipe_connect::hook> connectors_;
 };

@@ -35,8 +35,7 @@ bool pipe_queue::begin(pipe_accept& who) noexcept {
     acceptors_.push_back(who);
     return false;
   }
-  who.child_ = std::move(backlog_.front());
-  backlog_.pop_front();
+  who.child_ = take_first();
   admit_waiting();
   return true;
 }
@@ -66,13 +65,31 @@ bool pipe_queue::establish(pipe_connect& who) noexcept {
   }
   who.mine_ = pipe_ref{pair->first};
   if (acceptors_.empty()) {
-    backlog_.emplace_back(pair->second);
+    keep(pair->second, false);
   } else {
     pipe_accept& acceptor = acceptors_.pop_front();
     acceptor.child_ = pipe_ref{pair->second};
     acceptor.wake();
   }
   return true;
+}
+
+void pipe_queue::keep(pipe_end& child, bool in_front) noexcept {
+  ++child.pair->references;
+  ++backlog_size_;
+  if (in_front) {
+    backlog_.push_front(child);
+  } else {
+    backlog_.push_back(child);
+  }
+}
+
+pipe_ref pipe_queue::take_first() noexcept {
+  pipe_end& child = backlog_.pop_front();
+  pipe_ref taken{child};
+  --child.pair->references;
+  --backlog_size_;
+  return taken;
 }
 
 void pipe_queue::admit_waiting() noexcept {
@@ -87,7 +104,7 @@ void pipe_queue::put_back(pipe_ref child) noexcept {
   if (closed_) {
     child->abort();
   } else if (acceptors_.empty()) {
-    backlog_.push_front(std::move(child));
+    keep(*child.operator->(), true);
   } else {
     pipe_accept& acceptor = acceptors_.pop_front();
     acceptor.child_ = std::move(child);
@@ -98,8 +115,7 @@ void pipe_queue::put_back(pipe_ref child) noexcept {
 void pipe_queue::close() noexcept {
   if (closed_) return;
   closed_ = true;
-  for (const pipe_ref& child : backlog_) child->abort();
-  backlog_.clear();
+  while (!backlog_.empty()) take_first()->abort();
   while (!acceptors_.empty()) acceptors_.pop_front().fail(code(std::errc::bad_file_descriptor));
   while (!connectors_.empty()) connectors_.pop_front().fail(code(std::errc::connection_refused));
 }
