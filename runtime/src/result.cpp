@@ -22,6 +22,8 @@ class category final : public std::error_category {
         return "the loop's backend has no such operation";
       case errc::file_too_short:
         return "the file ends before the bytes that were asked of it";
+      case errc::closed:
+        return "the channel is closed";
     }
     return "unknown runnel error";
   }
@@ -35,6 +37,7 @@ class category final : public std::error_category {
       case errc::not_supported:
         return std::errc::not_supported;
       case errc::file_too_short:
+      case errc::closed:
         break;
     }
     return {value, *this};

@@ -1,9 +1,8 @@
 #pragma once
 
-#include "runnel/detail/list.hpp"
-#include "runnel/loop.hpp"
+#include "runnel/detail/check.hpp"
+#include "runnel/detail/wait_list.hpp"
 #include "runnel/result.hpp"
-#include "runnel/waiter.hpp"
 
 namespace runnel {
 
@@ -11,33 +10,24 @@ class event;
 
 namespace detail {
 
-struct event_tag;
-
-class [[nodiscard]] event_awaiter final : public waiter, private tagged_hook<event_tag> {
+class [[nodiscard]] event_awaiter final : public list_waiter {
  public:
   explicit event_awaiter(event& source) noexcept : source_(&source) {}
   event_awaiter(event_awaiter&&) noexcept = default;
 
-  bool await_ready() const noexcept { return false; }
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept;
   result<void> await_resume() const noexcept {
-    if (cancelled_) return errc::cancelled;
+    if (end_ == wait_end::cancelled) return errc::cancelled;
     return {};
   }
 
  private:
   friend class runnel::event;
-  friend class list<event_awaiter, tagged_hook<event_tag>>;
 
-  void on_cancel() noexcept override {
-    cancelled_ = true;
-    tagged_hook<event_tag>::unlink();
-    wake();
-  }
+  bool begin() noexcept override;
 
   event* source_;
-  bool cancelled_ = false;
 };
 
 }  // namespace detail
@@ -50,7 +40,7 @@ class event {
   event& operator=(const event&) = delete;
   /// Nobody may wait for it any more; this is checked.
   ~event() {
-    detail::check(waiting_.empty() || detail::this_thread.teardown_depth > 0,
+    detail::check(waiting_.empty() || detail::in_teardown(),
                   "runnel: an event was destroyed while a task waits for it; keep it alive until "
                   "its waiters are done.");
   }
@@ -59,7 +49,7 @@ class event {
   void set() noexcept {
     set_ = true;
     while (!waiting_.empty()) {
-      waiting_.pop_front().wake();
+      waiting_.front().finish(detail::wait_end::served);
     }
   }
   /// Later waiters wait again. Those already woken still go on.
@@ -67,26 +57,28 @@ class event {
   /// Whether it is set.
   bool is_set() const noexcept { return set_; }
 
-  /// Waits until it is set; at once when it is. Gives `result<void>`: `errc::cancelled` when the
-  /// scope is cancelled first. The event must outlive the wait.
+  /// Waits until it is set; at once when it is, in a cancelled scope too. Gives `result<void>`:
+  /// `errc::cancelled` when the scope is cancelled first. The event must outlive the wait.
   detail::event_awaiter wait() noexcept { return detail::event_awaiter{*this}; }
 
  private:
   friend class detail::event_awaiter;
 
   bool set_ = false;
-  detail::list<detail::event_awaiter, detail::tagged_hook<detail::event_tag>> waiting_;
+  detail::wait_list<detail::event_awaiter> waiting_;
 };
 
+inline bool detail::event_awaiter::begin() noexcept {
+  if (source_->is_set()) return true;
+  source_->waiting_.push_back(*this);
+  return false;
+}
+
+// A set event has nothing to take away, so it may be seen in a cancelled scope.
 template <std::derived_from<detail::promise_base> Promise>
 bool detail::event_awaiter::await_suspend(std::coroutine_handle<Promise> h) noexcept {
-  if (!suspend_unless(h, source_->is_set())) return false;
-  if (!waiting()) {
-    cancelled_ = !source_->is_set();
-  } else {
-    source_->waiting_.push_back(*this);
-  }
-  return true;
+  if (source_->is_set()) return suspend_unless(h, true);
+  return list_waiter::await_suspend(h);
 }
 
 }  // namespace runnel

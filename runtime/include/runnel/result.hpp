@@ -24,6 +24,8 @@ enum class errc {
   not_supported,
   /// A file ends before the bytes that were asked of it.
   file_too_short,
+  /// The channel was closed, and for a receiver is empty too.
+  closed,
 };
 
 /// The category named "runnel" that `errc` belongs to.
