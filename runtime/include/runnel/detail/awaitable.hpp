@@ -27,6 +27,12 @@ template <class Awaitable>
 using await_result =
     decltype(std::declval<std::remove_reference_t<awaiter_of<Awaitable>>&>().await_resume());
 
+/// What may be moved into a frame and awaited there.
+template <class Awaitable>
+concept movable_awaitable = !std::is_lvalue_reference_v<Awaitable> && requires {
+  typename await_result<std::remove_cvref_t<Awaitable>>;
+};
+
 /// Puts a coroutine into another scope for as long as it takes to hand it to what it awaits.
 template <class Promise>
 class scope_guard {
