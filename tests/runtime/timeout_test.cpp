@@ -67,6 +67,30 @@ TASK_TEST("timeout: a late target without a result counts as late") {
   CHECK(late.error() == errc::deadline_exceeded);
 }
 
+namespace {
+
+// As the ending of a stream.
+struct ending {
+  ending() = default;
+  explicit ending(std::error_code error) : why(error) {}
+  std::error_code why;
+};
+
+task<ending> end_after(runnel::duration d) {
+  co_await runnel::sleep(d);
+  co_return ending{};
+}
+
+}  // namespace
+
+TASK_TEST("timeout: a target whose value could be made from an error is late all the same") {
+  result<ending> late = co_await runnel::with_timeout(1s, end_after(1h));
+  REQUIRE(late.has_error());
+  CHECK(late.error() == errc::deadline_exceeded);
+  result<ending> in_time = co_await runnel::with_timeout(2s, end_after(1s));
+  CHECK(in_time.has_value());
+}
+
 TASK_TEST("timeout: awaits the target after it cancelled it") {
   runnel::event allowed;
   bool cleaned = false;

@@ -78,8 +78,9 @@ class [[nodiscard]] timeout_awaiter {
       if (expired) return errc::deadline_exceeded;
       return {};
     } else {
-      result<value> outcome{awaiter_.await_resume()};
-      if (expired) return errc::deadline_exceeded;
+      // In place, as a T may be made from an error too.
+      result<value> outcome(boost::system::in_place_value, awaiter_.await_resume());
+      if (expired) return {boost::system::in_place_error, errc::deadline_exceeded};
       return outcome;
     }
   }
