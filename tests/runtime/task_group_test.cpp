@@ -155,3 +155,43 @@ TEST_CASE("task_group: dies with the suspended frame that holds it, children fir
   CHECK_THROWS_AS(loop.run(body(loop, never, sum, child)), runnel::deadlock_error);
   CHECK(sum == 0);
 }
+
+TASK_TEST("task_group: takes any awaitable that gives nothing or a result of nothing") {
+  runnel::time_point start = loop.now();
+  runnel::event e;
+  runnel::task_group group{loop};
+  group.spawn(runnel::sleep(2s));
+  group.spawn(e.wait());
+  group.spawn(runnel::with_timeout(3s, wait_long()));
+  co_await runnel::sleep(1s);
+  e.set();
+  result<void> joined = co_await group.join();
+  CHECK(joined.error() == errc::deadline_exceeded);
+  CHECK(loop.now() == start + 3s);
+}
+
+namespace {
+
+// What a capturing lambda that is a coroutine compiles to.
+struct adder {
+  std::vector<int> mine;
+  int* sum;
+
+  task<> operator()(const std::vector<int>& more) {
+    co_await runnel::sleep(1s);
+    for (int value : mine) *sum += value;
+    for (int value : more) *sum += value;
+  }
+};
+
+}  // namespace
+
+TASK_TEST("task_group: a callable and its arguments live as long as the child made from them") {
+  int sum = 0;
+  runnel::task_group group{loop};
+  group.spawn(adder{{1, 2}, &sum}, std::vector<int>{3, 4});
+  group.spawn(&add_after, 1s, std::ref(sum));
+  CHECK(group.size() == 2);
+  co_await group.join();
+  CHECK(sum == 11);
+}

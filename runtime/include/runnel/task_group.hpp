@@ -3,11 +3,13 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "runnel/cancel.hpp"
+#include "runnel/detail/awaitable.hpp"
 #include "runnel/detail/list.hpp"
 #include "runnel/detail/promise_base.hpp"
 #include "runnel/loop.hpp"
@@ -29,13 +31,21 @@ namespace detail {
 
 struct group_child_tag;
 
+template <class Value>
+concept group_outcome = std::is_void_v<Value> || std::is_same_v<Value, result<void>>;
+
+template <class Callable, class... Args>
+concept group_callable = requires(Callable& callable, Args... args) {
+  requires group_outcome<await_result<decltype(std::invoke(callable, std::move(args)...))>>;
+};
+
 // The frame that runs one child: it destroys itself at its end, after it told the group.
 class group_child {
  public:
   class promise_type final : public promise_base, private tagged_hook<group_child_tag> {
    public:
-    template <class Task>
-    promise_type(task_group& group, Task&) noexcept : group_(&group) {}
+    template <class... Parameters>
+    explicit promise_type(task_group& group, Parameters&...) noexcept : group_(&group) {}
 
     group_child get_return_object() noexcept { return group_child{handle_of(*this)}; }
     std::suspend_never final_suspend() noexcept;
@@ -92,13 +102,22 @@ class task_group {
   task_group& operator=(const task_group&) = delete;
   ~task_group();
 
-  /// Makes `child` ready: it first runs in phase 4, not from inside this call. A `result` that
-  /// holds an error, and an exception, is a failure; `errc::cancelled` after the group was
-  /// cancelled is not. In a cancelled group the child still runs, so that it can give back what it
-  /// owns, but what it awaits is cancelled. Costs two pooled frames.
-  template <class T>
-  requires std::is_void_v<T> || std::is_same_v<T, result<void>>
-  void spawn(task<T> child) { launch(run_child(*this, std::move(child)).frame); }
+  /// Makes `child` ready: a task or any other awaitable that gives nothing or `result<void>`, moved
+  /// in. It first runs in phase 4, not from inside this call. A `result` that holds an error, and
+  /// an exception, is a failure; `errc::cancelled` after the group was cancelled is not. In a
+  /// cancelled group the child still runs, so that it can give back what it owns, but what it
+  /// awaits is cancelled. Costs one pooled frame beside the child's own.
+  template <detail::movable_awaitable Awaitable>
+  requires detail::group_outcome<detail::await_result<Awaitable>>
+  void spawn(Awaitable&& child) { launch(run_child<Awaitable>(*this, std::move(child)).frame); }
+  /// The same with the task that `callable(args...)` returns; it is called when the child first
+  /// runs. The callable and the arguments are moved here and live as long as the child, so a lambda
+  /// that is a coroutine may capture and may take its parameters by reference.
+  template <class Callable, class... Args>
+  requires detail::group_callable<Callable, Args...>
+  void spawn(Callable callable, Args... args) {
+    launch(run_call<Callable, Args...>(*this, std::move(callable), std::move(args)...).frame);
+  }
 
   /// Waits until there are no children, also those spawned meanwhile. Gives the first failure: an
   /// error as `result<void>`, an exception by throwing it. When the waiting task is cancelled the
@@ -122,14 +141,27 @@ class task_group {
   friend class detail::join_awaiter;
   using child_promise = detail::group_child::promise_type;
 
-  template <class T>
-  static detail::group_child run_child(task_group&, task<T> child) {
-    task<T> body = std::move(child);
-    if constexpr (std::is_void_v<T>) {
-      co_await std::move(body);
+  template <class Awaitable>
+  static detail::group_child run_child(task_group&, Awaitable given) {
+    Awaitable child = std::move(given);
+    using value = detail::await_result<Awaitable>;
+    if constexpr (std::is_void_v<value>) {
+      co_await std::move(child);
       co_return std::error_code{};
     } else {
-      T outcome = co_await std::move(body);
+      value outcome = co_await std::move(child);
+      co_return outcome.has_error() ? outcome.error() : std::error_code{};
+    }
+  }
+  template <class Callable, class... Args>
+  static detail::group_child run_call(task_group&, Callable callable, Args... args) {
+    auto child = std::invoke(callable, std::move(args)...);
+    using value = detail::await_result<decltype(child)>;
+    if constexpr (std::is_void_v<value>) {
+      co_await std::move(child);
+      co_return std::error_code{};
+    } else {
+      value outcome = co_await std::move(child);
       co_return outcome.has_error() ? outcome.error() : std::error_code{};
     }
   }
