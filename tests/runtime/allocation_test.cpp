@@ -7,13 +7,19 @@
 #include <cstdlib>
 #include <new>
 
+#include "runnel/channel.hpp"
+#include "runnel/condition.hpp"
 #include "runnel/detail/transfer.hpp"
 #include "runnel/event.hpp"
 #include "runnel/fiber.hpp"
+#include "runnel/mutex.hpp"
 #include "runnel/poll.hpp"
+#include "runnel/semaphore.hpp"
 #include "runnel/sleep.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
+#include "runnel/when_all.hpp"
+#include "runnel/when_any.hpp"
 #include "support/task_test.hpp"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -76,6 +82,52 @@ task<> round_of(runnel::loop& loop) {
   CHECK(sum == 3);
 }
 
+struct shared {
+  runnel::mutex m;
+  runnel::condition changed;
+  runnel::semaphore units{2};
+  runnel::channel<int> numbers{3};
+  runnel::channel<int> handover{0};
+  bool flag = false;
+};
+
+task<> use_all(shared& s) {
+  {
+    auto guard = co_await s.m.lock();
+    auto is_set = [&s] { return s.flag; };
+    co_await runnel::with_timeout(1ms, s.changed.wait(*guard));
+    co_await s.changed.wait(*guard, is_set);
+  }
+  auto permit = co_await s.units.acquire(2);
+  for (int i = 0; i < 10; ++i) {
+    co_await s.numbers.send(i);
+    co_await s.handover.send(i);
+  }
+}
+
+task<> take_all(shared& s) {
+  for (int i = 0; i < 10; ++i) {
+    co_await s.numbers.receive();
+    co_await s.handover.receive();
+  }
+}
+
+task<> set_flag(shared& s) {
+  co_await runnel::sleep(5ms);
+  auto guard = co_await s.m.lock();
+  s.flag = true;
+  s.changed.notify_all();
+}
+
+// The channels' own buffers are made once, by who has them.
+task<> sync_round(shared& s) {
+  s.flag = false;
+  co_await runnel::when_all(use_all(s), use_all(s), take_all(s), take_all(s), set_flag(s));
+  auto first = co_await runnel::when_any(s.numbers.receive(), runnel::sleep(1us), s.m.lock());
+  CHECK(first.index == 2);
+  co_await runnel::with_timeout(1us, s.handover.send(1));
+}
+
 task<> poll_round(int fd) {
   co_await runnel::with_timeout(10us, runnel::poll_once(fd, 1));
 }
@@ -90,6 +142,19 @@ TEST_CASE("allocation: tasks, timers, events, groups and deadlines take none onc
   std::size_t before = allocations;
   for (int i = 0; i < 100; ++i) {
     loop.run(round_of(loop));
+  }
+  CHECK(allocations == before);
+}
+
+TEST_CASE("allocation: channels, locks and combinations of tasks take none once warm") {
+  runnel::loop loop{{.simulated = 0}};
+  shared s;
+  for (int i = 0; i < 3; ++i) {
+    loop.run(sync_round(s));
+  }
+  std::size_t before = allocations;
+  for (int i = 0; i < 100; ++i) {
+    loop.run(sync_round(s));
   }
   CHECK(allocations == before);
 }

@@ -1,5 +1,6 @@
 #include "runnel/channel.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -259,6 +260,41 @@ TASK_TEST("channel: a value promised to a receiver that is destroyed goes to the
   }
 }
 
+TASK_TEST("channel: a value taken while older ones are promised makes room at once") {
+  channel<std::string> c{3};
+  std::vector<std::string> got;
+  auto receive = [](channel<std::string>& from, std::vector<std::string>& into) -> task<> {
+    result<std::string> text = co_await from.receive();
+    if (text) into.push_back(*text);
+  };
+  runnel::task_group group{loop};
+  runnel::task_group stays{loop};
+  stays.spawn(receive(c, got));
+  co_await runnel::sleep(1ms);
+  group.spawn(receive(c, got));
+  co_await runnel::sleep(1ms);
+  for (const char* text : {"one", "two", "three"}) {
+    result<void> sent = c.try_send(text);
+    CHECK(sent.has_value());
+  }
+  // "one" and "two" are promised.
+  for (const char* text : {"three", "four", "five"}) {
+    result<std::string> oldest = c.try_receive();
+    CHECK(oldest.value() == text);
+    result<void> sent = c.try_send(*oldest == "three" ? "four" : "five");
+    CHECK(sent.has_value());
+    CHECK(c.size() == 3);
+  }
+  group.cancel();
+  co_await group.join();
+  co_await stays.join();
+  CHECK(got == std::vector<std::string>{"one"});
+  result<std::string> next = c.try_receive();
+  CHECK(next.value() == "two");
+  next = c.try_receive();
+  CHECK(next.value() == "five");
+}
+
 TASK_TEST("channel: a sender that is destroyed while it waits did not send") {
   channel<int> c{1};
   std::error_code why;
@@ -318,6 +354,10 @@ task<> chaotic_receiver(traffic& t) {
     result<int> got = co_await runnel::with_timeout(patience, t.c->receive());
     if (got) t.received.push_back(*got);
     if (!got && got.error() == errc::closed) break;
+    if (t.random->below(3) == 0) {
+      result<int> early = t.c->try_receive();
+      if (early) t.received.push_back(*early);
+    }
     if (t.random->below(3) == 0) co_await runnel::sleep(runnel::duration{t.random->below(3)});
   }
 }

@@ -3,9 +3,13 @@
 #include <cstdio>
 #include <exception>
 
+#include "runnel/channel.hpp"
+#include "runnel/condition.hpp"
 #include "runnel/detail/frame_pool.hpp"
 #include "runnel/event.hpp"
 #include "runnel/fiber.hpp"
+#include "runnel/mutex.hpp"
+#include "runnel/semaphore.hpp"
 #include "runnel/sleep.hpp"
 #include "runnel/task_group.hpp"
 #include "support/death_test.hpp"
@@ -89,6 +93,90 @@ TEST_CASE("contract: an event that dies while somebody waits aborts") {
         co_await runnel::sleep(1ms);
       }
       co_await group.join();
+    };
+    run_simulated_once(body);
+  });
+  CHECK(d.aborted);
+  CHECK(one_sentence(d));
+}
+
+namespace {
+
+// Lets a task wait for a `Thing`, which then dies.
+template <class Thing, class... Args>
+task<> outlive(runnel::loop& loop, task<> (*wait)(Thing&), Args... args) {
+  runnel::task_group group{loop};
+  {
+    Thing gone{args...};
+    group.spawn(wait(gone));
+    co_await runnel::sleep(1ms);
+  }
+  co_await group.join();
+}
+
+task<> wait_for_lock(runnel::mutex& m) {
+  auto guard = co_await m.lock();
+  co_await runnel::sleep(1h);
+}
+task<> wait_for_permit(runnel::semaphore& s) {
+  auto permit = co_await s.acquire();
+  co_await runnel::sleep(1h);
+}
+task<> wait_for_value(runnel::channel<int>& c) {
+  co_await c.receive();
+}
+task<> wait_for_notice(runnel::condition& c) {
+  runnel::mutex m;
+  runnel::mutex_guard guard = m.try_lock();
+  co_await c.wait(guard);
+}
+
+}  // namespace
+
+TEST_CASE("contract: a mutex that dies while somebody holds it aborts") {
+  death d = run_in_child(
+      [] { run_simulated_once([](runnel::loop& l) { return outlive(l, &wait_for_lock); }); });
+  CHECK(d.aborted);
+  CHECK(one_sentence(d));
+  CHECK(d.said.find("a mutex") != std::string::npos);
+}
+
+TEST_CASE("contract: a semaphore that dies while somebody waits or holds a permit aborts") {
+  for (std::size_t units : {0u, 1u}) {
+    death d = run_in_child([units] {
+      runnel::loop loop{{.simulated = 0}};
+      loop.run(outlive(loop, &wait_for_permit, units));
+    });
+    CHECK(d.aborted);
+    CHECK(one_sentence(d));
+    CHECK(d.said.find("a semaphore") != std::string::npos);
+  }
+}
+
+TEST_CASE("contract: a channel that dies while somebody waits aborts") {
+  death d = run_in_child([] {
+    runnel::loop loop{{.simulated = 0}};
+    loop.run(outlive(loop, &wait_for_value, std::size_t{1}));
+  });
+  CHECK(d.aborted);
+  CHECK(one_sentence(d));
+  CHECK(d.said.find("a channel") != std::string::npos);
+}
+
+TEST_CASE("contract: a condition that dies while somebody waits aborts") {
+  death d = run_in_child(
+      [] { run_simulated_once([](runnel::loop& l) { return outlive(l, &wait_for_notice); }); });
+  CHECK(d.aborted);
+  CHECK(one_sentence(d));
+  CHECK(d.said.find("a condition") != std::string::npos);
+}
+
+TEST_CASE("contract: waiting for a condition without its mutex aborts") {
+  death d = run_in_child([] {
+    auto body = [](runnel::loop&) -> task<> {
+      runnel::condition c;
+      runnel::mutex_guard nothing;
+      co_await c.wait(nothing);
     };
     run_simulated_once(body);
   });

@@ -68,13 +68,17 @@ class [[nodiscard]] channel_receive final : public list_waiter {
   ~channel_receive() override { give_back(); }
 
   result<T> await_resume() noexcept {
-    if (!promised()) return end_ == wait_end::closed ? errc::closed : errc::cancelled;
+    // In place, as a T may be made from an error too.
+    using boost::system::in_place_error;
+    if (!promised()) {
+      return {in_place_error, end_ == wait_end::closed ? errc::closed : errc::cancelled};
+    }
     if (cancelled_meanwhile()) {
       give_back();
-      return errc::cancelled;
+      return {in_place_error, errc::cancelled};
     }
     wait_hook::unlink();
-    return source_->take(position_);
+    return {boost::system::in_place_value, source_->take(position_)};
   }
 
  private:
@@ -151,15 +155,17 @@ class channel {
   /// Takes the oldest value that is promised to nobody. Else `errc::closed` when closed, or
   /// `std::errc::resource_unavailable_try_again`.
   result<T> try_receive() noexcept {
-    if (ring_.has_free()) return take(ring_.promise());
+    using boost::system::in_place_error;
+    using boost::system::in_place_value;
+    if (ring_.has_free()) return {in_place_value, take_early(ring_.promise())};
     if (receivers_.empty() && !senders_.empty()) {
       detail::channel_sender<T>& next = senders_.front();
-      T value = std::move(next.offered());
+      result<T> value(in_place_value, std::move(next.offered()));
       next.finish(detail::wait_end::served);
       return value;
     }
-    if (closed_) return errc::closed;
-    return would_wait();
+    if (closed_) return {in_place_error, errc::closed};
+    return {in_place_error, would_wait()};
   }
 
   /// No more values: pending and later sends give `errc::closed`, and receives too once the channel
@@ -227,6 +233,19 @@ class channel {
 
   T take(std::uint64_t position) noexcept {
     T value = ring_.take(position);
+    settle();
+    return value;
+  }
+  // Takes a value before older ones that are promised already.
+  T take_early(std::uint64_t position) noexcept {
+    T value = ring_.take(position);
+    if (!promised_.empty()) {
+      ring_.close_gap(position);
+      auto* each = &promised_.front();
+      for (; each != nullptr; each = promised_.after(*each)) {
+        if (each->position_ < position) ++each->position_;
+      }
+    }
     settle();
     return value;
   }

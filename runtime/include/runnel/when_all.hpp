@@ -60,6 +60,7 @@ using unwrapped_t = typename unwrapped<R>::type;
 template <class R>
 inline constexpr bool gives_nothing = std::is_same_v<unwrapped_t<R>, std::monostate>;
 
+// Errors are made in place, as a value may be made from an error too.
 template <bool Fallible, class T>
 using result_if = std::conditional_t<Fallible, result<T>, T>;
 
@@ -93,7 +94,7 @@ class [[nodiscard]] all_awaiter final : public branch_set {
   result_if<fallible, plain> await_resume() {
     rethrow_if_thrown(decisive());
     if constexpr (fallible) {
-      if (decisive() != nullptr) return decisive()->error();
+      if (decisive() != nullptr) return {boost::system::in_place_error, decisive()->error()};
     }
     if constexpr (!nothing) {
       return std::apply([](auto*... child) { return plain(take_unwrapped(*child)...); }, children_);
@@ -136,7 +137,7 @@ class [[nodiscard]] all_range_awaiter final : public branch_set {
   result_if<fallible, plain> await_resume() {
     rethrow_if_thrown(decisive());
     if constexpr (fallible) {
-      if (decisive() != nullptr) return decisive()->error();
+      if (decisive() != nullptr) return {boost::system::in_place_error, decisive()->error()};
     }
     if constexpr (!nothing) {
       plain values;

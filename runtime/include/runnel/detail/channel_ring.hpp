@@ -63,6 +63,21 @@ class channel_ring {
     return value;
   }
 
+  /// Closes the gap that was left by a value taken from `position` by moving up what lies before
+  /// it, so that its place is free at once and not only when those are taken.
+  void close_gap(std::uint64_t position) noexcept {
+    if (position < head_) return;
+    for (; position > head_; --position) {
+      slot& from = at(position - 1);
+      if (from.state != slot_state::taken) {
+        ::new (static_cast<void*>(at(position).memory)) T(std::move(*from.value()));
+        std::destroy_at(from.value());
+      }
+      at(position).state = std::exchange(from.state, slot_state::taken);
+    }
+    ++head_;
+  }
+
  private:
   enum class slot_state : unsigned char { taken, free, promised };
 
