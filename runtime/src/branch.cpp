@@ -2,6 +2,7 @@
 
 #include "runnel/detail/thread_state.hpp"
 #include "runnel/detail/transfer.hpp"
+#include "runnel/loop.hpp"
 
 namespace runnel::detail {
 
@@ -24,13 +25,15 @@ void branch_chain::link(branch_base& child) noexcept {
   ++size_;
 }
 
-void branch_set::start(cancel_scope& outer) noexcept {
-  cancel_scope& scope = scope_.emplace(outer);
+void branch_set::start(promise_base& parent) noexcept {
+  cancel_scope& scope = scope_.emplace(parent.scope());
   running_ = children_.size();
   for (branch_base* child = children_.first(); child != nullptr; child = child->next_) {
     child->set_ = this;
     child->set_scope(scope);
-    child->starter_.start(scope, child->frame_);
+    child->set_parent(parent);
+    child->set_glue();
+    child->starter_.start(scope, child->frame_, *child);
   }
 }
 

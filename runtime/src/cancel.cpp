@@ -6,6 +6,11 @@
 
 namespace runnel {
 
+// In a list of the loop, so that who waits in it is found.
+cancel_scope::cancel_scope(loop& owner) noexcept : owner_(&owner) {
+  owner.scopes_.push_back(*this);
+}
+
 cancel_scope::cancel_scope(cancel_scope& parent) noexcept
     : detail::list_hook(), owner_(parent.owner_), cancelled_(parent.cancelled_) {
   parent.children_.push_back(*this);

@@ -209,6 +209,7 @@ void fiber::switch_out(std::coroutine_handle<> next) {
 
 std::coroutine_handle<> fiber::switch_in(driver_handle driver) noexcept {
   driver_ = driver;
+  driver.promise().set_fiber();
   switch_->enter(*this);
   return switch_->finished ? detail::transfer(driver) : next_;
 }

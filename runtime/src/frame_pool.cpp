@@ -46,12 +46,26 @@ frame_mark* mark_of(void* frame) noexcept {
   return static_cast<frame_mark*>(frame) - 1;
 }
 
+void* take_memory(std::size_t size) {
+  void* block = ::operator new(size);
+  ++this_thread.frames_held;
+  this_thread.frame_bytes_held += size;
+  return block;
+}
+
+void return_memory(void* block, std::size_t size) noexcept {
+  ::operator delete(block);
+  --this_thread.frames_held;
+  this_thread.frame_bytes_held -= size;
+}
+
 void close_pool() noexcept {
   this_thread.closed = true;
-  for (void*& head : this_thread.free_frames) {
+  for (std::size_t i = 0; i < thread_state::frame_classes; ++i) {
+    void*& head = this_thread.free_frames[i];
     while (head != nullptr) {
       void* next = *static_cast<void**>(head);
-      ::operator delete(head);
+      return_memory(head, (i + 1) * thread_state::frame_step);
       head = next;
     }
   }
@@ -67,7 +81,7 @@ struct pool_closer {
 void* allocate_new(std::size_t size) {
   static thread_local pool_closer closer;
   closer.armed = true;
-  return ::operator new(size);
+  return take_memory(size);
 }
 
 std::size_t class_of(std::size_t size) noexcept {
@@ -76,7 +90,7 @@ std::size_t class_of(std::size_t size) noexcept {
 
 void* allocate_block(std::size_t size) {
   std::size_t index = class_of(size);
-  if (!pooled || index >= thread_state::frame_classes) return ::operator new(size);
+  if (!pooled || index >= thread_state::frame_classes) return take_memory(size);
   void*& head = this_thread.free_frames[index];
   if (head == nullptr) return allocate_new((index + 1) * thread_state::frame_step);
   void* block = head;
@@ -87,7 +101,9 @@ void* allocate_block(std::size_t size) {
 void free_block(void* block, std::size_t size) noexcept {
   std::size_t index = class_of(size);
   if (!pooled || index >= thread_state::frame_classes || this_thread.closed) {
-    ::operator delete(block);
+    return_memory(block, index < thread_state::frame_classes && pooled
+                             ? (index + 1) * thread_state::frame_step
+                             : size);
     return;
   }
   void*& head = this_thread.free_frames[index];
@@ -124,6 +140,18 @@ void bypass_frame_pool(bool on) noexcept {
   } else {
     this_thread.closed = false;
   }
+}
+
+frame_counts count_frames() noexcept {
+  std::size_t idle = 0;
+  std::size_t idle_bytes = 0;
+  for (std::size_t i = 0; i < thread_state::frame_classes; ++i) {
+    for (void* at = this_thread.free_frames[i]; at != nullptr; at = *static_cast<void**>(at)) {
+      ++idle;
+      idle_bytes += (i + 1) * thread_state::frame_step;
+    }
+  }
+  return {this_thread.frames_held - idle, this_thread.frame_bytes_held - idle_bytes, idle_bytes};
 }
 
 void check_frame(const void* frame) noexcept {

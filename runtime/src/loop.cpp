@@ -3,12 +3,15 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "backend.hpp"
 #include "fiber_overflow.hpp"
 #include "loop_probe.hpp"
 #include "operation_pool.hpp"
 #include "runnel/detail/transfer.hpp"
+#include "runnel/dump.hpp"
+#include "stall_watch.hpp"
 
 namespace runnel {
 namespace {
@@ -31,7 +34,8 @@ loop::loop(loop_options options)
     : simulated_(options.simulated.has_value()),
       shuffled_(options.simulated.value_or(0) != 0),
       random_(simulated_ ? *options.simulated : random_seed()),
-      busy_poll_(options.busy_poll),
+      // Virtual time moves only where the loop would sleep.
+      busy_poll_(simulated_ ? duration::zero() : options.busy_poll),
       thread_(std::this_thread::get_id()),
       operations_(std::make_unique<detail::operation_pool>()),
       backend_(detail::make_backend(options, *operations_, metrics_)) {
@@ -47,6 +51,11 @@ loop::loop(loop_options options)
   if (options.report_fiber_overflow) {
     detail::report_fiber_overflow();
     reports_overflow_ = true;
+  }
+  if (options.stall_threshold > duration::zero()) {
+    watch_ = std::make_unique<detail::stall_watch>(options, metrics_);
+  } else {
+    stall_clock_ = options.stall_clock;
   }
 }
 
@@ -89,11 +98,20 @@ void loop::drive(std::coroutine_handle<> root) {
 
 void loop::turn(std::coroutine_handle<> root) {
   ++metrics_.turns;
-  bool work_left = false;
   turn_requested_ = false;
   backend_->reap();
   operations_->finish_refused();
   now_ = backend_->read_clock();
+  if (watch_) watch_->restart();
+  bool work_left = hooks_receive();
+  run_ready();
+  if (!hooks_.empty()) work_left |= hooks_emit();
+  sleep_or_go(work_left || root.done() || operations_->has_refused());
+}
+
+bool loop::hooks_receive() {
+  const detail::stall_guard measured(watch_.get(), stall_report::kind::callbacks, {});
+  bool work_left = false;
   for (std::size_t i = 0; i < hooks_.size(); ++i) {
     work_left |= hooks_[i]->on_receive(now_);
   }
@@ -103,26 +121,54 @@ void loop::turn(std::coroutine_handle<> root) {
   const std::size_t fired = timers_.expire(now_);
   metrics_.timers_fired += fired;
   if (probe_) probe_->timers(fired);
-  run_ready();
-  if (!hooks_.empty()) {
-    now_ = backend_->read_clock();
-    for (std::size_t i = 0; i < hooks_.size(); ++i) {
-      work_left |= hooks_[i]->on_emit(now_);
-    }
+  return work_left;
+}
+
+bool loop::hooks_emit() {
+  const detail::stall_guard measured(watch_.get(), stall_report::kind::callbacks, {});
+  bool work_left = false;
+  now_ = backend_->read_clock();
+  for (std::size_t i = 0; i < hooks_.size(); ++i) {
+    work_left |= hooks_[i]->on_emit(now_);
   }
-  sleep_or_go(work_left || root.done() || operations_->has_refused());
+  return work_left;
 }
 
 void loop::run_ready() {
-  for (unsigned n = 0; n < ready_per_turn && !ready_.empty(); ++n) {
+  unsigned n = 0;
+  for (; n < ready_per_turn && !ready_.empty(); ++n) {
     waiter& next = next_ready();
     if (probe_) probe_->resumed(next, ready_);
     next.unlink();
     next.state_ = waiter::state::idle;
     budget_ = budget_per_resume;
     ++metrics_.resumed;
-    detail::resume(next.handle_);
+    if (watch_) [[unlikely]] {
+      resume_watched(next);
+    } else {
+      detail::resume(next.handle_);
+    }
   }
+  metrics_.resumed_most = std::max<std::uint64_t>(metrics_.resumed_most, n);
+}
+
+void loop::resume_watched(waiter& next) {
+  const detail::promise_base* promise = next.promise();
+  const bool spawned = promise != nullptr && promise->group() != nullptr;
+  const std::source_location from = promise != nullptr ? promise->where() : std::source_location();
+  const bool first = spawned || from.line() == 0;
+  const detail::stall_guard measured(
+      watch_.get(), first ? stall_report::kind::first_run : stall_report::kind::task, from);
+  detail::resume(next.handle_);
+}
+
+detail::stall_watch& detail::watch_of(loop& owner) {
+  if (!owner.watch_) {
+    loop_options only_watched;
+    only_watched.stall_clock = owner.stall_clock_;
+    owner.watch_ = std::make_unique<stall_watch>(only_watched, owner.metrics_);
+  }
+  return *owner.watch_;
 }
 
 // A seeded order takes one of the first eight, each as likely as the others, which reorders
@@ -153,7 +199,9 @@ bool loop::polls_busily(bool work_left) noexcept {
 void loop::sleep_or_go(bool work_left) {
   time_point deadline = time_point::min();
   bool busy = polls_busily(work_left);
-  if (!work_left && !turn_requested_ && ready_.empty() && !busy) {
+  const bool idle = !work_left && !turn_requested_ && ready_.empty();
+  if (idle && busy) ++metrics_.busy_turns;
+  if (idle && !busy) {
     deadline = timers_.next_deadline();
     for (turn_hook* hook : hooks_) {
       deadline = std::min(deadline, hook->deadline());
@@ -163,8 +211,15 @@ void loop::sleep_or_go(bool work_left) {
   throw deadlock_error(
       "runnel: the task given to loop::run waits for something that can never happen: no task is "
       "ready, no timer is armed and no kernel operation is in flight; look for an event that "
-      "nobody "
-      "sets or a stream that nobody writes to.");
+      "nobody sets or a stream that nobody writes to.\n" +
+      waiting_tasks());
+}
+
+std::string loop::waiting_tasks() {
+  constexpr std::size_t lines_of_sentence = 40;
+  std::ostringstream text;
+  dump_tasks(*this, text, {.lines = lines_of_sentence});
+  return text.str();
 }
 
 void timer::arm(time_point deadline) noexcept {

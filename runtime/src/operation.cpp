@@ -189,6 +189,26 @@ void op_awaiter::begin() noexcept {
   submit();
 }
 
+wait_description op_awaiter::describe() const {
+  std::string fd = "fd " + std::to_string(request_.fd);
+  switch (request_.kind) {
+    case op_kind::poll:
+      return {"poll", std::move(fd)};
+    case op_kind::read:
+      return {"read", std::move(fd)};
+    case op_kind::write:
+      return {"write", std::move(fd)};
+    case op_kind::open:
+      return {"open"};
+    case op_kind::size:
+      return {"file size", std::move(fd)};
+    case op_kind::close:
+      return {"close", std::move(fd)};
+    default:
+      return {"kernel operation", std::move(fd)};
+  }
+}
+
 void op_awaiter::on_complete(operation&, int result) noexcept {
   result_ = result;
   wake();

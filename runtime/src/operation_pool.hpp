@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,6 +46,11 @@ class operation_pool {
 
   std::size_t in_flight() const noexcept { return in_flight_count_; }
   operation_list& running() noexcept { return in_flight_; }
+  /// How many operations hold a buffer; walks all of them.
+  std::size_t buffers() const noexcept {
+    return static_cast<std::size_t>(std::count_if(
+        all_.begin(), all_.end(), [](const auto& op) { return op->buffer != nullptr; }));
+  }
   /// Takes every user away from its operation, so that neither touches the other again.
   void part_from_users() noexcept;
   /// A number for `op_request::watch` that no other watch of this loop has or had.

@@ -7,8 +7,11 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <stdexcept>
+#include <string>
 #include <system_error>
+#include <utility>
 
 namespace runnel {
 namespace {
@@ -40,6 +43,16 @@ bool signal_awaiter::take_pending(cancel_scope& scope) noexcept {
   if (scope.cancelled()) return false;
   number_ = source_->next_pending();
   return number_ != 0;
+}
+
+wait_description signal_awaiter::describe() const {
+  std::string names;
+  for (const auto& entry : source_->taken_) {
+    const char* name = ::sigabbrev_np(entry.number);
+    if (!names.empty()) names += " ";
+    names += name != nullptr ? "SIG" + std::string(name) : std::to_string(entry.number);
+  }
+  return {"signal", std::move(names)};
 }
 
 result<int> signal_awaiter::await_resume() noexcept {

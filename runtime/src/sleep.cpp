@@ -1,5 +1,7 @@
 #include "runnel/sleep.hpp"
 
+#include "runnel/detail/text.hpp"
+
 namespace runnel::detail {
 
 void sleep_awaiter::begin() noexcept {
@@ -18,6 +20,10 @@ void sleep_awaiter::on_cancel() noexcept {
   cancelled_ = true;
   alarm_->cancel();
   wake();
+}
+
+wait_description sleep_awaiter::describe() const {
+  return {"sleep", text_of(alarm_->deadline() - owner().now()) + " left"};
 }
 
 result<void> sleep_awaiter::await_resume() const noexcept {

@@ -21,6 +21,11 @@ void join_awaiter::on_cancel() noexcept {
   group_->cancel();
 }
 
+wait_description join_awaiter::describe() const {
+  const std::size_t left = group_->size();
+  return {"join of a group", std::to_string(left) + (left == 1 ? " child" : " children")};
+}
+
 result<void> join_awaiter::await_resume() {
   if (group_->joining_ == this) group_->joining_ = nullptr;
   if (group_->first_exception_) std::rethrow_exception(std::move(group_->first_exception_));
@@ -42,8 +47,11 @@ task_group::~task_group() {
   }
 }
 
-void task_group::launch(std::coroutine_handle<child_promise> frame) noexcept {
+void task_group::launch(std::coroutine_handle<child_promise> frame,
+                        std::source_location where) noexcept {
   child_promise& child = frame.promise();
+  child.set_where(where);
+  child.set_group(joining_);
   child.set_scope(scope_);
   children_.push_back(child);
   ++count_;

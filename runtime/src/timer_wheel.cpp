@@ -91,6 +91,19 @@ time_point timer_wheel::find_next() noexcept {
   return earliest;
 }
 
+std::size_t timer_wheel::count() noexcept {
+  std::size_t armed = 0;
+  for (auto& level : slots_) {
+    for (auto& slot : level) {
+      if (slot.empty()) continue;
+      for (timer* t = &slot.front(); t != nullptr; t = slot.after(*t)) {
+        ++armed;
+      }
+    }
+  }
+  return armed;
+}
+
 void timer_wheel::clear() noexcept {
   for (auto& level : slots_) {
     for (auto& slot : level) {

@@ -7,6 +7,10 @@ namespace runnel {
 class loop;
 class waiter;
 
+namespace detail {
+class task_walk;
+}
+
 /// A region that is cancelled as a whole. Every task runs in one, inherits it from the task that
 /// awaits it, and every waiter links itself in it while it waits. There is one strength of
 /// cancellation, one thread, no allocation and no atomic.
@@ -18,7 +22,7 @@ class waiter;
 class cancel_scope : private detail::list_hook {
  public:
   /// A scope that nothing above cancels.
-  explicit cancel_scope(loop& owner) noexcept : owner_(&owner) {}
+  explicit cancel_scope(loop& owner) noexcept;
   /// A scope that is cancelled with `parent`, and at once when `parent` already is. `parent` must
   /// outlive it.
   explicit cancel_scope(cancel_scope& parent) noexcept;
@@ -38,6 +42,7 @@ class cancel_scope : private detail::list_hook {
   friend class waiter;
   friend class loop;
   friend class detail::list<cancel_scope>;
+  friend class detail::task_walk;
 
   void forget_all() noexcept;
 

@@ -26,6 +26,7 @@ class [[nodiscard]] event_awaiter final : public list_waiter {
   friend class runnel::event;
 
   bool begin() noexcept override;
+  wait_description describe() const override { return {"event"}; }
 
   event* source_;
 };

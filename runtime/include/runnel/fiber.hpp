@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -53,11 +54,13 @@ class fiber {
   /// What `co_await awaitable` does in a coroutine: waits for a task or any awaitable of runnel,
   /// and gives its value or throws its exception. Cancellation reaches it as it reaches a task.
   /// When the fiber itself is destroyed while it waits, this throws something that is not a
-  /// std::exception, so that the stack unwinds: let it pass.
+  /// std::exception, so that the stack unwinds: let it pass. `where` is for `dump_tasks`.
   template <class Awaitable>
-  detail::await_result<Awaitable> await(Awaitable&& awaitable) {
+  detail::await_result<Awaitable> await(
+      Awaitable&& awaitable, std::source_location where = std::source_location::current()) {
     decltype(auto) awaiter = detail::get_awaiter(std::forward<Awaitable>(awaitable));
     check_running();
+    driver_.promise().set_where(where);
     if (!awaiter.await_ready()) {
       using suspended = decltype(awaiter.await_suspend(driver_));
       if constexpr (std::is_void_v<suspended>) {

@@ -24,14 +24,18 @@
 namespace runnel {
 
 class fiber;
+struct stall_report;
 
 namespace detail {
+class stall_watch;
+class task_walk;
 class backend;
 class loop_probe;
 class operation_pool;
 class operation_user;
 class fiber_stack_pool;
 task<> drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
+stall_watch& watch_of(loop&);
 }  // namespace detail
 
 /// What a loop gets its completions from.
@@ -65,7 +69,8 @@ struct loop_options {
   /// The size of each of them in bytes.
   std::uint32_t receive_buffer_size = 8 * 1024;
   /// How long to keep turning, without sleeping, after a task ran, an operation finished or a turn
-  /// was requested. Trades a core for latency: no wake-up by another core is waited for.
+  /// was requested. Trades a core for latency: no wake-up by another core is waited for. Ignored
+  /// in virtual time.
   duration busy_poll{0};
   /// Says on standard error, before the process dies, that a fiber's stack was too small and how to
   /// mend it. The first loop that asks for it installs a handler of SIGSEGV for good, which hands
@@ -73,6 +78,16 @@ struct loop_options {
   /// alternate signal stack, unless it has one. Does nothing under AddressSanitizer and
   /// ThreadSanitizer, whose handlers these are.
   bool report_fiber_overflow = false;
+  /// Above zero: a task or callback that runs at least this long without letting go of the loop is
+  /// counted in `loop_metrics::stalls` and told to `on_stall`, or to `log` where there is none.
+  /// Real time, also in a simulated loop. Costs one clock read and a few stores for each task that
+  /// runs; nothing when it is zero. A `watchdog` tells while it still runs.
+  duration stall_threshold{0};
+  /// Called on the loop's thread after a stall, outside of any task; must not throw. It may call
+  /// `dump_tasks`, whose time does not count.
+  std::function<void(const stall_report&)> on_stall{};
+  /// What measures stalls; the steady clock where null. For tests.
+  time_point (*stall_clock)() noexcept = nullptr;
   /// Called with the one-line description once the backend is chosen. Nothing is printed without
   /// it.
   std::function<void(std::string_view)> log{};
@@ -97,6 +112,15 @@ struct loop_metrics {
   std::uint64_t timers_fired = 0;  ///< Timers that expired.
   /// Times that a socket found no free receive buffer and had to ask for its bytes instead.
   std::uint64_t buffers_exhausted = 0;
+  std::uint64_t busy_turns = 0;    ///< Turns that did not sleep only because of `busy_poll`.
+  /// Most tasks run in one turn; when it is `loop::ready_per_turn`, more were waiting for theirs.
+  std::uint64_t resumed_most = 0;
+  std::uint64_t stalls = 0;  ///< Callbacks as long as `loop_options::stall_threshold`.
+  /// The longest callback; zero unless stalls are looked for or there is a `watchdog`.
+  duration longest_callback{0};
+
+  /// How well one kernel entry is used; zero before the first.
+  double completions_per_enter() const noexcept;
 };
 
 /// The kernel refused what the loop needs. `what()` is one plain sentence: what is refused, and how
@@ -112,7 +136,8 @@ class startup_error : public std::system_error {
 };
 
 /// `loop::run` found that its task waits for something that can never happen: nothing is ready, no
-/// timer is armed and no kernel operation is in flight.
+/// timer is armed and no kernel operation is in flight. `what()` is a sentence, and below it what
+/// `dump_tasks` prints: who waits where for what.
 class deadlock_error : public std::logic_error {
  public:
   using std::logic_error::logic_error;
@@ -208,15 +233,22 @@ class loop {
  private:
   friend class waiter;
   friend class timer;
+  friend class cancel_scope;
+  friend class detail::task_walk;
+  friend detail::stall_watch& detail::watch_of(loop&);
   friend class detail::operation_user;
   friend task<> detail::drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
 
   const std::shared_ptr<detail::fiber_stack_pool>& fiber_stacks();
   void drive(std::coroutine_handle<> root);
   void turn(std::coroutine_handle<> root);
+  bool hooks_receive();
+  bool hooks_emit();
   void run_ready();
+  void resume_watched(waiter& next);
   waiter& next_ready() noexcept;
   void sleep_or_go(bool work_left);
+  std::string waiting_tasks();
   bool polls_busily(bool work_left) noexcept;
   bool take_budget() noexcept {
     if (budget_ == 0) return false;
@@ -232,6 +264,8 @@ class loop {
   bool shuffled_ = false;
   backend_kind backend_kind_ = backend_kind::simulated;
   detail::list<waiter> ready_;
+  /// The scopes that have none above.
+  detail::list<cancel_scope> scopes_;
   cancel_scope root_scope_{*this};
   std::vector<turn_hook*> hooks_;
   detail::timer_wheel timers_;
@@ -242,6 +276,8 @@ class loop {
   std::uint64_t done_before_ = 0;
   std::thread::id thread_;
   std::string description_;
+  time_point (*stall_clock_)() noexcept = nullptr;
+  std::unique_ptr<detail::stall_watch> watch_;
   /// Shared with the fibers, which may outlive the loop.
   std::shared_ptr<detail::fiber_stack_pool> fiber_stacks_;
   bool reports_overflow_ = false;

@@ -28,6 +28,7 @@ class [[nodiscard]] signal_awaiter final : public op_awaiter {
 
  private:
   bool take_pending(cancel_scope& scope) noexcept;
+  wait_description describe() const override;
 
   signal_set* source_;
   int number_ = 0;

@@ -38,6 +38,7 @@ class [[nodiscard]] sleep_awaiter final : public waiter {
 
   void begin() noexcept;
   void on_cancel() noexcept override;
+  wait_description describe() const override;
 
   duration length_{0};
   time_point deadline_{};

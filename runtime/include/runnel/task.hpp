@@ -22,7 +22,9 @@ namespace detail {
 
 class task_promise_base : public promise_base {
  public:
-  void set_continuation(std::coroutine_handle<> continuation) noexcept {
+  template <std::derived_from<promise_base> Promise>
+  void set_continuation(std::coroutine_handle<Promise> continuation) noexcept {
+    set_parent(continuation.promise());
     continuation_ = continuation;
   }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <source_location>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -48,6 +49,11 @@ class group_child {
     explicit promise_type(task_group& group, Parameters&...) noexcept : group_(&group) {}
 
     group_child get_return_object() noexcept { return group_child{handle_of(*this)}; }
+    // Where the child was spawned is kept in place of where it is awaited.
+    template <class Awaitable>
+    decltype(auto) await_transform(Awaitable&& child) noexcept {
+      return promise_base::await_transform(std::forward<Awaitable>(child), where());
+    }
     std::suspend_never final_suspend() noexcept;
     void return_value(std::error_code failure) noexcept { failure_ = failure; }
     void unhandled_exception() noexcept { exception_ = std::current_exception(); }
@@ -80,6 +86,7 @@ class [[nodiscard]] join_awaiter final : public waiter {
 
  private:
   void on_cancel() noexcept override;
+  wait_description describe() const override;
   void begin() noexcept;
 
   task_group* group_;
@@ -106,17 +113,20 @@ class task_group {
   /// in. It first runs in phase 4, not from inside this call. A `result` that holds an error, and
   /// an exception, is a failure; `errc::cancelled` after the group was cancelled is not. In a
   /// cancelled group the child still runs, so that it can give back what it owns, but what it
-  /// awaits is cancelled. Costs one pooled frame beside the child's own.
+  /// awaits is cancelled. Costs one pooled frame beside the child's own. `where` is for
+  /// `dump_tasks`.
   template <detail::movable_awaitable Awaitable>
   requires detail::group_outcome<detail::await_result<Awaitable>>
-  void spawn(Awaitable&& child) { launch(run_child<Awaitable>(*this, std::move(child)).frame); }
+  void spawn(Awaitable&& child, std::source_location where = std::source_location::current()) {
+    launch(run_child<Awaitable>(*this, std::move(child)).frame, where);
+  }
   /// The same with the task that `callable(args...)` returns; it is called when the child first
   /// runs. The callable and the arguments are moved here and live as long as the child, so a lambda
   /// that is a coroutine may capture and may take its parameters by reference.
   template <class Callable, class... Args>
   requires detail::group_callable<Callable, Args...>
   void spawn(Callable callable, Args... args) {
-    launch(run_call<Callable, Args...>(*this, std::move(callable), std::move(args)...).frame);
+    launch(run_call<Callable, Args...>(*this, std::move(callable), std::move(args)...).frame, {});
   }
 
   /// Waits until there are no children, also those spawned meanwhile. Gives the first failure: an
@@ -166,7 +176,7 @@ class task_group {
     }
   }
 
-  void launch(std::coroutine_handle<child_promise> frame) noexcept;
+  void launch(std::coroutine_handle<child_promise> frame, std::source_location where) noexcept;
   void on_child_done(child_promise& child) noexcept;
 
   cancel_scope scope_;
@@ -175,7 +185,7 @@ class task_group {
   std::size_t failures_ = 0;
   std::error_code first_error_;
   std::exception_ptr first_exception_;
-  detail::join_awaiter* joining_ = nullptr;
+  waiter* joining_ = nullptr;
   detail::list<child_promise, detail::tagged_hook<detail::group_child_tag>> children_;
 };
 

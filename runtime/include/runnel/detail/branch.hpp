@@ -175,7 +175,7 @@ class branch_set {
   template <std::derived_from<promise_base> Promise>
   void await_suspend(std::coroutine_handle<Promise> h) noexcept {
     parent_ = h;
-    start(h.promise().scope());
+    start(h.promise());
   }
 
  protected:
@@ -190,7 +190,7 @@ class branch_set {
  private:
   friend class branch_base;
 
-  void start(cancel_scope& outer) noexcept;
+  void start(promise_base& parent) noexcept;
   std::coroutine_handle<> on_end(branch_base& child) noexcept;
 
   decided_by rule_;

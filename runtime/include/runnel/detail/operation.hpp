@@ -146,6 +146,7 @@ class op_awaiter : public waiter, protected operation_user {
   /// Fills the operation's own memory.
   virtual void fill(operation&) {}
   void on_cancel() noexcept override { cancel(); }
+  wait_description describe() const override;
   void on_complete(operation& op, int result) noexcept override;
 
   op_request request_;

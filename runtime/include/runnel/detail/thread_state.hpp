@@ -19,6 +19,9 @@ struct thread_state {
   /// The frame that a coroutine of an unoptimised or sanitised build wants resumed next.
   std::coroutine_handle<> parked{};
   void* free_frames[frame_classes]{};
+  /// What was taken from the global allocator and not given back, free frames included.
+  std::size_t frames_held = 0;
+  std::size_t frame_bytes_held = 0;
   /// Above zero while a suspended frame is being destroyed on this thread.
   int teardown_depth = 0;
   /// The stack of the fiber that runs; null outside of fibers.

@@ -29,6 +29,8 @@ class timer_wheel {
   /// Never later than the earliest deadline; earlier only where a timer was cancelled, or where
   /// many share a far slot. `time_point::max()` when none is armed.
   time_point next_deadline() const noexcept { return next_; }
+  /// How many are armed; walks all of them.
+  std::size_t count() noexcept;
   /// Unlinks all; nothing is called.
   void clear() noexcept;
 
