@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
   flags.add_to(app);
   app.add_option("--port", port, "Port to listen on")->capture_default_str();
   app.add_option("--slow", chat.policy, "What happens to a client that does not read")
-      ->transform(CLI::Transformer(policies));
+      ->transform(CLI::CheckedTransformer(policies, CLI::ignore_case));
   app.add_option("--queue", chat.queue_lines, "Lines that may wait for one client")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));

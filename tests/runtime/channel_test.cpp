@@ -224,7 +224,7 @@ TASK_TEST("channel: a value promised to a receiver that is cancelled keeps its p
   for (int i = 0; i < 3; ++i) cancelled.spawn(receive_one(c, gone));
   co_await runnel::sleep(1ms);
   for (int i = 0; i < 4; ++i) {
-    result<void> sent = c.try_send(int{i});
+    result<void> sent = c.try_send(i);
     CHECK(sent.has_value());
   }
   result<void> full = c.try_send(9);

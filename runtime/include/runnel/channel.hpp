@@ -117,7 +117,7 @@ class channel {
                 "runnel: channel<T> needs a T that is moved without throwing.");
 
  public:
-  /// Room for `capacity` values, allocated here.
+  /// Room for `capacity` values, allocated here for the next power of two.
   explicit channel(std::size_t capacity)
       : capacity_(capacity), ring_(std::max<std::size_t>(capacity, 1)) {}
   channel(const channel&) = delete;
@@ -151,6 +151,11 @@ class channel {
     ring_.push(std::move(value));
     settle();
     return {};
+  }
+  /// The same with a copy.
+  result<void> try_send(const T& value) requires std::copy_constructible<T> {
+    T copy(value);
+    return try_send(std::move(copy));
   }
   /// Takes the oldest value that is promised to nobody. Else `errc::closed` when closed, or
   /// `std::errc::resource_unavailable_try_again`.
