@@ -117,6 +117,35 @@ class holding_awaiter {
   payload held_;
 };
 
+// g++ 12 moves, or copies, what await_transform returns by reference, unless it has an operator
+// co_await: a leaf would lie where nobody linked it. So the library hands on a pointer.
+class pinned_awaiter {
+ public:
+  explicit pinned_awaiter(payload held) : held_(std::move(held)), here_(this) {}
+  pinned_awaiter(const pinned_awaiter&) = delete;
+  pinned_awaiter& operator=(const pinned_awaiter&) = delete;
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<>) const noexcept { return here_ != this; }
+  int await_resume() const { return here_ == this ? held_.number() : -1; }
+
+ private:
+  payload held_;
+  pinned_awaiter* here_;
+};
+
+task<> check_pinned() {
+  const int from_temporary = co_await pinned_awaiter(payload{1});
+  CHECK(from_temporary == 1);
+  pinned_awaiter named(payload{2});
+  const int from_named = co_await named;
+  CHECK(from_named == 2);
+  const int from_moved = co_await std::move(named);
+  CHECK(from_moved == 2);
+  const pinned_awaiter constant(payload{3});
+  const int from_constant = co_await constant;
+  CHECK(from_constant == 3);
+}
+
 // Row 1. A condition that contains co_await, in a function whose outermost block declares nothing:
 // the promise is misplaced, and nothing runs or everything jumps through garbage. Hoist the await.
 task<int> count_by_hoisting(int& passes) {
@@ -252,6 +281,7 @@ TASK_TEST("compiler contract: the spellings that we use destroy everything once"
   co_await check_conditions();
   co_await check_lambdas();
   co_await check_aggregates();
+  co_await check_pinned();
   CHECK(payload::alive.empty());
   CHECK(payload::destroyed_twice == 0);
 }
