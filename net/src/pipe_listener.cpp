@@ -133,6 +133,10 @@ void pipe_accept::on_cancel() noexcept {
   pipe_waiter::on_cancel();
 }
 
+wait_description pipe_accept::describe() const {
+  return {"pipe accept", queue_->local().to_string()};
+}
+
 result<pipe_stream> pipe_accept::await_resume() noexcept {
   if (!child_) return error_;
   return pipe_queue::stream_of(std::move(child_));
@@ -153,6 +157,10 @@ bool pipe_connect::begin() noexcept {
 void pipe_connect::on_cancel() noexcept {
   hook::unlink();
   pipe_waiter::on_cancel();
+}
+
+wait_description pipe_connect::describe() const {
+  return {"pipe connect", queue_->local().to_string()};
 }
 
 result<pipe_stream> pipe_connect::await_resume() noexcept {

@@ -129,6 +129,7 @@ class [[nodiscard]] pipe_read final : public pipe_op {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"pipe read"}; }
 
   std::span<std::byte> into_;
 };
@@ -140,6 +141,7 @@ class [[nodiscard]] pipe_readable final : public pipe_op {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"pipe readable"}; }
 };
 
 class [[nodiscard]] pipe_write final : public pipe_op {
@@ -154,6 +156,7 @@ class [[nodiscard]] pipe_write final : public pipe_op {
   friend class pipe_end;
 
   bool begin() noexcept override;
+  wait_description describe() const override { return {"pipe write"}; }
   /// Moves what fits; true when all is taken or it has failed.
   bool advance() noexcept;
 
@@ -198,6 +201,7 @@ class [[nodiscard]] pipe_accept final : public pipe_waiter,
 
   bool begin() noexcept override;
   void on_cancel() noexcept override;
+  wait_description describe() const override;
 
   pipe_queue_ref queue_;
   pipe_ref child_;
@@ -219,6 +223,7 @@ class [[nodiscard]] pipe_connect final : public pipe_waiter,
 
   bool begin() noexcept override;
   void on_cancel() noexcept override;
+  wait_description describe() const override;
 
   pipe_queue_ref queue_;
   endpoint from_;

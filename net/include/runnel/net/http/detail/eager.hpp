@@ -58,6 +58,8 @@ class [[nodiscard]] eager {
     template <std::derived_from<runnel::detail::promise_base> Promise>
     bool await_suspend(std::coroutine_handle<Promise> parent) const {
       frame_.promise().set_scope(parent.promise().scope());
+      frame_.promise().set_parent(parent.promise());
+      frame_.promise().set_glue();
       runnel::detail::resume(frame_);
       return false;
     }
