@@ -273,6 +273,10 @@ void accept_awaiter::give(socket* accepted, std::error_code error) noexcept {
   wake();
 }
 
+wait_description accept_awaiter::describe() const {
+  return {"tcp accept", listener_->stack->engine().listener(listener_->id).value.local.to_string()};
+}
+
 result<stream> accept_awaiter::await_resume() noexcept {
   if (error_) return error_;
   return stream(*std::exchange(accepted_, nullptr));

@@ -14,6 +14,11 @@ void socket_waiter::on_cancel() noexcept {
   fail(errc::cancelled);
 }
 
+std::string socket_waiter::remote() const {
+  if (socket_ == nullptr) return {};
+  return socket_->stack->engine().snapshot(socket_->id).value.remote.to_string();
+}
+
 void socket_waiter::enter(socket_waiter*& slot) noexcept {
   slot_ = &slot;
   slot = this;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "runnel/result.hpp"
@@ -52,6 +53,7 @@ class slot_awaiter : public socket_waiter {
 
  protected:
   using socket_waiter::socket_waiter;
+  wait_description describe() const override { return {Derived::kind, remote()}; }
 };
 
 class [[nodiscard]] read_awaiter final : public slot_awaiter<read_awaiter> {
@@ -63,6 +65,7 @@ class [[nodiscard]] read_awaiter final : public slot_awaiter<read_awaiter> {
 
  private:
   friend class slot_awaiter<read_awaiter>;
+  static constexpr std::string_view kind = "tcp read";
   socket_waiter*& slot() const noexcept { return socket_->reader; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -82,6 +85,7 @@ class [[nodiscard]] borrow_awaiter final : public slot_awaiter<borrow_awaiter> {
 
  private:
   friend class slot_awaiter<borrow_awaiter>;
+  static constexpr std::string_view kind = "tcp borrow";
   socket_waiter*& slot() const noexcept { return socket_->reader; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -100,6 +104,7 @@ class [[nodiscard]] readable_awaiter final : public slot_awaiter<readable_awaite
 
  private:
   friend class slot_awaiter<readable_awaiter>;
+  static constexpr std::string_view kind = "tcp readable";
   socket_waiter*& slot() const noexcept { return socket_->reader; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -119,6 +124,7 @@ class [[nodiscard]] write_awaiter final : public slot_awaiter<write_awaiter> {
 
  private:
   friend class slot_awaiter<write_awaiter>;
+  static constexpr std::string_view kind = "tcp write";
   socket_waiter*& slot() const noexcept { return socket_->writer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -142,6 +148,7 @@ class [[nodiscard]] write_owned_awaiter final : public slot_awaiter<write_owned_
 
  private:
   friend class slot_awaiter<write_owned_awaiter>;
+  static constexpr std::string_view kind = "tcp write";
   socket_waiter*& slot() const noexcept { return socket_->writer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -159,6 +166,7 @@ class [[nodiscard]] allocate_awaiter final : public slot_awaiter<allocate_awaite
 
  private:
   friend class slot_awaiter<allocate_awaiter>;
+  static constexpr std::string_view kind = "tcp room to write";
   socket_waiter*& slot() const noexcept { return socket_->writer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -173,6 +181,7 @@ class [[nodiscard]] drained_awaiter final : public slot_awaiter<drained_awaiter>
 
  private:
   friend class slot_awaiter<drained_awaiter>;
+  static constexpr std::string_view kind = "tcp drained";
   socket_waiter*& slot() const noexcept { return socket_->drainer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -188,6 +197,7 @@ class [[nodiscard]] close_awaiter final : public slot_awaiter<close_awaiter> {
 
  private:
   friend class slot_awaiter<close_awaiter>;
+  static constexpr std::string_view kind = "tcp close";
   socket_waiter*& slot() const noexcept { return socket_->closer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
@@ -222,6 +232,7 @@ class [[nodiscard]] connect_awaiter final : public socket_waiter {
  private:
   void begin() noexcept;
   void on_events(events what) noexcept override;
+  wait_description describe() const override { return {"tcp connect", remote_.to_string()}; }
 
   stack_core* stack_;
   net::endpoint remote_;
@@ -260,6 +271,7 @@ class [[nodiscard]] accept_awaiter final : public waiter,
   bool attempt() noexcept;
   void stand() noexcept;
   void on_cancel() noexcept override { give(nullptr, errc::cancelled); }
+  wait_description describe() const override;
 
   listener_state* listener_;
   socket* accepted_ = nullptr;

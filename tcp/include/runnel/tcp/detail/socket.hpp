@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <system_error>
 
 #include "runnel/detail/list.hpp"
@@ -57,6 +58,8 @@ class socket_waiter : public waiter {
  protected:
   explicit socket_waiter(socket* of) noexcept : socket_(of) {}
   void on_cancel() noexcept override;
+  /// The peer, for `describe`.
+  std::string remote() const;
   void enter(socket_waiter*& slot) noexcept;
   void leave() noexcept {
     if (slot_ != nullptr) *slot_ = nullptr;
