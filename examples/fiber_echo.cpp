@@ -6,6 +6,7 @@
 #include <csignal>
 #include <ostream>
 
+#include "runnel/dump.hpp"
 #include "runnel/fiber.hpp"
 #include "runnel/net/fiber_iostream.hpp"
 #include "runnel/signal.hpp"
@@ -53,6 +54,7 @@ int run_server(fiber& self, example::tun_stack& network, std::uint16_t port) {
     (void)own.await(signals.wait());
     running.cancel();
   }));
+  running.spawn(dump_on_signal(owner));
   (void)self.await(running.join());
   listener.close();
   connections.cancel();

@@ -3,6 +3,8 @@
 //   sudo ./http_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --root .
 //   curl http://10.77.0.2/hello
 //
+// `pkill -USR1 http_server` has it print what each of its tasks waits for.
+//
 // Who keeps TIME-WAIT: compare TcpExtTW of `curl -H 'Connection: close' http://10.77.0.2/hello`
 // under `--close lingering` and `--close peer-first`.
 
@@ -11,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "runnel/dump.hpp"
 #include "runnel/net/http/files.hpp"
 #include "runnel/net/http/server.hpp"
 #include "runnel/signal.hpp"
@@ -110,6 +113,7 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
   task_group waiting(owner);
   serving.spawn(serve(server, listener, waiting));
   waiting.spawn(obey_signals(signals, server, serving, impatient));
+  waiting.spawn(dump_on_signal(owner));
   co_await serving.join();
   co_await waiting.join();
   listener.close();

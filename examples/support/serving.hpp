@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "link_flags.hpp"
+#include "runnel/dump.hpp"
 #include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
@@ -31,8 +32,8 @@ inline runnel::task<> stop_on_signal(runnel::signal_set& signals, runnel::task_g
 }
 
 /// Runs `serve` with each connection to this port, until Ctrl-C or the end of the device; then
-/// gives what was written three seconds to arrive. The exit code. `name` is the program's, for what
-/// it prints.
+/// gives what was written three seconds to arrive. SIGUSR1 prints what every task waits for. The
+/// exit code. `name` is the program's, for what it prints.
 template <class Serve>
 runnel::task<int> serve_until_signal(runnel::loop& owner, tun_stack& network, const char* name,
                                      std::uint16_t port, Serve serve) {
@@ -45,6 +46,7 @@ runnel::task<int> serve_until_signal(runnel::loop& owner, tun_stack& network, co
   runnel::task_group running(owner);
   running.spawn(accept_all(listener, std::move(serve), connections, running));
   running.spawn(stop_on_signal(signals, running));
+  running.spawn(runnel::dump_on_signal(owner));
   co_await running.join();
   listener.close();
   connections.cancel();
