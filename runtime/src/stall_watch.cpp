@@ -1,6 +1,7 @@
 #include "stall_watch.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "runnel/detail/text.hpp"
 
@@ -14,12 +15,11 @@ time_point steady_clock() noexcept {
 
 }  // namespace
 
-stall_watch::stall_watch(const loop_options& options, loop_metrics& metrics)
+stall_watch::stall_watch(loop_options options, loop_metrics& metrics)
     : clock_(options.stall_clock != nullptr ? options.stall_clock : &steady_clock),
       threshold_(options.stall_threshold > duration::zero() ? options.stall_threshold
                                                             : duration::max()),
-      on_stall_(options.on_stall),
-      log_(options.log),
+      options_(std::move(options)),
       metrics_(&metrics) {}
 
 // Each store is a release: whoever reads one of them also sees the number that ended the one
@@ -47,10 +47,10 @@ void stall_watch::end() noexcept {
 }
 
 void stall_watch::tell() noexcept {
-  if (on_stall_) {
-    on_stall_(current_);
-  } else if (log_) {
-    log_(current_.to_string());
+  if (options_.on_stall) {
+    options_.on_stall(current_);
+  } else if (options_.log) {
+    options_.log(current_.to_string());
   }
 }
 

@@ -2,10 +2,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <source_location>
-#include <string_view>
 
 #include "runnel/clock.hpp"
 #include "runnel/detail/promise_base.hpp"
@@ -17,7 +15,7 @@ namespace runnel::detail {
 /// Measures what a loop runs. Everything but `look` is the loop's thread's.
 class stall_watch {
  public:
-  stall_watch(const loop_options& options, loop_metrics& metrics);
+  stall_watch(loop_options options, loop_metrics& metrics);
 
   /// What runs from now on is measured; the time before is nobody's.
   void restart() noexcept { last_ = clock_(); }
@@ -40,8 +38,8 @@ class stall_watch {
 
   time_point (*clock_)() noexcept;
   duration threshold_;
-  std::function<void(const stall_report&)> on_stall_;
-  std::function<void(std::string_view)> log_;
+  /// Whom to tell.
+  loop_options options_;
   loop_metrics* metrics_;
   time_point last_{};
   stall_report current_;

@@ -46,7 +46,8 @@ struct watchdog_options {
 
 /// Says that a loop is stuck while it is stuck, which nothing on the loop's own thread can: in a
 /// task that computes for ever or waits in a blocking call. A thread that looks four times per
-/// `patience`; the loop pays one clock read and a few stores for each task that it runs.
+/// `patience`; from then on the loop pays one clock read and a few stores for each task that it
+/// runs.
 class watchdog {
  public:
   /// Watches `owner`, which must outlive it, from the next turn on. Made and destroyed on the
