@@ -117,13 +117,15 @@ void server_core::release(const ticket& of) noexcept {
 }
 
 std::unique_ptr<exchange> server_core::take_exchange() {
-  ++counters_.busy;
+  std::unique_ptr<exchange> taken;
   if (pools_->exchanges.empty()) {
     const std::size_t input = std::max<std::size_t>(options_.limits.header_bytes, smallest_input);
-    return std::make_unique<exchange>(options_.limits, input);
+    taken = std::make_unique<exchange>(options_.limits, input);
+  } else {
+    taken = std::move(pools_->exchanges.back());
+    pools_->exchanges.pop_back();
   }
-  std::unique_ptr<exchange> taken = std::move(pools_->exchanges.back());
-  pools_->exchanges.pop_back();
+  ++counters_.busy;
   return taken;
 }
 
