@@ -9,8 +9,9 @@
 
 namespace runnel::detail {
 
+class mailbox;
 class operation_pool;
-}
+}  // namespace runnel::detail
 
 namespace runnel {
 struct loop_metrics;
@@ -43,6 +44,14 @@ class backend {
     static const std::shared_ptr<receive_buffers> none;
     return none;
   }
+  /// Once per backend: from now on a write to the eventfd `wake_fd` from any thread ends the sleep
+  /// of `enter`. It counts as no operation in flight and need not be read empty; it outlives this.
+  virtual void watch_wakes(int wake_fd) noexcept = 0;
+  /// A new descriptor, the caller's, that other rings may send to; -1 where this is no ring.
+  virtual int share_ring() noexcept { return -1; }
+  /// Ends the sleep of the loop of `target` with this turn's submissions, by a message to its ring.
+  /// False when that cannot be done.
+  virtual bool wake(mailbox&) noexcept { return false; }
   /// One line: what this is and what was granted.
   virtual std::string description() const = 0;
 };

@@ -1,5 +1,6 @@
 #include "runnel/detail/frame_pool.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <new>
 
@@ -55,8 +56,9 @@ void* take_memory(std::size_t size) {
 
 void return_memory(void* block, std::size_t size) noexcept {
   ::operator delete(block);
-  --this_thread.frames_held;
-  this_thread.frame_bytes_held -= size;
+  // It may have been another thread's.
+  if (this_thread.frames_held > 0) --this_thread.frames_held;
+  this_thread.frame_bytes_held -= std::min(size, this_thread.frame_bytes_held);
 }
 
 void close_pool() noexcept {
@@ -92,20 +94,26 @@ void* allocate_block(std::size_t size) {
   std::size_t index = class_of(size);
   if (!pooled || index >= thread_state::frame_classes) return take_memory(size);
   void*& head = this_thread.free_frames[index];
-  if (head == nullptr) return allocate_new((index + 1) * thread_state::frame_step);
   void* block = head;
-  head = *static_cast<void**>(block);
+  if (block == nullptr) {
+    block = allocate_new((index + 1) * thread_state::frame_step);
+  } else {
+    head = *static_cast<void**>(block);
+  }
+  ++this_thread.frames_out[index];
   return block;
 }
 
 void free_block(void* block, std::size_t size) noexcept {
   std::size_t index = class_of(size);
-  if (!pooled || index >= thread_state::frame_classes || this_thread.closed) {
+  if (!pooled || index >= thread_state::frame_classes || this_thread.closed ||
+      this_thread.frames_out[index] == 0) {
     return_memory(block, index < thread_state::frame_classes && pooled
                              ? (index + 1) * thread_state::frame_step
                              : size);
     return;
   }
+  --this_thread.frames_out[index];
   void*& head = this_thread.free_frames[index];
   *static_cast<void**>(block) = head;
   head = block;
@@ -151,7 +159,10 @@ frame_counts count_frames() noexcept {
       idle_bytes += (i + 1) * thread_state::frame_step;
     }
   }
-  return {this_thread.frames_held - idle, this_thread.frame_bytes_held - idle_bytes, idle_bytes};
+  // Frames that this thread took and another one freed, or the other way round, are in neither.
+  const auto less = [](std::size_t a, std::size_t b) { return a > b ? a - b : 0; };
+  return {less(this_thread.frames_held, idle), less(this_thread.frame_bytes_held, idle_bytes),
+          idle_bytes};
 }
 
 void check_frame(const void* frame) noexcept {

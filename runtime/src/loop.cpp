@@ -1,16 +1,23 @@
 #include "runnel/loop.hpp"
 
+#include <sys/eventfd.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <new>
 #include <sstream>
 
 #include "backend.hpp"
 #include "fiber_overflow.hpp"
 #include "loop_probe.hpp"
 #include "operation_pool.hpp"
+#include "runnel/detail/mailbox.hpp"
+#include "runnel/detail/thread_state.hpp"
 #include "runnel/detail/transfer.hpp"
 #include "runnel/dump.hpp"
+#include "runnel/remote.hpp"
 #include "stall_watch.hpp"
 
 namespace runnel {
@@ -60,12 +67,14 @@ loop::loop(loop_options options)
 }
 
 loop::~loop() {
+  if (mailbox_ != nullptr) mailbox_->close();
   operations_->part_from_users();
   backend_.reset();
   timers_.clear();
   ready_.clear();
   root_scope_.forget_all();
   if (reports_overflow_) detail::release_alternate_stack();
+  if (mailbox_ != nullptr) mailbox_->drop_ref();
 }
 
 void loop::attach(turn_hook& hook) {
@@ -88,9 +97,14 @@ void loop::drive(std::coroutine_handle<> root) {
   }
   struct running_flag {
     bool& flag;
-    ~running_flag() { flag = false; }
+    loop* outer = detail::this_thread.running;
+    ~running_flag() {
+      flag = false;
+      detail::this_thread.running = outer;
+    }
   } reset{running_};
   running_ = true;
+  detail::this_thread.running = this;
   while (!root.done()) {
     turn(root);
   }
@@ -121,6 +135,10 @@ bool loop::hooks_receive() {
   const std::size_t fired = timers_.expire(now_);
   metrics_.timers_fired += fired;
   if (probe_) probe_->timers(fired);
+  if (mailbox_ != nullptr) {
+    metrics_.posts += mailbox_->deliver(*this);
+    work_left |= mailbox_->left_over();
+  }
   return work_left;
 }
 
@@ -188,7 +206,7 @@ waiter& loop::next_ready() noexcept {
 // Whether something happened less than the busy-poll time ago.
 bool loop::polls_busily(bool work_left) noexcept {
   if (busy_poll_ <= duration::zero()) return false;
-  std::uint64_t done = metrics_.resumed + metrics_.completions;
+  std::uint64_t done = metrics_.resumed + metrics_.completions + metrics_.posts;
   if (work_left || turn_requested_ || done != done_before_) {
     done_before_ = done;
     busy_until_ = after(now_, busy_poll_);
@@ -196,22 +214,33 @@ bool loop::polls_busily(bool work_left) noexcept {
   return now_ < busy_until_;
 }
 
+time_point loop::wake_time() {
+  time_point deadline = timers_.next_deadline();
+  for (turn_hook* hook : hooks_) {
+    deadline = std::min(deadline, hook->deadline());
+  }
+  // A backend with nothing in flight would not sleep for ever; what comes by post ends the sleep.
+  constexpr auto long_sleep = std::chrono::hours{24};
+  if (deadline == time_point::max() && operations_->in_flight() == 0 && mailbox_ != nullptr &&
+      mailbox_->awaited()) {
+    deadline = after(now_, long_sleep);
+  }
+  return deadline;
+}
+
 void loop::sleep_or_go(bool work_left) {
   time_point deadline = time_point::min();
   bool busy = polls_busily(work_left);
   const bool idle = !work_left && !turn_requested_ && ready_.empty();
   if (idle && busy) ++metrics_.busy_turns;
-  if (idle && !busy) {
-    deadline = timers_.next_deadline();
-    for (turn_hook* hook : hooks_) {
-      deadline = std::min(deadline, hook->deadline());
-    }
+  if (idle && !busy && (mailbox_ == nullptr || mailbox_->announce_sleep())) {
+    deadline = wake_time();
   }
   if (backend_->enter(now_, deadline)) return;
   throw deadlock_error(
       "runnel: the task given to loop::run waits for something that can never happen: no task is "
-      "ready, no timer is armed and no kernel operation is in flight; look for an event that "
-      "nobody sets or a stream that nobody writes to.\n" +
+      "ready, no timer is armed, no kernel operation is in flight and no loop_remote is alive; "
+      "look for an event that nobody sets or a stream that nobody writes to.\n" +
       waiting_tasks());
 }
 
@@ -221,6 +250,59 @@ std::string loop::waiting_tasks() {
   dump_tasks(*this, text, {.lines = lines_of_sentence});
   return text.str();
 }
+
+loop_remote loop::remote() {
+  std::error_code refused;
+  detail::mailbox* box = detail::mailbox_access::get(*this, refused);
+  if (refused) {
+    throw startup_error(refused, "The kernel gave no eventfd to wake a loop with (" +
+                                     refused.message() +
+                                     "): raise the limit on open files (ulimit -n).");
+  }
+  return loop_remote{box};
+}
+
+namespace detail {
+
+mailbox* mailbox_access::get(loop& of, std::error_code& refused) noexcept {
+  if (of.mailbox_ != nullptr) return of.mailbox_;
+  check(of.thread_ == std::this_thread::get_id(),
+        "runnel: loop::remote was first called on another thread than the loop's; call it there "
+        "and hand out copies.");
+  int event_fd = -1;
+  int ring_fd = -1;
+  if (!of.simulated_) {
+    event_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event_fd < 0) {
+      refused = {errno, std::generic_category()};
+      return nullptr;
+    }
+    ring_fd = of.backend_->share_ring();
+  }
+  of.mailbox_ = new (std::nothrow) mailbox(of, of.simulated_, event_fd, ring_fd);
+  if (of.mailbox_ == nullptr) {
+    ::close(event_fd);
+    if (ring_fd >= 0) ::close(ring_fd);
+    refused = std::make_error_code(std::errc::not_enough_memory);
+    return nullptr;
+  }
+  if (!of.simulated_) of.backend_->watch_wakes(event_fd);
+  return of.mailbox_;
+}
+
+bool mailbox_access::wake_from(loop& here, mailbox& target) noexcept {
+  return here.backend_->wake(target);
+}
+
+loop_remote mailbox_access::remote_to(mailbox& box) noexcept {
+  return loop_remote{&box};
+}
+
+void mailbox_access::host(loop& there, guest& g) noexcept {
+  there.mailbox_->add_guest(g);
+}
+
+}  // namespace detail
 
 void timer::arm(time_point deadline) noexcept {
   unlink();

@@ -24,6 +24,8 @@ class category final : public std::error_category {
         return "the file ends before the bytes that were asked of it";
       case errc::closed:
         return "the channel is closed";
+      case errc::loop_ended:
+        return "the loop that it was sent to has ended";
     }
     return "unknown runnel error";
   }
@@ -36,6 +38,8 @@ class category final : public std::error_category {
         return std::errc::timed_out;
       case errc::not_supported:
         return std::errc::not_supported;
+      case errc::loop_ended:
+        return std::errc::owner_dead;
       case errc::file_too_short:
       case errc::closed:
         break;

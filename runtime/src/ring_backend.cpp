@@ -1,15 +1,20 @@
+#include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <new>
 #include <utility>
+#include <vector>
 
 #include "backend.hpp"
 #include "operation_pool.hpp"
 #include "ring_buffers.hpp"
 #include "ring_setup.hpp"
+#include "runnel/detail/mailbox.hpp"
 #include "runnel/loop.hpp"
 
 namespace runnel::detail {
@@ -52,6 +57,8 @@ class ring_backend final : public backend {
       enter(now, give_up);
       reap();
     }
+    // Others may sleep until told, also by the last turn.
+    if (io_uring_sq_ready(&setup_.ring) > 0) io_uring_submit(&setup_.ring);
     if (ring_buffers_) {
       ring_buffers_->part_from_ring();
       // What the kernel would not let go of it may still write to: leaked rather than freed.
@@ -96,17 +103,24 @@ class ring_backend final : public backend {
 
   void reap() noexcept override {
     if (backlog_) settle_backlog();
+    if (watch_again_) watch_wakes(wake_fd_);
     io_uring_cqe* entries[completions_per_turn];
     unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
     for (unsigned i = 0; i < count; ++i) {
-      auto* op = static_cast<operation*>(io_uring_cqe_get_data(entries[i]));
-      // The completion of a cancel request: its target's own is what counts.
-      if (op == nullptr) continue;
+      void* subject = io_uring_cqe_get_data(entries[i]);
+      // The completion of a cancel request, as its target's own is what counts; or another ring's
+      // message, which has done its work by ending the sleep.
+      if (subject == nullptr) continue;
+      if (subject == &wake_fd_ || subject == &peers_) {
+        on_wake_completion(subject, *entries[i]);
+        continue;
+      }
       ++metrics_->completions;
-      if (op->request.kind == op_kind::receive) {
-        settle_receive(*op, *entries[i]);
+      auto& op = *static_cast<operation*>(subject);
+      if (op.request.kind == op_kind::receive) {
+        settle_receive(op, *entries[i]);
       } else {
-        operations_->complete(*op, entries[i]->res);
+        operations_->complete(op, entries[i]->res);
       }
     }
     io_uring_cq_advance(&setup_.ring, count);
@@ -140,6 +154,31 @@ class ring_backend final : public backend {
     ring_buffers_ = ring_buffers::make(setup_.ring, buffers_wanted_, buffer_size_);
     buffers_ = ring_buffers_;
     return buffers_;
+  }
+
+  // A multishot poll posts one completion for each write and needs no reading.
+  void watch_wakes(int wake_fd) noexcept override {
+    wake_fd_ = wake_fd;
+    io_uring_sqe* entry = free_entry();
+    watch_again_ = entry == nullptr;
+    if (watch_again_) return;
+    io_uring_prep_poll_multishot(entry, wake_fd, POLLIN);
+    io_uring_sqe_set_data(entry, &wake_fd_);
+  }
+
+  int share_ring() noexcept override {
+    if (!can_message()) return -1;
+    return ::fcntl(setup_.ring.ring_fd, F_DUPFD_CLOEXEC, 0);
+  }
+
+  bool wake(mailbox& target) noexcept override {
+    if (target.ring_fd() < 0 || !can_message() || !remember(target)) return false;
+    io_uring_sqe* entry = free_entry();
+    if (entry == nullptr) return false;
+    io_uring_prep_msg_ring(entry, target.ring_fd(), 0, 0, 0);
+    io_uring_sqe_set_data(entry, &peers_);
+    entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    return true;
   }
 
   std::string description() const override {
@@ -210,6 +249,47 @@ class ring_backend final : public backend {
     operations_->complete(op, entry.res > 0 ? -EAGAIN : entry.res);
   }
 
+  void on_wake_completion(void* subject, const io_uring_cqe& entry) noexcept {
+    if (subject == &wake_fd_) {
+      if ((entry.flags & IORING_CQE_F_MORE) == 0) watch_again_ = true;
+      return;
+    }
+    // A message did not arrive. Which one is not known, and one ring too many does no harm.
+    if (entry.res >= 0) return;
+    for (mailbox_ref& peer : peers_) {
+      peer->ring();
+    }
+  }
+
+  // IORING_OP_MSG_RING is asked for by number. Without CQE_SKIP each message would end this ring's
+  // own sleep, which costs more than the eventfd's system call.
+  bool can_message() noexcept {
+    if (!probed_) {
+      probed_ = true;
+      io_uring_probe* probe = io_uring_get_probe_ring(&setup_.ring);
+      messages_ = probe != nullptr && io_uring_opcode_supported(probe, IORING_OP_MSG_RING) != 0 &&
+                  (setup_.ring.features & IORING_FEAT_CQE_SKIP) != 0;
+      if (probe != nullptr) io_uring_free_probe(probe);
+    }
+    return messages_;
+  }
+
+  // Keeps the number of its ring reserved for as long as a message to it may be unsent.
+  bool remember(mailbox& target) noexcept {
+    for (const mailbox_ref& peer : peers_) {
+      if (peer.get() == &target) return true;
+    }
+    if (io_uring_sq_ready(&setup_.ring) == 0) {
+      std::erase_if(peers_, [](const mailbox_ref& peer) { return peer->closed(); });
+    }
+    try {
+      peers_.emplace_back(&target);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
+  }
+
   static void describe(io_uring_sqe& entry, operation& op) noexcept {
     const op_request& r = op.request;
     switch (r.kind) {
@@ -252,6 +332,12 @@ class ring_backend final : public backend {
   bool buffers_asked_for_ = false;
   unsigned turns_skipped_ = 0;
   bool backlog_ = false;
+  int wake_fd_ = -1;
+  bool watch_again_ = false;
+  bool probed_ = false;
+  bool messages_ = false;
+  /// The loops that this one has woken by messages; the few of a process.
+  std::vector<mailbox_ref> peers_;
 };
 
 }  // namespace

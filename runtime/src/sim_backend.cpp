@@ -36,6 +36,10 @@ class simulated_backend final : public backend {
   }
 
   backend_kind kind() const noexcept override { return backend_kind::simulated; }
+
+  // Only the loop's own thread posts to it, which is awake then.
+  void watch_wakes(int) noexcept override {}
+
   std::string description() const override { return "simulated backend: virtual time"; }
 
  private:

@@ -24,6 +24,7 @@
 namespace runnel {
 
 class fiber;
+class loop_remote;
 struct stall_report;
 
 namespace detail {
@@ -31,6 +32,8 @@ class stall_watch;
 class task_walk;
 class backend;
 class loop_probe;
+class mailbox;
+struct mailbox_access;
 class operation_pool;
 class operation_user;
 class fiber_stack_pool;
@@ -112,7 +115,7 @@ struct loop_metrics {
   std::uint64_t timers_fired = 0;  ///< Timers that expired.
   /// Times that a socket found no free receive buffer and had to ask for its bytes instead.
   std::uint64_t buffers_exhausted = 0;
-  std::uint64_t busy_turns = 0;    ///< Turns that did not sleep only because of `busy_poll`.
+  std::uint64_t busy_turns = 0;  ///< Turns that did not sleep only because of `busy_poll`.
   /// Most tasks run in one turn; when it is `loop::ready_per_turn`, more were waiting for theirs.
   std::uint64_t resumed_most = 0;
   std::uint64_t stalls = 0;  ///< Callbacks as long as `loop_options::stall_threshold`.
@@ -121,6 +124,7 @@ struct loop_metrics {
 
   /// How well one kernel entry is used; zero before the first.
   double completions_per_enter() const noexcept;
+  std::uint64_t posts = 0;  ///< Posts, calls and their answers that came in.
 };
 
 /// The kernel refused what the loop needs. `what()` is one plain sentence: what is refused, and how
@@ -136,8 +140,8 @@ class startup_error : public std::system_error {
 };
 
 /// `loop::run` found that its task waits for something that can never happen: nothing is ready, no
-/// timer is armed and no kernel operation is in flight. `what()` is a sentence, and below it what
-/// `dump_tasks` prints: who waits where for what.
+/// timer is armed, no kernel operation is in flight and no `loop_remote` of it is alive. `what()`
+/// is a sentence, and below it what `dump_tasks` prints: who waits where for what.
 class deadlock_error : public std::logic_error {
  public:
   using std::logic_error::logic_error;
@@ -227,6 +231,11 @@ class loop {
   /// What it has done so far.
   const loop_metrics& metrics() const noexcept { return metrics_; }
 
+  /// What other threads reach this loop by; include `<runnel/remote.hpp>`. Called on the loop's own
+  /// thread; the first call makes the mailbox, which costs an eventfd(2). Throws `startup_error`
+  /// where the kernel refuses that.
+  loop_remote remote();
+
   /// The scope above all tasks that `run` starts: cancelling it cancels them all.
   cancel_scope& root_scope() noexcept { return root_scope_; }
 
@@ -237,6 +246,7 @@ class loop {
   friend class detail::task_walk;
   friend detail::stall_watch& detail::watch_of(loop&);
   friend class detail::operation_user;
+  friend struct detail::mailbox_access;
   friend task<> detail::drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
 
   const std::shared_ptr<detail::fiber_stack_pool>& fiber_stacks();
@@ -249,6 +259,7 @@ class loop {
   waiter& next_ready() noexcept;
   void sleep_or_go(bool work_left);
   std::string waiting_tasks();
+  time_point wake_time();
   bool polls_busily(bool work_left) noexcept;
   bool take_budget() noexcept {
     if (budget_ == 0) return false;
@@ -284,6 +295,8 @@ class loop {
   std::unique_ptr<detail::loop_probe> probe_;
   std::unique_ptr<detail::operation_pool> operations_;
   std::unique_ptr<detail::backend> backend_;
+  /// None until `remote()` is called. Counted: others may hold it longer.
+  detail::mailbox* mailbox_ = nullptr;
 };
 
 }  // namespace runnel

@@ -26,6 +26,10 @@ enum class errc {
   file_too_short,
   /// The channel was closed, and for a receiver is empty too.
   closed,
+  /// The loop that something was sent to has ended, before or while it dealt with it. Compares
+  /// equal
+  /// to `std::errc::owner_dead`.
+  loop_ended,
 };
 
 /// The category named "runnel" that `errc` belongs to.

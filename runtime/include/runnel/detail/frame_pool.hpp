@@ -9,7 +9,8 @@ namespace runnel::detail {
 /// allocator, so that a frame used after its end is found.
 void* allocate_frame(std::size_t size);
 
-/// Gives a frame of `allocate_frame(size)` to this thread's free list.
+/// Gives a frame of `allocate_frame(size)`, on whichever thread it was taken, to this thread's free
+/// list; or to the global allocator when this thread has freed as many as it ever took.
 void free_frame(void* frame, std::size_t size) noexcept;
 
 /// From now on this thread takes every frame from the global allocator, and gives it back there, or

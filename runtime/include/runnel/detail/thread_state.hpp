@@ -3,13 +3,18 @@
 #include <coroutine>
 #include <cstddef>
 
+namespace runnel {
+class loop;
+}
+
 namespace runnel::detail {
 
 struct fiber_stack;
 
 /// The only thread_local of runnel. It holds what must be found without an argument: the free lists
-/// that a promise's operator new takes from, the trampoline's slot, and how deep this thread is in
-/// destroying suspended frames. It is trivial, so that reading it costs one load and no guard.
+/// that a promise's operator new takes from, the trampoline's slot, how deep this thread is in
+/// destroying suspended frames, and which loop it runs. It is trivial, so that reading it costs one
+/// load and no guard.
 struct thread_state {
   /// Frames come in steps of this many bytes ...
   static constexpr std::size_t frame_step = 64;
@@ -22,8 +27,13 @@ struct thread_state {
   /// What was taken from the global allocator and not given back, free frames included.
   std::size_t frames_held = 0;
   std::size_t frame_bytes_held = 0;
+  /// Frames of each class that this thread took and has not freed. The lists hold no more than it
+  /// once had in use: what other threads took and this one frees beyond that is not hoarded.
+  std::size_t frames_out[frame_classes]{};
   /// Above zero while a suspended frame is being destroyed on this thread.
   int teardown_depth = 0;
+  /// The loop whose `run` this thread is in; the innermost.
+  loop* running = nullptr;
   /// The stack of the fiber that runs; null outside of fibers.
   const fiber_stack* running_stack = nullptr;
   /// The alternate stack that loops of this thread have installed, and how many want it.
