@@ -48,25 +48,29 @@ void mailbox::drop_handle() noexcept {
 
 std::error_code mailbox::send(mail& m) noexcept {
   if (own_thread_only_ && std::this_thread::get_id() != thread_) return errc::not_supported;
-  mail* seen = head_.load(std::memory_order_relaxed);
+  loop* here = this_thread.running;
+  mail* seen = head_.load(std::memory_order_acquire);
   do {
     if (seen == &closed_mark_) return errc::loop_ended;
     m.next_ = seen == &asleep_mark_ ? nullptr : seen;
+    if (seen == &asleep_mark_ && here != nullptr) ring_due_.store(true, std::memory_order_relaxed);
   } while (
-      !head_.compare_exchange_weak(seen, &m, std::memory_order_acq_rel, std::memory_order_relaxed));
+      !head_.compare_exchange_weak(seen, &m, std::memory_order_acq_rel, std::memory_order_acquire));
   // From here on `m` may be gone; the mailbox is not, as the caller holds it.
-  if (seen != &asleep_mark_) return {};
-  loop* here = this_thread.running;
   if (here == owner_) {
-    here->request_turn();
-    return {};
+    if (seen == &asleep_mark_) here->request_turn();
+  } else if (seen == &asleep_mark_) {
+    wakes_.fetch_add(1, std::memory_order_relaxed);
+    if (here == nullptr || !mailbox_access::wake_from(*here, *this)) ring();
+  } else if (here == nullptr && ring_due_.load(std::memory_order_relaxed)) {
+    wakes_.fetch_add(1, std::memory_order_relaxed);
+    ring();
   }
-  wakes_.fetch_add(1, std::memory_order_relaxed);
-  if (here == nullptr || !mailbox_access::wake_from(*here, *this)) ring();
   return {};
 }
 
 void mailbox::ring() noexcept {
+  ring_due_.store(false, std::memory_order_relaxed);
   std::uint64_t one = 1;
   // It fails only when the counter is full, and then the loop is awake for certain.
   if (event_fd_ >= 0) static_cast<void>(!::write(event_fd_, &one, sizeof one));
@@ -76,6 +80,7 @@ void mailbox::ring() noexcept {
 void mailbox::collect() noexcept {
   announced_ = false;
   mail* newest = head_.exchange(nullptr, std::memory_order_acquire);
+  ring_due_.store(false, std::memory_order_relaxed);
   while (newest != nullptr) {
     mail* older = newest->next_;
     newest->next_ = pending_;

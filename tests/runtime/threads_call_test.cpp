@@ -327,9 +327,14 @@ TASK_TEST("run_on: in virtual time on the own loop, with everything that goes wr
   result<int> value = co_await runnel::run_on(remote, nap);
   CHECK(value.value() == 9);
   CHECK(loop.now() == start + 5ms);
+  // The child is cancelled and ends with a value all the same, which is kept.
   value = co_await runnel::with_timeout(3ms, runnel::run_on(remote, nap));
-  CHECK(value.error() == errc::deadline_exceeded);
+  CHECK(value.value() == 9);
   CHECK(loop.now() == start + 8ms);
+  auto long_nap = []() -> task<result<void>> { co_return co_await runnel::sleep(1h); };
+  result<void> late = co_await runnel::with_timeout(3ms, runnel::run_on(remote, long_nap));
+  CHECK(late.error() == errc::deadline_exceeded);
+  CHECK(loop.now() == start + 11ms);
 }
 
 TEST_CASE("run_on: a fiber may wait for it") {

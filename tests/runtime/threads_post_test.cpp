@@ -130,6 +130,21 @@ RING_TASK_TEST("post: a loop that is awake is not woken, one that slept once for
   CHECK(sum == 300);
 }
 
+RING_TASK_TEST("post: a thread need not wait for the turn of a loop that posted before it") {
+  runnel::testing::loop_thread other;
+  // Both posts are made and waited for in one turn, at whose end only the loop's wake-up leaves.
+  std::atomic<int> ran{0};
+  for (int round = 0; round < runnel::testing::worthwhile(500); ++round) {
+    CHECK(other.remote().post([&ran] { ++ran; }).has_value());
+    std::thread sender{[&] { CHECK(other.remote().post([&ran] { ++ran; }).has_value()); }};
+    sender.join();
+    while (ran != 2 * (round + 1)) {
+      std::this_thread::yield();
+    }
+  }
+  co_return;
+}
+
 RING_TASK_TEST("post: however often a loop has slept, one wake-up is enough") {
   loop_remote remote = loop.remote();
   int sum = 0;

@@ -31,8 +31,10 @@ template <class Fn>
 using remote_call_result = decltype(detail::invoke_on(std::declval<Fn&>(), std::declval<loop&>()));
 
 template <class Fn>
-concept postable = std::is_invocable_v < std::decay_t<Fn>
-& > || std::is_invocable_v<std::decay_t<Fn>&, loop&>;
+using kept = std::add_lvalue_reference_t<std::decay_t<Fn>>;
+
+template <class Fn>
+concept postable = std::is_invocable_v<kept<Fn>> || std::is_invocable_v<kept<Fn>, loop&>;
 
 template <class Fn>
 class posted final : public mail {

@@ -73,6 +73,11 @@ class guest : public list_hook {
 /// exists, which is why no wake-up is missed. &asleep stays when something else wakes the loop: a
 /// loop that gets no letters never writes the word again, and the next sender rings once too often.
 ///
+/// A loop rings another with the system call that ends its own turn. A thread without a loop must
+/// not have to wait for that turn, which may be long: `ring_due_` says that a ring may still be on
+/// its way, and then the thread rings as well. It is set before the letter is pushed, so that
+/// whoever pushes onto that letter sees it; set in vain it costs one ring too many.
+///
 /// Senders only push and the reader only takes everything, so a node that came back to the same
 /// address between a sender's load and its swap does no harm.
 class mailbox {
@@ -133,6 +138,7 @@ class mailbox {
   std::atomic<mail*> head_{nullptr};
   std::atomic<std::uint32_t> refs_{1};
   std::atomic<std::uint32_t> handles_{0};
+  std::atomic<bool> ring_due_{false};
   std::atomic<std::uint64_t> wakes_{0};
   loop* const owner_;
   const std::thread::id thread_;
