@@ -49,28 +49,31 @@ void mailbox::drop_handle() noexcept {
 std::error_code mailbox::send(mail& m) noexcept {
   if (own_thread_only_ && std::this_thread::get_id() != thread_) return errc::not_supported;
   loop* here = this_thread.running;
+  const bool by_loop = here != nullptr && here != owner_;
   mail* seen = head_.load(std::memory_order_acquire);
   do {
     if (seen == &closed_mark_) return errc::loop_ended;
     m.next_ = seen == &asleep_mark_ ? nullptr : seen;
-    if (seen == &asleep_mark_ && here != nullptr) ring_due_.store(true, std::memory_order_relaxed);
+    if (seen == &asleep_mark_ && by_loop) ring_due_.store(true, std::memory_order_relaxed);
   } while (
       !head_.compare_exchange_weak(seen, &m, std::memory_order_acq_rel, std::memory_order_acquire));
   // From here on `m` may be gone; the mailbox is not, as the caller holds it.
+  const bool first = seen == &asleep_mark_;
   if (here == owner_) {
-    if (seen == &asleep_mark_) here->request_turn();
-  } else if (seen == &asleep_mark_) {
-    wakes_.fetch_add(1, std::memory_order_relaxed);
-    if (here == nullptr || !mailbox_access::wake_from(*here, *this)) ring();
-  } else if (here == nullptr && ring_due_.load(std::memory_order_relaxed)) {
-    wakes_.fetch_add(1, std::memory_order_relaxed);
+    here->request_turn();
+    return {};
+  }
+  if (first) wakes_.fetch_add(1, std::memory_order_relaxed);
+  bool ring_now = !by_loop && (first || ring_due_.load(std::memory_order_relaxed));
+  if (by_loop && first) ring_now = !mailbox_access::wake_from(*here, *this);
+  if (ring_now) {
+    ring_due_.store(false, std::memory_order_relaxed);
     ring();
   }
   return {};
 }
 
 void mailbox::ring() noexcept {
-  ring_due_.store(false, std::memory_order_relaxed);
   std::uint64_t one = 1;
   // It fails only when the counter is full, and then the loop is awake for certain.
   if (event_fd_ >= 0) static_cast<void>(!::write(event_fd_, &one, sizeof one));
