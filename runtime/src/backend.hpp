@@ -46,7 +46,8 @@ class backend {
   }
   /// Once per backend: from now on a write to the eventfd `wake_fd` from any thread ends the sleep
   /// of `enter`. It counts as no operation in flight and need not be read empty; it outlives this.
-  virtual void watch_wakes(int wake_fd) noexcept = 0;
+  /// Zero, or the errno of a kernel that refuses.
+  virtual int watch_wakes(int wake_fd) noexcept = 0;
   /// A new descriptor, the caller's, that other rings may send to; -1 where this is no ring.
   virtual int share_ring() noexcept { return -1; }
   /// Ends the sleep of the loop of `target` with this turn's submissions, by a message to its ring.

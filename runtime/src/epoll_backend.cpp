@@ -25,7 +25,8 @@ class epoll_backend final : public backend, private epoll_set::client {
  public:
   epoll_backend(std::string why, operation_pool& operations, loop_metrics& metrics)
       : operations_(&operations), metrics_(&metrics), why_(std::move(why)), set_(*this, metrics) {
-    set_.watch_wake_up(worker_.wake_descriptor());
+    const int error = set_.watch_wake_up(worker_.wake_descriptor());
+    if (error != 0) refuse_to_start("The kernel refused to watch an eventfd", error);
   }
   epoll_backend(const epoll_backend&) = delete;
   epoll_backend& operator=(const epoll_backend&) = delete;
@@ -110,6 +111,8 @@ class epoll_backend final : public backend, private epoll_set::client {
   }
 
   backend_kind kind() const noexcept override { return backend_kind::epoll; }
+
+  int watch_wakes(int wake_fd) noexcept override { return set_.watch_wake_up(wake_fd); }
 
   std::string description() const override {
     return std::string("epoll backend: ") +

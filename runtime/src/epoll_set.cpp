@@ -46,6 +46,14 @@ std::uint32_t events_of(const operation& op) noexcept {
   }
 }
 
+bool enrol_wake_up(int set, int fd) noexcept {
+  epoll_event event{};
+  // Every write is an edge.
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = wake_key;
+  return ::epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
 bool knows_nanoseconds(int set) noexcept {
   epoll_event none;
   const timespec now{};
@@ -261,25 +269,22 @@ void epoll_set::dispatch(const epoll_event& event, bool slept) noexcept {
   if (!r.waiting.empty()) note_change(fd, r);
 }
 
-void epoll_set::watch_wake_up(int fd) {
-  wake_ = fd;
-  if (!enrol_wake_up(set_)) refuse_to_start("The kernel refused to watch an eventfd", errno);
+int epoll_set::watch_wake_up(int fd) noexcept {
+  if (!enrol_wake_up(set_, fd)) return errno;
+  wakes_[wakes_[0] < 0 ? 0 : 1] = fd;
+  return 0;
 }
 
-bool epoll_set::enrol_wake_up(int set) const noexcept {
-  if (wake_ < 0) return true;
-  epoll_event event{};
-  // Every write is an edge.
-  event.events = EPOLLIN | EPOLLET;
-  event.data.u64 = wake_key;
-  return ::epoll_ctl(set, EPOLL_CTL_ADD, wake_, &event) == 0;
+bool epoll_set::enrol_wake_ups(int set) const noexcept {
+  return std::all_of(wakes_.begin(), wakes_.end(),
+                     [set](int fd) { return fd < 0 || enrol_wake_up(set, fd); });
 }
 
 // Without memory for that the set stays as it is, and the next wait tries again.
 void epoll_set::rebuild() noexcept {
   const int fresh = ::epoll_create1(EPOLL_CLOEXEC);
   if (fresh < 0) return;
-  if (!enrol_wake_up(fresh)) {
+  if (!enrol_wake_ups(fresh)) {
     ::close(fresh);
     return;
   }

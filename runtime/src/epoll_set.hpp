@@ -54,9 +54,9 @@ class epoll_set {
   /// Waits that long, `duration::max()` for ever, and hands over what is ready, at most a bounded
   /// number. Only an event or a signal ends it earlier.
   void wait(duration timeout) noexcept;
-  /// `fd` is an eventfd: a write to it ends a wait, and nobody needs to read it. Throws
-  /// startup_error where the kernel refuses.
-  void watch_wake_up(int fd);
+  /// `fd` is an eventfd: a write to it ends a wait, and nobody needs to read it. Two of them at
+  /// most. Zero, or the errno of a kernel that refuses.
+  int watch_wake_up(int fd) noexcept;
 
   /// How many operations wait.
   std::size_t waiting() const noexcept { return waiting_; }
@@ -96,12 +96,12 @@ class epoll_set {
   int wait_for_events(duration timeout) noexcept;
   void dispatch(const epoll_event& event, bool slept) noexcept;
   void rebuild() noexcept;
-  bool enrol_wake_up(int set) const noexcept;
+  bool enrol_wake_ups(int set) const noexcept;
 
   client* client_;
   loop_metrics* metrics_;
   int set_ = -1;
-  int wake_ = -1;
+  std::array<int, 2> wakes_{-1, -1};
   bool nanoseconds_ = false;
   bool orphaned_ = false;
   std::size_t waiting_ = 0;

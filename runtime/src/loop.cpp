@@ -239,7 +239,7 @@ void loop::sleep_or_go(bool work_left) {
   if (backend_->enter(now_, deadline)) return;
   throw deadlock_error(
       "runnel: the task given to loop::run waits for something that can never happen: no task is "
-      "ready, no timer is armed, no kernel operation is in flight and no loop_remote is alive; "
+      "ready, no timer is armed, no kernel operation is in flight and nobody holds a loop_remote; "
       "look for an event that nobody sets or a stream that nobody writes to.\n" +
       waiting_tasks());
 }
@@ -286,7 +286,10 @@ mailbox* mailbox_access::get(loop& of, std::error_code& refused) noexcept {
     refused = std::make_error_code(std::errc::not_enough_memory);
     return nullptr;
   }
-  if (!of.simulated_) of.backend_->watch_wakes(event_fd);
+  if (const int error = of.backend_->watch_wakes(event_fd); error != 0) {
+    refused = {error, std::generic_category()};
+    std::exchange(of.mailbox_, nullptr)->drop_ref();
+  }
   return of.mailbox_;
 }
 

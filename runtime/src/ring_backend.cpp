@@ -103,7 +103,7 @@ class ring_backend final : public backend {
 
   void reap() noexcept override {
     if (backlog_) settle_backlog();
-    if (watch_again_) watch_wakes(wake_fd_);
+    if (watch_again_) poll_wake_fd();
     io_uring_cqe* entries[completions_per_turn];
     unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
     for (unsigned i = 0; i < count; ++i) {
@@ -156,14 +156,10 @@ class ring_backend final : public backend {
     return buffers_;
   }
 
-  // A multishot poll posts one completion for each write and needs no reading.
-  void watch_wakes(int wake_fd) noexcept override {
+  int watch_wakes(int wake_fd) noexcept override {
     wake_fd_ = wake_fd;
-    io_uring_sqe* entry = free_entry();
-    watch_again_ = entry == nullptr;
-    if (watch_again_) return;
-    io_uring_prep_poll_multishot(entry, wake_fd, POLLIN);
-    io_uring_sqe_set_data(entry, &wake_fd_);
+    poll_wake_fd();
+    return 0;
   }
 
   int share_ring() noexcept override {
@@ -247,6 +243,15 @@ class ring_backend final : public backend {
     if (entry.res == -EINVAL) buffers_->refuse();
     // With bytes it has only stopped, and may be started anew.
     operations_->complete(op, entry.res > 0 ? -EAGAIN : entry.res);
+  }
+
+  // A multishot poll posts one completion for each write and needs no reading.
+  void poll_wake_fd() noexcept {
+    io_uring_sqe* entry = free_entry();
+    watch_again_ = entry == nullptr;
+    if (watch_again_) return;
+    io_uring_prep_poll_multishot(entry, wake_fd_, POLLIN);
+    io_uring_sqe_set_data(entry, &wake_fd_);
   }
 
   void on_wake_completion(void* subject, const io_uring_cqe& entry) noexcept {

@@ -38,7 +38,7 @@ class simulated_backend final : public backend {
   backend_kind kind() const noexcept override { return backend_kind::simulated; }
 
   // Only the loop's own thread posts to it, which is awake then.
-  void watch_wakes(int) noexcept override {}
+  int watch_wakes(int) noexcept override { return 0; }
 
   std::string description() const override { return "simulated backend: virtual time"; }
 
