@@ -116,6 +116,12 @@ bool mailbox::announce_sleep() noexcept {
   return announced_;
 }
 
+// In this order: who has sent his last letter and let go of his handle is seen by the letter.
+bool mailbox::awaited() const noexcept {
+  if (own_thread_only_) return false;
+  return handles_.load() > 0 || head_.load() != &asleep_mark_;
+}
+
 void mailbox::close() noexcept {
   // What is refused may try to send again and has to find the door closed.
   mail* last = head_.exchange(&closed_mark_, std::memory_order_acq_rel);

@@ -249,6 +249,20 @@ TEST_CASE("post: a loop that waits for posts is no deadlock while a remote lives
   CHECK_THROWS_AS(loop.run(wait_for(never)), runnel::deadlock_error);
 }
 
+RING_TASK_TEST("post: what the last remote sent before it was dropped is no deadlock") {
+  runnel::event done;
+  loop_remote remote = loop.remote();
+  // From here on the mailbox says that the loop sleeps, and it has been looked at in this turn.
+  co_await fall_asleep(loop);
+  std::thread sender{[&done, to = std::move(remote)]() mutable {
+    CHECK(to.post([&done] { done.set(); }).has_value());
+    to = {};
+  }};
+  sender.join();
+  co_await done.wait();
+  CHECK(done.is_set());
+}
+
 TEST_CASE("post: the last remote dropped by any of many threads ends the wait") {
   for (int round = 0; round < runnel::testing::worthwhile(300); ++round) {
     runnel::loop loop;

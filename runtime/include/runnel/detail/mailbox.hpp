@@ -122,8 +122,9 @@ class mailbox {
   bool left_over() const noexcept { return pending_ != nullptr; }
   /// Says that the loop is going to sleep; false when there is something to do instead.
   bool announce_sleep() noexcept;
-  /// Whether anybody could send a letter to a loop that has announced its sleep.
-  bool awaited() const noexcept { return !own_thread_only_ && handles_.load() > 0; }
+  /// Whether there is a letter, or anybody who could send one, for a loop that has announced its
+  /// sleep.
+  bool awaited() const noexcept;
   /// The loop ends: everything left is refused, guests are destroyed.
   void close() noexcept;
   void add_guest(guest& g) noexcept { guests_.push_back(g); }
