@@ -8,6 +8,17 @@
 
 #include "runnel/fiber.hpp"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define RUNNEL_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RUNNEL_ASAN
+#endif
+#endif
+#ifdef RUNNEL_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace runnel::detail {
 namespace {
 
@@ -28,6 +39,11 @@ fiber_stack map_stack(std::size_t size) {
 }
 
 void unmap_stack(fiber_stack stack) noexcept {
+#ifdef RUNNEL_ASAN
+  // Frames that a fiber never returned from are still poisoned, and whoever gets these addresses
+  // next without AddressSanitizer knowing, such as liburing, would be blamed for it.
+  __asan_unpoison_memory_region(stack.bottom, stack.size);
+#endif
   ::munmap(stack.bottom - fiber_guard_bytes, stack.size + fiber_guard_bytes);
 }
 

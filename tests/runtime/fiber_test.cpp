@@ -1,6 +1,8 @@
 #include "runnel/fiber.hpp"
 
+#include <cstdint>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -11,6 +13,10 @@
 #include "runnel/timeout.hpp"
 #include "support/kill_test.hpp"
 #include "support/task_test.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace {
 
@@ -281,3 +287,19 @@ TASK_TEST("fiber: may own a group of fibers, all under one deadline") {
   result<int> sum = co_await runnel::with_timeout(1s, runnel::run_fiber(body));
   CHECK(sum.value() == 3);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("fiber: AddressSanitizer forgets the frames of a stack that was given back") {
+  std::byte* top = nullptr;
+  auto body = [&top](fiber&) {
+    std::byte here[16] = {};
+    const auto address = reinterpret_cast<std::uintptr_t>(std::launder(&here[0]));
+    top = reinterpret_cast<std::byte*>((address | 4095) + 1);
+  };
+  {
+    runnel::loop loop{{.simulated = 0}};
+    loop.run(runnel::run_fiber(body));
+  }
+  CHECK(__asan_region_is_poisoned(top - 4096, 4096) == nullptr);
+}
+#endif
