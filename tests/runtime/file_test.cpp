@@ -59,6 +59,13 @@ int open_descriptors() {
   return count;
 }
 
+// Until the kernel has answered for those that are gone, too.
+task<> all_answered(runnel::loop& loop) {
+  while (loop.metrics().operations != loop.metrics().completions) {
+    co_await runnel::sleep(100us);
+  }
+}
+
 // Waits in the kernel in every way there is, a millisecond apart.
 task<> wait_in_kernel(runnel::loop& loop, std::uint64_t) {
   pipe_pair pipe;
@@ -273,7 +280,7 @@ RING_TASK_TEST("file: what was opened for a task that is gone is closed") {
     target.start(loop);
     co_await runnel::yield();
   }
-  co_await runnel::sleep(1ms);
+  co_await all_answered(loop);
   CHECK(open_descriptors() == before);
   {
     // Destroyed between the answer and its resumption: this poll is answered first, in the same
@@ -283,6 +290,7 @@ RING_TASK_TEST("file: what was opened for a task that is gone is closed") {
     co_await runnel::poll_once(pipe.reader(), POLLIN);
     CHECK(!target.done());
   }
+  co_await all_answered(loop);
   CHECK(open_descriptors() == before);
 }
 
