@@ -57,6 +57,13 @@ class again final : public runnel::fd_watch::client {
   runnel::fd_watch watch;
 };
 
+// Without a sleep in between, so that the kernel is not told that nobody asks any more.
+task<> called(const counter& calls) {
+  while (calls.count == 0) {
+    co_await runnel::yield();
+  }
+}
+
 // Makes `number` the descriptor of `file`'s read end, and nothing else of it.
 void take_number(int number, const pipe_pair& file) {
   REQUIRE(::dup2(file.reader(), number) == number);
@@ -223,9 +230,7 @@ BOTH_TASK_TEST("fd_watch: a dead watch's file that lives on elsewhere neither sp
     runnel::fd_watch watch{loop, number, calls};
     watch.arm();
     before.put("x");
-    while (calls.count == 0) {
-      co_await runnel::sleep(100us);
-    }
+    co_await called(calls);
   }
   pipe_pair after;
   take_number(number, after);
@@ -240,6 +245,34 @@ BOTH_TASK_TEST("fd_watch: a dead watch's file that lives on elsewhere neither sp
     co_await runnel::sleep(100us);
   }
   after.drain();
+}
+
+BOTH_TASK_TEST("fd_watch: a dead watch's number is the new file's, by a watch or without") {
+  for (int round = 0; round < 2; ++round) {
+    pipe_pair before;
+    const int number = before.reader();
+    {
+      counter calls;
+      runnel::fd_watch watch{loop, number, calls};
+      watch.arm();
+      before.put("x");
+      co_await called(calls);
+    }
+    before.close_reader();
+    pipe_pair after;
+    if (after.reader() != number) take_number(number, after);
+    after.put("y");
+    if (round == 0) {
+      counter calls;
+      runnel::fd_watch watch{loop, number, calls};
+      watch.arm();
+      co_await called(calls);
+    } else {
+      const auto ready = co_await runnel::poll_once(number, POLLIN);
+      CHECK(ready.value() == POLLIN);
+    }
+    if (after.reader() != number) ::close(number);
+  }
 }
 
 BOTH_TASK_TEST("fd_watch: two on one descriptor, and what one does not ask for does not spin") {
