@@ -50,7 +50,7 @@ error host::set_policy(const stack_policy& policy) {
   const std::size_t memory_limit = core_->policy.memory_limit;
   core_->policy = policy;
   core_->policy.memory_limit = memory_limit;
-  core_->fragments.set_policy(detail::reassembly_of(policy));
+  core_->fragments.set_policy(detail::reassembly_of(*core_));
   // A larger bound is room in every accept queue.
   for (listener_entry& listener : core_->listeners) admit_parked(*core_, listener);
   return error::none;

@@ -71,6 +71,7 @@ outcome<port_choice> choose_local_port(core& self, const flow_key& key) {
     ++self.count.local_ports_exhausted;
     return {{}, error::address_not_available};
   }
+  if (detail::is_foreign(self, key)) return {{}, error::address_not_available};
   port_choice named{key.local_port, no_index};
   if (const entry_ref taken = self.find(key)) {
     // As in Linux, who names the port does not wait for the delay.

@@ -72,8 +72,9 @@ core::core(host_options options)
       gso_max_bytes(std::min(options.gso_max_bytes, super_segment_limit)),
       checksum_offload_tx(options.checksum_offload_tx),
       checksum_offload_rx(options.checksum_offload_rx),
-      pool(options.policy.memory_limit, siphash(keys.lookup).add(0).finish()),
-      fragments(reassembly_of(policy), hash_fragment, &keys.lookup),
+      shard(options.shard, policy),
+      pool(shard.share(policy.memory_limit), siphash(keys.lookup).add(0).finish()),
+      fragments(reassembly_of(*this), hash_fragment, &keys.lookup),
       label_key(siphash(keys.tuple).add(0x6c6162656cU).finish()) {
   for (auto* each : {&keys, &options.keys}) {
     wipe(each->cookie);
@@ -84,6 +85,12 @@ core::core(host_options options)
   require(check(policy));
   require(check(listener_defaults));
   require(check(connection_defaults));
+  constexpr std::uint32_t most_shards = 256;
+  if (shard.count < 1 || shard.count > most_shards || shard.index >= shard.count) {
+    throw std::invalid_argument("a host is one of 1 to " + std::to_string(most_shards) +
+                                " shards, counted from 0; it was to be number " +
+                                std::to_string(shard.index) + " of " + std::to_string(shard.count));
+  }
   if (addresses.empty() || addresses.size() > listener_table::most_places) {
     throw std::invalid_argument("a host needs 1 to " + std::to_string(listener_table::most_places) +
                                 " addresses; it was given " + std::to_string(addresses.size()));

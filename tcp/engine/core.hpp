@@ -29,6 +29,7 @@
 #include "runnel/wire/tcp.hpp"
 #include "secret.hpp"
 #include "segment.hpp"
+#include "shards.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -87,6 +88,7 @@ struct core {
   std::uint32_t gso_max_bytes;
   bool checksum_offload_tx;
   bool checksum_offload_rx;
+  shard_state shard;
 
   // ---- time, as the last call gave it
   time_point now{};

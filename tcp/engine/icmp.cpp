@@ -82,6 +82,12 @@ void send_icmp(core& host, const net::address& from, const net::address& to,
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet) {
   const auto message = wire::parse_icmp(ip, ip.payload(packet.bytes()));
+  if (host.shard.count > 1 && message && message->is_error()) {
+    const auto about = flow_of_error(host, ip.source.family(), *message);
+    if (about && is_foreign(host, *about)) {
+      return hand_over(host, std::move(packet), owner_of(host, *about));
+    }
+  }
   count_in(host, ip, message);
   if (!message) return;
   const net::family family = ip.source.family();

@@ -218,7 +218,22 @@ void count_kind(core& host, wire::icmp_kind kind) noexcept {
   }
 }
 
+std::optional<flow_key> flow_of_quote(const core& host, net::family family,
+                                      const wire::quoted_packet& quoted) noexcept {
+  const bool of_family = quoted.ip.source.family() == family;
+  const int local = of_family ? host.local_index(quoted.ip.source) : -1;
+  if (local < 0 || !quoted.has_transport || !quoted.ip.carries(wire::ip_protocol::tcp)) return {};
+  return flow_key{quoted.ip.destination, quoted.destination_port, quoted.source_port,
+                  static_cast<std::uint16_t>(local)};
+}
+
 }  // namespace
+
+std::optional<flow_key> flow_of_error(const core& host, net::family family,
+                                      const wire::icmp_message& message) noexcept {
+  const auto quoted = wire::parse_quote(message.body);
+  return quoted ? flow_of_quote(host, family, *quoted) : std::nullopt;
+}
 
 void on_icmp_error(core& host, net::family family, const wire::icmp_message& message) {
   const icmp_report report{family, message};
@@ -229,15 +244,8 @@ void on_icmp_error(core& host, net::family family, const wire::icmp_message& mes
     count_kind(host, message.kind);
   }
   const auto quoted = wire::parse_quote(message.body);
-  const bool of_family = quoted && quoted->ip.source.family() == family;
-  const int local = of_family ? host.local_index(quoted->ip.source) : -1;
-  if (local < 0 || !quoted->has_transport || !quoted->ip.carries(wire::ip_protocol::tcp)) {
-    ++errors;
-    return;
-  }
-  const flow_key key{quoted->ip.destination, quoted->destination_port, quoted->source_port,
-                     static_cast<std::uint16_t>(local)};
-  const entry_ref entry = host.find(key);
+  const auto key = quoted ? flow_of_quote(host, family, *quoted) : std::nullopt;
+  const entry_ref entry = key ? host.find(*key) : entry_ref();
   if (!entry) {
     ++errors;
     return;

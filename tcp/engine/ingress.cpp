@@ -51,6 +51,7 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
   if (host.checksum_offload_rx) seg.gso_size = packet->offload.gso_size;
   seg.options = &header->options;
   const std::uint32_t skip = std::uint32_t{ip.header_bytes} + header->header_bytes;
+  seg.header_bytes = static_cast<std::uint16_t>(skip);
   packet->end = packet->begin + skip + seg.len;
   packet->begin += skip;
   seg.payload = std::move(packet);
@@ -84,6 +85,10 @@ void copy_reassembly_counters(core& host) noexcept {
 }
 
 void on_fragment(core& host, const wire::ip_header& ip, int local_index, net::packet packet) {
+  if (host.shard.count > 1) {
+    const std::uint32_t assembler = assembler_of(host, ip);
+    if (assembler != host.shard.index) return hand_over(host, std::move(packet), assembler);
+  }
   auto outcome = host.fragments.on_fragment(std::move(packet), ip, host.now);
   copy_reassembly_counters(host);
   if (outcome.problem && may_reject(host, ip.source)) {
@@ -96,6 +101,8 @@ void on_fragment(core& host, const wire::ip_header& ip, int local_index, net::pa
     ++(ip.source.is_v6() ? host.count.ip6_in_hdr_errors : host.count.ip_in_hdr_errors);
     return;
   }
+  // Where its pieces meet is not yet where the whole belongs.
+  host.shard.handed = false;
   deliver(host, *whole, local_index, std::move(outcome.packet));
 }
 
@@ -121,11 +128,11 @@ bool bad_source(const core& host, const net::address& source) noexcept {
          host.local_index(source) >= 0;
 }
 
-wire::reassembly_policy reassembly_of(const stack_policy& policy) noexcept {
+wire::reassembly_policy reassembly_of(const core& host) noexcept {
   wire::reassembly_policy out;
-  out.high_thresh = policy.ipfrag_high_thresh;
-  out.ipfrag_time = policy.ipfrag_time;
-  out.ip6frag_time = policy.ip6frag_time;
+  out.high_thresh = host.shard.share(host.policy.ipfrag_high_thresh);
+  out.ipfrag_time = host.policy.ipfrag_time;
+  out.ip6frag_time = host.policy.ip6frag_time;
   return out;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "core.hpp"
 
 // From packets to segments and ICMP messages, and what is answered below TCP: ingress.cpp,
@@ -11,12 +13,15 @@ void on_ip_packet(core& host, net::packet packet);
 /// Gives up what has waited too long for its missing pieces.
 void expire_fragments(core& host);
 /// What the policy says of pieces of packets.
-wire::reassembly_policy reassembly_of(const stack_policy& policy) noexcept;
+wire::reassembly_policy reassembly_of(const core& host) noexcept;
 /// Whether no answer may go to this source.
 bool bad_source(const core& host, const net::address& source) noexcept;
 
 /// An ICMP error of this family about a segment that is said to be ours.
 void on_icmp_error(core& host, net::family family, const wire::icmp_message& message);
+/// The flow that it is about; nothing when it quotes no segment that may be ours.
+std::optional<flow_key> flow_of_error(const core& host, net::family family,
+                                      const wire::icmp_message& message) noexcept;
 
 void on_icmp(core& host, const wire::ip_header& ip, net::packet packet);
 /// Sends an ICMP message as a packet of its own, in fragments where it is longer than the link

@@ -141,9 +141,26 @@ void on_unknown_segment(core& host, segment& seg, const sequence* reopened_iss) 
   on_listener_syn(host, index, *listener, seg, reopened_iss);
 }
 
+namespace {
+
+void on_foreign_segment(core& host, segment& seg) noexcept {
+  --host.count.in_segs;
+  seg.payload->begin -= seg.header_bytes;
+  // Its sum was found right here.
+  if (seg.payload->offload.checksum == net::checksum_state::unverified) {
+    seg.payload->offload.checksum = net::checksum_state::verified;
+  }
+  hand_over(host, std::move(seg.payload), owner_of(host, seg.key));
+}
+
+}  // namespace
+
 void on_segment(core& host, segment& seg) {
   const entry_ref entry = host.find(seg.key);
-  if (!entry) return on_unknown_segment(host, seg, nullptr);
+  if (!entry) {
+    if (is_foreign(host, seg.key)) return on_foreign_segment(host, seg);
+    return on_unknown_segment(host, seg, nullptr);
+  }
   switch (entry.kind()) {
     case entry_kind::connection:
       on_connection_segment(host, host.connections[entry.index()], seg);

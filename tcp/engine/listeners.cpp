@@ -78,10 +78,11 @@ outcome<socket_id> host::listen(net::endpoint local, const listener_policy& poli
   // Nothing tells it apart from one that was given no address.
   local.address = place == detail::listener_table::every_address ? net::address() : address;
   if (local.port == 0) {
-    std::uint32_t port = self.policy.local_port_first;
-    while (port <= self.policy.local_port_last && taken(port)) ++port;
-    if (port > self.policy.local_port_last) return {{}, error::address_not_available};
-    local.port = static_cast<std::uint16_t>(port);
+    const detail::port_range range = local_ports(self);
+    std::uint32_t number = 0;
+    while (number < range.count && taken(range.first + number * range.step)) ++number;
+    if (number == range.count) return {{}, error::address_not_available};
+    local.port = static_cast<std::uint16_t>(range.first + number * range.step);
   } else if (taken(local.port)) {
     return {{}, error::address_in_use};
   }

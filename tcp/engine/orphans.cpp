@@ -12,9 +12,9 @@ constexpr std::uint32_t negligible_bytes = 4608;
 }  // namespace
 
 bool too_many_orphans(const core& host, const connection& c) noexcept {
-  if (host.orphan_count > host.policy.max_orphans) return true;
+  if (host.orphan_count > host.shard.share(host.policy.max_orphans)) return true;
   if (c.tx.held_bytes() <= negligible_bytes) return false;
-  const std::size_t limit = host.policy.orphan_memory;
+  const std::size_t limit = host.shard.share(host.policy.orphan_memory);
   return (limit != 0 && host.orphan_bytes > limit) || out_of_memory(host);
 }
 
@@ -38,7 +38,7 @@ void adopt_orphan(core& host, connection& c) {
 
 bool note_quiet(core& host, connection& c) {
   if (!c.orphan || c.state != state::fin_wait_2 || c.counted_quiet) return true;
-  if (host.quiet_count >= host.policy.max_orphans) {
+  if (host.quiet_count >= host.shard.share(host.policy.max_orphans)) {
     // As Linux does when it finds no place for the compact entry that this is there.
     ++host.count.time_wait_overflow;
     end_connection(host, c, end_reason::clean, error::none);

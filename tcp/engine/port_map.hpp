@@ -57,6 +57,24 @@ class port_set {
   std::vector<std::uint64_t> used_words_;
 };
 
+/// Local ports in steps: `first`, `first + step`, ...
+struct port_range {
+  std::uint32_t first = 0;
+  /// How many; may be 0.
+  std::uint32_t count = 0;
+  std::uint32_t step = 1;
+
+  static constexpr std::uint32_t none = UINT32_MAX;
+  /// Which of them it is, from 0; `none` for another port.
+  std::uint32_t number_of(std::uint32_t port) const noexcept {
+    if (port < first) return none;
+    const std::uint32_t distance = port - first;
+    if (step == 1) return distance < count ? distance : none;
+    return distance % step == 0 && distance / step < count ? distance / step : none;
+  }
+  friend bool operator==(const port_range&, const port_range&) noexcept = default;
+};
+
 /// Where connections go: the remote endpoint and the local address, with port 0.
 struct place_hash {
   std::size_t operator()(const flow_key& place) const noexcept {
@@ -68,12 +86,13 @@ struct place_hash {
 /// The local ports towards one place that is short of them. It learns of them a few at a time, in
 /// order; of those that it knows it is told every change.
 struct port_map {
-  port_map(std::uint32_t first_port, std::uint32_t ports)
-      : first(first_port), count(ports), free(ports), waiting_known(ports) {}
+  explicit port_map(const port_range& ports)
+      : range(ports), count(ports.count), free(ports.count), waiting_known(ports.count) {}
 
-  std::uint32_t first;
+  /// The numbers here are those of this range.
+  port_range range;
   std::uint32_t count;
-  /// Ports below this one are known; the numbers here count from `first`.
+  /// Numbers below this one are known.
   std::uint32_t known = 0;
   /// Of the known ones.
   std::uint32_t used = 0;

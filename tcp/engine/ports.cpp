@@ -25,35 +25,31 @@ std::uint64_t scatter(std::uint64_t number) noexcept {
   return number ^ number >> 31;
 }
 
-std::uint32_t range_first(const core& host) noexcept {
-  return host.policy.local_port_first;
-}
-std::uint32_t range_size(const core& host) noexcept {
-  return host.policy.local_port_last - range_first(host) + 1U;
-}
-
 /// One search for a port.
 struct port_search {
   port_search(core& of, const flow_key& towards)
-      : host(of), key(towards), first(range_first(of)), count(range_size(of)) {
+      : host(of), key(towards), range(local_ports(of)), count(range.count) {
     key.local_port = 0;
     secret = of.place_secret(key);
     counter = &of.port_counters[secret % of.port_counters.size()];
   }
 
+  std::uint16_t port_at(std::uint32_t number) const noexcept {
+    return static_cast<std::uint16_t>(range.first + number * range.step);
+  }
   /// The port where the counter stands, from 0.
   std::uint32_t start() const noexcept {
     return static_cast<std::uint32_t>(((secret >> 32) + *counter) % count);
   }
   entry_ref look_up(std::uint32_t number) noexcept {
     ++host.count.local_port_probes;
-    key.local_port = static_cast<std::uint16_t>(first + number);
+    key.local_port = port_at(number);
     return host.find(key);
   }
   port_choice take(std::uint32_t number, std::uint32_t time_wait = no_index) noexcept {
     // The next search goes on behind this one.
     *counter += (number + count - start()) % count + 1;
-    return {static_cast<std::uint16_t>(first + number), time_wait};
+    return {port_at(number), time_wait};
   }
   flow_key place() const noexcept {
     flow_key out = key;
@@ -63,7 +59,7 @@ struct port_search {
 
   core& host;
   flow_key key;
-  std::uint32_t first;
+  port_range range;
   std::uint32_t count;
   std::uint64_t secret = 0;
   std::uint32_t* counter = nullptr;
@@ -144,7 +140,7 @@ port_map* make_map(port_search& search) noexcept {
   const std::size_t enough = 8 + 8 * search.host.table.size() / search.count;
   try {
     if (maps.size() >= enough) maps.erase(maps.begin());
-    return &maps.try_emplace(search.place(), search.first, search.count).first->second;
+    return &maps.try_emplace(search.place(), search.range).first->second;
   } catch (...) {
     return nullptr;
   }
@@ -224,7 +220,7 @@ port_choice search_map(port_search& search, port_map& map) noexcept {
 /// The place's map, or null.
 port_map* current_map(port_search& search) noexcept {
   port_map* const map = find_map(search.host, search.place());
-  if (map == nullptr || (map->first == search.first && map->count == search.count)) return map;
+  if (map == nullptr || map->range == search.range) return map;
   // The range was changed.
   search.host.port_maps.clear();
   return nullptr;
@@ -234,6 +230,7 @@ port_map* current_map(port_search& search) noexcept {
 
 port_choice choose_port(core& host, const flow_key& key) noexcept {
   port_search search(host, key);
+  if (search.count == 0) return {};
   if (search.count <= short_range) return search_all(search);
   if (port_map* map = current_map(search)) return search_map(search, *map);
   const blind_result seen = search_blindly(search, true);
@@ -245,8 +242,7 @@ port_choice choose_port(core& host, const flow_key& key) noexcept {
 
 void note_port_named(core& host, const flow_key& key) noexcept {
   port_search search(host, key);
-  if (search.count <= short_range || key.local_port < search.first ||
-      key.local_port - search.first >= search.count) {
+  if (search.count <= short_range || search.range.number_of(key.local_port) == port_range::none) {
     return;
   }
   port_map* map = current_map(search);
@@ -266,9 +262,9 @@ port_map* map_that_knows(core& host, flow_key key, std::uint32_t& number) noexce
   if (host.port_maps.empty()) return nullptr;
   const std::uint32_t port = std::exchange(key.local_port, std::uint16_t{0});
   port_map* const map = find_map(host, key);
-  if (map == nullptr || port < map->first || port - map->first >= map->known) return nullptr;
-  number = port - map->first;
-  return map;
+  if (map == nullptr) return nullptr;
+  number = map->range.number_of(port);
+  return number < map->known ? map : nullptr;
 }
 
 }  // namespace

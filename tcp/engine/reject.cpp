@@ -13,9 +13,10 @@ bool send_reply(core& host, const reply& r) {
 
 bool may_reject(core& host, const net::address& peer) noexcept {
   const auto second = static_cast<std::uint32_t>(host.now_ms / 1000);
-  if (host.reject_peers.take(host.peer_hash(peer), second, host.policy.reject_limit_per_peer,
+  if (host.reject_peers.take(host.peer_hash(peer), second,
+                             host.shard.share(host.policy.reject_limit_per_peer),
                              peer_limiter::crowding::share) &&
-      host.take(host.reject_rate, host.policy.reject_limit)) {
+      host.take(host.reject_rate, host.shard.share(host.policy.reject_limit))) {
     return true;
   }
   ++host.count.reject_limited;
@@ -25,9 +26,9 @@ bool may_reject(core& host, const net::address& peer) noexcept {
 bool may_challenge(core& host, const net::address& peer) noexcept {
   const auto second = static_cast<std::uint32_t>(host.now_ms / 1000);
   return host.challenge_peers.take(host.peer_hash(peer), second,
-                                   host.policy.challenge_ack_limit_per_peer,
+                                   host.shard.share(host.policy.challenge_ack_limit_per_peer),
                                    peer_limiter::crowding::replace) &&
-         host.take(host.challenge_rate, host.policy.challenge_ack_limit);
+         host.take(host.challenge_rate, host.shard.share(host.policy.challenge_ack_limit));
 }
 
 void send_reset_for(core& host, const segment& seg) {

@@ -28,6 +28,8 @@ struct segment {
   std::uint32_t len = 0;
   /// The payload of each segment that the link has joined into this one; 0 when it is one.
   std::uint16_t gso_size = 0;
+  /// What of the packet lies before the payload.
+  std::uint16_t header_bytes = 0;
   const wire::tcp_options* options = nullptr;
   net::packet payload;
 

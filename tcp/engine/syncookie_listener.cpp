@@ -98,7 +98,7 @@ void send_cookie(core& host, std::uint32_t listener, const segment& seg) {
 
 bool take_cookie(core& host, std::uint32_t listener, std::uint32_t replaced, segment& seg) {
   if (seg.has(flag::syn | flag::rst) || !gate_open(host, host.listeners[listener])) return false;
-  const std::uint32_t limit = host.policy.failed_cookie_limit;
+  const std::uint32_t limit = host.shard.share(host.policy.failed_cookie_limit);
   const bool limited = limit > 0 && host.spent(host.failed_cookie_rate, limit);
   const auto effort = limited ? cookie_effort::least : cookie_effort::full;
   sequence irs = seg.seq - 1;

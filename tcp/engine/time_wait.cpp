@@ -104,7 +104,7 @@ std::uint32_t oldest_time_wait(core& host) noexcept {
 /// Whether there may be one more entry, after making room as the policy says. Two go for one while
 /// there are more than a limit that was lowered.
 bool make_room(core& host) noexcept {
-  const std::size_t limit = host.policy.max_tw_buckets;
+  const std::size_t limit = host.shard.share(host.policy.max_tw_buckets);
   if (host.time_waits.size() < limit) return true;
   if (host.policy.tw_overflow == tw_overflow::refuse || limit == 0) return false;
   for (int i = 0; i < 2 && host.time_waits.size() >= limit; ++i) {

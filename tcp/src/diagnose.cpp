@@ -251,15 +251,15 @@ void see_half_closed(const evidence& seen, const limits_type& limits, findings& 
 }
 
 void see_time_wait(const evidence& seen, const limits_type& limits, findings& out) {
-  const stack_policy& policy = seen.engine->policy();
+  const std::size_t most = seen.engine->share_of(seen.engine->policy().max_tw_buckets);
   const std::uint64_t held = seen.engine->memory().time_wait;
   const std::uint64_t overflowed = seen.engine->counters().time_wait_overflow;
-  const bool near = is_near(held, policy.max_tw_buckets, limits);
+  const bool near = is_near(held, most, limits);
   if (!near && overflowed == 0) return;
   finding said;
   said.id = near ? "time-wait-near-limit" : "time-wait-overflowed";
   said.what = count_text(held, "connection is", "connections are") + " in TIME-WAIT, where " +
-              std::to_string(policy.max_tw_buckets) + " may be";
+              std::to_string(most) + " may be";
   if (overflowed > 0) {
     said.what += "; " + connections_text(overflowed) +
                  " went without it since the start, so that a "
@@ -275,7 +275,8 @@ void see_time_wait(const evidence& seen, const limits_type& limits, findings& ou
 
 void see_ports(const evidence& seen, const limits_type& limits, findings& out) {
   const stack_policy& policy = seen.engine->policy();
-  const std::uint32_t range = policy.local_port_last - policy.local_port_first + 1U;
+  const std::size_t range =
+      seen.engine->share_of(policy.local_port_last - policy.local_port_first + 1U);
   for (const auto& [place, use] : seen.ports) {
     if (!is_near(use.all, range, limits)) continue;
     out.push_back(
@@ -290,12 +291,12 @@ void see_ports(const evidence& seen, const limits_type& limits, findings& out) {
 }
 
 void see_orphans(const evidence& seen, const limits_type& limits, findings& out) {
-  const stack_policy& policy = seen.engine->policy();
-  if (!is_near(seen.orphans, policy.max_orphans, limits)) return;
+  const std::size_t most = seen.engine->share_of(seen.engine->policy().max_orphans);
+  if (!is_near(seen.orphans, most, limits)) return;
   out.push_back({"orphans-near-limit",
                  count_text(seen.orphans, "connection has", "connections have") +
                      " been closed by the program and not yet by the peer, where " +
-                     std::to_string(policy.max_orphans) +
+                     std::to_string(most) +
                      " may be: beyond it they are reset, and what was not delivered is lost.",
                  "Raise stack_policy::max_orphans (net.ipv4.tcp_max_orphans), or end them sooner "
                  "with connection_policy::orphan_retries and fin_timeout "
@@ -303,7 +304,7 @@ void see_orphans(const evidence& seen, const limits_type& limits, findings& out)
 }
 
 void see_memory(const evidence& seen, const limits_type& limits, findings& out) {
-  const std::size_t limit = seen.engine->policy().memory_limit;
+  const std::size_t limit = seen.engine->share_of(seen.engine->policy().memory_limit);
   const memory_table memory = seen.engine->memory();
   const std::size_t held = memory.buffer_bytes + memory.flight_bytes;
   const std::uint64_t aborted = seen.engine->counters().abort_on_memory;

@@ -103,6 +103,9 @@
   X(cookie_checks, "RunnelCookieChecks")                         \
   X(cookie_checks_limited, "RunnelCookieChecksLimited")          \
   X(reject_limited, "RunnelRejectLimited")                       \
+  X(shard_handed, "RunnelShardHanded")                           \
+  X(shard_taken, "RunnelShardTaken")                             \
+  X(shard_dropped, "RunnelShardDropped")                         \
   X(ip_in_receives, "IpInReceives")                              \
   X(ip_in_hdr_errors, "IpInHdrErrors")                           \
   X(ip_in_addr_errors, "IpInAddrErrors")                         \
@@ -151,6 +154,14 @@ struct counters {
 #define X(member, name) std::uint64_t member = 0;
   RUNNEL_TCP_COUNTERS(X)
 #undef X
+
+  /// Adds what another shard has counted.
+  counters& operator+=(const counters& other) noexcept {
+#define X(member, name) member += other.member;
+    RUNNEL_TCP_COUNTERS(X)
+#undef X
+    return *this;
+  }
 
   /// Calls `visit(std::string_view name, std::uint64_t value)` for each, in a fixed order.
   template <class Visitor>

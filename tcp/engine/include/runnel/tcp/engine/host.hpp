@@ -48,6 +48,23 @@ struct host_keys {
   std::optional<secret_key> fastopen_previous{};
 };
 
+/// Which one of several hosts this is that answer for the same addresses together, each with a part
+/// of the connections, so that each may have a core of its own. All are made alike but for `index`.
+struct shard_options {
+  /// From 0.
+  std::uint32_t index = 0;
+  /// 1 to 256.
+  std::uint32_t count = 1;
+
+  friend constexpr bool operator==(const shard_options&, const shard_options&) noexcept = default;
+};
+
+/// A packet that is another shard's.
+struct stray {
+  net::packet packet{};
+  std::uint32_t shard = 0;
+};
+
 /// What a host is made of.
 struct host_options {
   /// The addresses it answers for; 1 to 65,535.
@@ -72,6 +89,18 @@ struct host_options {
   /// The most payload bytes that the link cuts into segments itself, as `link_info` says it; 0 when
   /// it cannot. No packet exceeds 65,535 bytes, whatever this says.
   std::uint32_t gso_max_bytes = 0;
+  /// Alone, or one of several with the same addresses in the same order, the same keys, and the
+  /// same local ports in the policy.
+  ///
+  /// A connection belongs to the shard that its ends say: where the local port is one of the policy
+  /// as it is when the host is made, that is the port modulo the number of shards, so that
+  /// `connect` has every so manieth port to choose from; else it is a keyed hash of both ends. A
+  /// listener is opened on every shard and has on each its own queues and backlog; on a port of
+  /// that range all its connections are one shard's. These bounds of the policy are for all shards
+  /// together, and each has an equal part: `max_tw_buckets`, `max_orphans`, `orphan_memory`,
+  /// `memory_limit`, `ipfrag_high_thresh`, `reject_limit`, `challenge_ack_limit`, both per peer,
+  /// and `failed_cookie_limit`. What is learned of paths and peers each learns itself.
+  shard_options shard{};
 };
 
 /// What `connect` may be told besides where to.
@@ -79,7 +108,8 @@ struct connect_options {
   /// Local address and port. Without an address it is the host's first one of the family. With port
   /// 0 the host chooses a port that is free for this destination (RFC 6056 algorithm 4; in a few
   /// steps however many are taken), or one out of TIME-WAIT as `tw_reuse` says. A named port may be
-  /// in TIME-WAIT if its timestamps protect the new connection, as in Linux.
+  /// in TIME-WAIT if its timestamps protect the new connection, as in Linux. Of several shards it
+  /// must be `host::owner_of` the connection, or it is `error::address_not_available`.
   net::endpoint local{};
   connection_policy policy{};
 };
@@ -113,6 +143,11 @@ class host {
   void on_packet(net::packet packet, time_point now);
   /// Runs every timer that is due.
   void on_timeout(time_point now);
+  /// Takes a packet that another shard's `poll_stray` has given for this one.
+  void on_stray(net::packet packet, time_point now);
+  /// What `poll_stray` gave could not be brought to its shard: it is lost as on the way, and
+  /// counted.
+  void on_stray_lost() noexcept;
 
   // ---- what to do next ----------------------------------------------------------------------
 
@@ -124,6 +159,10 @@ class host {
   time_point poll_timeout() const noexcept;
   /// The next report; false when there is none. A socket is reported once however much happened.
   bool poll_event(socket_event& out) noexcept;
+  /// The next packet that has come here and is another shard's, to be brought to its `on_stray`;
+  /// false when there is none. To be asked after every burst of up to 128 packets. Nothing here has
+  /// answered or counted it, but for RunnelShardHanded.
+  bool poll_stray(stray& out) noexcept;
 
   // ---- commands: listeners ------------------------------------------------------------------
 
@@ -320,6 +359,12 @@ class host {
   std::optional<std::string> get_listener(socket_id listener, std::string_view name) const;
   std::optional<std::string> get(socket_id connection, std::string_view name) const;
   std::span<const net::address> addresses() const noexcept;
+  /// Which of how many this is.
+  shard_options shard() const noexcept;
+  /// The shard that a connection between these ends belongs to, whether or not there is one.
+  std::uint32_t owner_of(const net::endpoint& local, const net::endpoint& remote) const noexcept;
+  /// The part that this host has of a bound for all shards together, at least 1; 0 stays 0.
+  std::size_t share_of(std::size_t limit) const noexcept;
 
  private:
   std::unique_ptr<detail::core> core_;
