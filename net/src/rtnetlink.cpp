@@ -57,10 +57,9 @@ class request {
   std::size_t size_;
 };
 
-/// Calls `on_attribute(type, payload)` for what follows the family's own head.
-template <class Head, class OnAttribute>
-void for_each_attribute(std::span<const std::byte> body, OnAttribute on_attribute) {
-  body = body.subspan(std::min(body.size(), NLMSG_ALIGN(sizeof(Head))));
+/// Calls `on_attribute(type, payload)` for each attribute.
+template <class OnAttribute>
+void for_each_nested(std::span<const std::byte> body, OnAttribute on_attribute) {
   rtattr attribute;
   while (body.size() >= sizeof attribute) {
     std::memcpy(&attribute, body.data(), sizeof attribute);
@@ -70,11 +69,29 @@ void for_each_attribute(std::span<const std::byte> body, OnAttribute on_attribut
   }
 }
 
+/// The same for what follows the family's own head.
+template <class Head, class OnAttribute>
+void for_each_attribute(std::span<const std::byte> body, OnAttribute on_attribute) {
+  for_each_nested(body.subspan(std::min(body.size(), NLMSG_ALIGN(sizeof(Head)))), on_attribute);
+}
+
 template <class Value>
 Value read_as(std::span<const std::byte> bytes) noexcept {
   Value value{};
   std::memcpy(&value, bytes.data(), std::min(bytes.size(), sizeof value));
   return value;
+}
+
+/// What IFLA_LINKINFO says of a TUN device's queues.
+std::uint32_t queues_of(std::span<const std::byte> link_info) {
+  std::uint32_t queues = 0;
+  for_each_nested(link_info, [&](auto kind, auto value) {
+    if (kind != IFLA_INFO_DATA) return;
+    for_each_nested(value, [&](auto inner_kind, auto inner) {
+      if (inner_kind == IFLA_TUN_NUM_QUEUES) queues = read_as<std::uint32_t>(inner);
+    });
+  });
+  return queues;
 }
 
 std::span<const std::byte> bytes_of(const address& what) noexcept {
@@ -145,6 +162,7 @@ result<device_state> rtnetlink::query(int index) const {
     state.up = (read_as<ifinfomsg>(body).ifi_flags & IFF_UP) != 0;
     for_each_attribute<ifinfomsg>(body, [&](auto kind, auto value) {
       if (kind == IFLA_MTU) state.mtu = read_as<std::uint32_t>(value);
+      if (kind == IFLA_LINKINFO) state.open_queues = queues_of(value);
       if (kind == IFLA_TXQLEN) state.queue_length = read_as<std::uint32_t>(value);
       if (kind != IFLA_STATS64) return;
       const auto counts = read_as<rtnl_link_stats64>(value);

@@ -15,6 +15,8 @@ struct device_state {
   std::uint32_t mtu = 0;
   std::uint32_t queue_length = 0;
   bool up = false;
+  /// Of a TUN device, those that programs have opened; 0 when the kernel does not say.
+  std::uint32_t open_queues = 0;
   /// Packets from the host into the device, and out of the device into the host, that were dropped.
   std::uint64_t tx_dropped = 0;
   std::uint64_t rx_dropped = 0;

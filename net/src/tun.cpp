@@ -53,6 +53,9 @@ tun::device::~device() {
 void tun::device::attach(loop& owner, link_client& user) {
   runnel::detail::check(client_ == nullptr,
                         "runnel: a tun was attached twice; a device serves one stack.");
+  runnel::detail::check(!owner.simulated(),
+                        "runnel: a tun was attached to a loop in virtual time, which cannot drive "
+                        "it; use a loop on the real kernel.");
   client_ = &user;
   incoming_.emplace(owner, fd, *this);
   outgoing_.emplace(owner, fd, *this);

@@ -37,8 +37,8 @@ tun_error refuse(int error, const std::string& sentence) {
 class descriptor {
  public:
   explicit descriptor(int fd) noexcept : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
+  descriptor(descriptor&& other) noexcept : fd_(other.take()) {}
+  descriptor& operator=(descriptor&&) = delete;
   ~descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -83,12 +83,21 @@ std::optional<tun_error> check_address(const tun_options& options, const std::st
   return std::nullopt;
 }
 
-std::optional<tun_error> check_options(const loop& owner, const tun_options& options) {
-  if (owner.simulated()) {
-    return refuse(ENOTSUP,
-                  "A loop in virtual time cannot drive a TUN device: use a loop on the real "
-                  "kernel, or net::link_pair in place of the device");
-  }
+std::optional<tun_error> check_loop(const loop& owner) {
+  if (!owner.simulated()) return std::nullopt;
+  return refuse(ENOTSUP,
+                "A loop in virtual time cannot drive a TUN device: use a loop on the real "
+                "kernel, or net::link_pair in place of the device");
+}
+
+std::optional<tun_error> check_count(std::uint32_t count, const std::string& name) {
+  if (count >= 1 && count <= tun::most_queues) return std::nullopt;
+  return refuse(EINVAL, "A TUN device has 1 to " + std::to_string(tun::most_queues) +
+                            " queues, and " + name + " was to have " + std::to_string(count) +
+                            ": ask for as many as loops will read them");
+}
+
+std::optional<tun_error> check_options(const tun_options& options) {
   if (!good_name(options.name)) {
     return refuse(EINVAL, "\"" + options.name +
                               "\" cannot name a network device: use 1 to 15 letters and digits, "
@@ -121,7 +130,13 @@ tun_error node_error(const std::string& node, int error) {
   }
 }
 
-tun_error attach_error(const std::string& name, int error) {
+tun_error queues_taken(const std::string& name, int error) {
+  return refuse(error, "Queues of the TUN device " + name +
+                           " are in use by another program, which would get a part of the packets: "
+                           "stop that program or choose another name");
+}
+
+tun_error attach_error(const std::string& name, bool many_queues, int error) {
   const bool exists = ::if_nametoindex(name.c_str()) != 0;
   switch (error) {
     case EPERM:
@@ -143,11 +158,17 @@ tun_error attach_error(const std::string& name, int error) {
                                "name");
     case EINVAL:
       if (exists) {
-        return refuse(error, "The network device " + name +
-                                 " exists and is not a TUN device with one queue: choose another "
-                                 "name");
+        return refuse(
+            error,
+            "The network device " + name + " exists and is not a TUN device with " +
+                (many_queues ? "many queues: let root make it anew (ip tuntap add dev NAME mode "
+                               "tun multi_queue), ask for one queue, or choose another name"
+                             : "one queue: open its queues (tun::open_queues), or choose "
+                               "another name"));
       }
       break;
+    case E2BIG:
+      return queues_taken(name, error);
     case ENOTTY:
     case EBADFD:
       return refuse(error, "The node opened for the TUN device " + name +
@@ -263,9 +284,10 @@ bool attach(int fd, ifreq& request) noexcept {
   return false;
 }
 
-/// Opens the node and the device, with virtio-net headers where they are wanted and to be had.
-std::optional<tun_error> open_device(const tun_options& options, descriptor& fd, std::string& name,
-                                     detail::offload_grant& grant) {
+/// Opens the node and one queue of the device, with virtio-net headers where they are wanted and to
+/// be had.
+std::optional<tun_error> open_device(const tun_options& options, bool many_queues, descriptor& fd,
+                                     std::string& name, detail::offload_grant& grant) {
   bool vnet = options.offload != tun_offload::off && options.pool_bytes >= least_offload_pool;
   for (;;) {
     fd.reset(::open(options.node.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
@@ -274,8 +296,9 @@ std::optional<tun_error> open_device(const tun_options& options, descriptor& fd,
     ifreq request{};
     request.ifr_flags = IFF_TUN | IFF_NO_PI;
     if (vnet) request.ifr_flags |= IFF_VNET_HDR;
+    if (many_queues) request.ifr_flags |= IFF_MULTI_QUEUE;
     std::memcpy(request.ifr_name, options.name.data(), options.name.size());
-    if (!attach(fd.get(), request)) return attach_error(options.name, errno);
+    if (!attach(fd.get(), request)) return attach_error(options.name, many_queues, errno);
     name = request.ifr_name;
     if (!vnet) break;
     grant = detail::negotiate_offload(fd.get(), options.offload);
@@ -291,6 +314,44 @@ std::optional<tun_error> open_device(const tun_options& options, descriptor& fd,
                            std::to_string(least_offload_pool) + " bytes at least");
 }
 
+/// One queue of a device, opened and not yet set up.
+struct queue {
+  descriptor fd{-1};
+  std::string name;
+  detail::offload_grant grant;
+};
+
+std::optional<tun_error> open_all(std::uint32_t count, const tun_options& options,
+                                  std::vector<queue>& out) {
+  tun_options wanted = options;
+  while (out.size() < count) {
+    queue next;
+    auto refused = open_device(wanted, count > 1, next.fd, next.name, next.grant);
+    if (refused) return refused;
+    // The name that the kernel has made of "%d" is that of the others too.
+    wanted.name = next.name;
+    const bool differs = !out.empty() && next.grant.vnet_header != out.front().grant.vnet_header;
+    out.push_back(std::move(next));
+    if (differs) {
+      return refuse(ENOTSUP, "The queues of the TUN device " + wanted.name +
+                                 " cannot have the same offloads: ask for tun_offload::off");
+    }
+  }
+  return std::nullopt;
+}
+
+/// Whether more queues are open than ours. Those of a program that was killed stay for a moment,
+/// and nobody reads them.
+bool others_have_queues(const detail::rtnetlink& netlink, int index, std::uint32_t count) {
+  constexpr timespec moment{0, 5'000'000};
+  for (int tries = 0; tries < 200; ++tries) {
+    const auto state = netlink.query(index);
+    if (!state || state->open_queues <= count) return false;
+    ::nanosleep(&moment, nullptr);
+  }
+  return true;
+}
+
 }  // namespace
 
 void throw_exception_from_error(const tun_error& error, const boost::source_location&) {
@@ -298,26 +359,41 @@ void throw_exception_from_error(const tun_error& error, const boost::source_loca
 }
 
 boost::system::result<tun, tun_error> tun::open(loop& owner, const tun_options& options) {
-  if (auto refused = check_options(owner, options)) return *std::move(refused);
+  if (auto refused = check_loop(owner)) return *std::move(refused);
+  auto opened = open_queues(1, options);
+  if (!opened) return opened.error();
+  return std::move(opened->front());
+}
 
-  descriptor fd{-1};
-  std::string name;
-  detail::offload_grant grant;
-  if (auto refused = open_device(options, fd, name, grant)) return *std::move(refused);
+boost::system::result<std::vector<tun>, tun_error> tun::open_queues(std::uint32_t count,
+                                                                    const tun_options& options) {
+  if (auto refused = check_count(count, options.name)) return *std::move(refused);
+  if (auto refused = check_options(options)) return *std::move(refused);
+
+  std::vector<queue> queues;
+  if (auto refused = open_all(count, options, queues)) return *std::move(refused);
+  const std::string& name = queues.front().name;
   const auto index = static_cast<int>(::if_nametoindex(name.c_str()));
-  auto netlink = detail::rtnetlink::open();
-  if (index == 0 || !netlink) {
-    const int error = index == 0 ? ENODEV : netlink.error().value();
-    return refuse(error, "The TUN device " + name + " cannot be set up (" + reason(error) + ")");
+  std::vector<tun> out;
+  for (queue& each : queues) {
+    auto netlink = detail::rtnetlink::open();
+    if (index == 0 || !netlink) {
+      const int error = index == 0 ? ENODEV : netlink.error().value();
+      return refuse(error, "The TUN device " + name + " cannot be set up (" + reason(error) + ")");
+    }
+    if (out.empty()) {
+      if (count > 1 && others_have_queues(*netlink, index, count)) return queues_taken(name, EBUSY);
+      if (auto refused = configure(*netlink, index, name, options)) return *std::move(refused);
+    }
+    const auto state = netlink->query(index);
+    link_info info;
+    info.name = name;
+    if (state) info.mtu = state->mtu;
+    detail::describe(each.grant, info);
+    out.push_back(tun{std::make_unique<device>(each.fd.take(), index, std::move(info), each.grant,
+                                               options.pool_bytes, std::move(*netlink))});
   }
-  if (auto refused = configure(*netlink, index, name, options)) return *std::move(refused);
-  const auto state = netlink->query(index);
-  link_info info;
-  info.name = name;
-  if (state) info.mtu = state->mtu;
-  detail::describe(grant, info);
-  return tun{std::make_unique<device>(fd.take(), index, std::move(info), grant, options.pool_bytes,
-                                      std::move(*netlink))};
+  return out;
 }
 
 }  // namespace runnel::net

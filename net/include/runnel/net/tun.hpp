@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <vector>
 
 namespace runnel::net {
 
@@ -106,6 +107,20 @@ class tun final : public link {
   /// another program has is waited for up to a second: the kernel frees that of a killed one late.
   static boost::system::result<tun, tun_error> open(loop& owner, const tun_options& options = {});
 
+  /// The most queues that the kernel gives one device.
+  static constexpr std::uint32_t most_queues = 256;
+  /// Opens so many queues of one device (IFF_MULTI_QUEUE), 1 to `most_queues`; 1 is what `open`
+  /// does. Each is a link of its own, to be moved to its thread and attached to the loop there,
+  /// which must be one on the real kernel; name, address, length of the queues and offloads are the
+  /// device's, `pool_bytes` is each queue's. Otherwise as `open`.
+  ///
+  /// The kernel gives a packet to the queue by which a packet of the other direction of its flow
+  /// was last written, if that was within some 3 s, and else to one that a hash of the flow says. A
+  /// device that root makes for this needs the words `multi_queue` (ip tuntap add dev NAME mode tun
+  /// multi_queue user USER); one with a single queue is refused, and so is the former by `open`.
+  static boost::system::result<std::vector<tun>, tun_error> open_queues(
+      std::uint32_t count, const tun_options& options = {});
+
   tun(tun&&) noexcept;
   tun& operator=(tun&&) noexcept;
   ~tun() override;
@@ -123,7 +138,8 @@ class tun final : public link {
   /// segments (TSO4 TSO6 ECN)".
   std::string description() const;
 
-  /// Asks the kernel what it dropped. Two system calls; errno values when it does not answer.
+  /// Asks the kernel what it dropped at the device, at all queues together. Two system calls; errno
+  /// values when it does not answer.
   result<tun_drops> drops() const;
 
  private:
