@@ -1,56 +1,16 @@
 #include "runnel/tcp/stack.hpp"
 
-#include <sys/random.h>
-
-#include <cerrno>
-#include <system_error>
-
+#include "keys.hpp"
 #include "runnel/event.hpp"
 #include "runnel/tcp/error_code.hpp"
+#include "shard_hub.hpp"
 #include "stack_core.hpp"
 
 namespace runnel::tcp {
 
+using detail::held_shard;
+
 namespace {
-
-void fill_random(std::array<std::uint64_t, 2>& key) {
-  auto* at = reinterpret_cast<std::byte*>(key.data());
-  std::size_t missing = sizeof(key);
-  while (missing > 0) {
-    const ssize_t got = ::getrandom(at, missing, 0);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      throw std::system_error(errno, std::generic_category(),
-                              "runnel: getrandom(2) gave no keys for the TCP stack");
-    }
-    at += got;
-    missing -= static_cast<std::size_t>(got);
-  }
-}
-
-secret_key make_key(loop& owner) {
-  if (owner.simulated()) return {owner.random()(), owner.random()()};
-  secret_key key{};
-  fill_random(key);
-  return key;
-}
-
-host_keys make_keys(loop& owner) {
-  host_keys keys;
-  for (auto* key : {&keys.lookup, &keys.isn, &keys.tuple, &keys.cookie, &keys.fastopen}) {
-    *key = make_key(owner);
-  }
-  return keys;
-}
-
-/// Both keys of one use are from where one of them is given.
-void share(secret_key& key, std::optional<secret_key>& previous,
-           const std::optional<secret_key>& shared,
-           const std::optional<secret_key>& shared_previous) {
-  if (!shared && !shared_previous) return;
-  key = shared.value_or(key);
-  previous = shared_previous;
-}
 
 /// Taken whether or not there is a shared key by now: one may be given later.
 duration offset_to_wall_clock(const loop& owner, const stack_options& options) {
@@ -59,19 +19,26 @@ duration offset_to_wall_clock(const loop& owner, const stack_options& options) {
   return std::chrono::duration_cast<duration>(wall) - owner.now().time_since_epoch();
 }
 
-host_options engine_options(loop& owner, const net::link& link, stack_options&& options) {
+host_options engine_options(loop& owner, const net::link& link, const held_shard& place,
+                            stack_options&& options) {
   const net::link_info& info = link.info();
   host_options out;
+  out.clock_offset = options.clock_offset.value_or(offset_to_wall_clock(owner, options));
+  if (place) {
+    const auto granted = place->reserve(
+        place.index(), {options.addresses, options.policy.local_port_first,
+                        options.policy.local_port_last, options.shared_keys, out.clock_offset});
+    out.shard = granted.place;
+    out.keys = granted.keys;
+    out.clock_offset = granted.clock_offset;
+  } else {
+    out.keys = options.keys ? *options.keys : detail::random_keys(owner);
+    detail::adopt(out.keys, options.shared_keys);
+  }
   out.addresses = std::move(options.addresses);
   out.policy = options.policy;
   out.listener = options.listener;
   out.connection = options.connection;
-  out.keys = options.keys ? *options.keys : make_keys(owner);
-  const policy_keys& shared = options.shared_keys;
-  share(out.keys.cookie, out.keys.cookie_previous, shared.cookie_key, shared.cookie_key_previous);
-  share(out.keys.fastopen, out.keys.fastopen_previous, shared.fastopen_key,
-        shared.fastopen_key_previous);
-  out.clock_offset = options.clock_offset.value_or(offset_to_wall_clock(owner, options));
   out.mtu = info.mtu;
   out.checksum_offload_tx = info.checksum_offload_tx;
   // What a link says without being believed is taken off its packets; what is left was checked.
@@ -89,8 +56,11 @@ void stack_options::use(const policy_set& all) {
   shared_keys = all.keys;
 }
 
-stack::stack(loop& owner, net::link& link, stack_options options)
-    : core_(new detail::stack_core(owner, link, engine_options(owner, link, std::move(options)))) {}
+stack::stack(loop& owner, net::link& link, stack_options options) {
+  held_shard place(std::move(options.shard.hub_), options.shard.index_);
+  auto engine = engine_options(owner, link, place, std::move(options));
+  core_.reset(new detail::stack_core(owner, link, std::move(engine), std::move(place)));
+}
 
 stack::~stack() = default;
 
@@ -139,19 +109,37 @@ std::optional<std::string> stack::get(std::string_view name) const {
 }
 
 void stack::rotate_cookie_key() {
-  core_->engine().rotate_cookie_key(make_key(core_->owner()));
+  const secret_key fresh = detail::random_key(core_->owner());
+  if (const held_shard& place = core_->place()) {
+    place->rotate_cookie_key(fresh);
+  } else {
+    core_->engine().rotate_cookie_key(fresh);
+  }
 }
 
 void stack::set_cookie_keys(const secret_key& current, const secret_key& previous) {
-  core_->engine().set_cookie_keys(current, previous);
+  if (const held_shard& place = core_->place()) {
+    place->set_cookie_keys(current, previous);
+  } else {
+    core_->engine().set_cookie_keys(current, previous);
+  }
 }
 
 void stack::rotate_fastopen_key() {
-  core_->engine().rotate_fastopen_key(make_key(core_->owner()));
+  const secret_key fresh = detail::random_key(core_->owner());
+  if (const held_shard& place = core_->place()) {
+    place->rotate_fastopen_key(fresh);
+  } else {
+    core_->engine().rotate_fastopen_key(fresh);
+  }
 }
 
 void stack::set_fastopen_keys(const secret_key& current, const secret_key& previous) {
-  core_->engine().set_fastopen_keys(current, previous);
+  if (const held_shard& place = core_->place()) {
+    place->set_fastopen_keys(current, previous);
+  } else {
+    core_->engine().set_fastopen_keys(current, previous);
+  }
 }
 
 std::error_code stack::link_error() const noexcept {

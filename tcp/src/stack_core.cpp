@@ -1,6 +1,7 @@
 #include "stack_core.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <new>
 
@@ -22,13 +23,16 @@ void for_each(runnel::detail::list<T>& all, Visit visit) {
 
 }  // namespace
 
-stack_core::stack_core(loop& owner, net::link& link, host_options options)
+stack_core::stack_core(loop& owner, net::link& link, host_options options, held_shard place)
     : loop_(&owner),
       link_(&link),
       host_(std::move(options)),
       believes_link_(link.info().checksum_offload_rx),
-      link_coalesces_(link.info().coalesces_rx) {
+      link_coalesces_(link.info().coalesces_rx),
+      place_(std::move(place)),
+      handed_(place_) {
   idle_.set();
+  if (place_) place_->open(place_.index(), owner, *this);
   loop_->attach(*this);
   link_->attach(owner, *this);
 }
@@ -41,6 +45,7 @@ void stack_core::retire() noexcept {
   runnel::detail::check(
       (live_sockets_ == 0 && listeners_.empty()) || runnel::detail::this_thread.teardown_depth > 0,
       "runnel: a tcp::stack was destroyed before its streams and listeners; destroy those first.");
+  place_.leave();
   link_->detach();
   loop_->detach(*this);
   for_each(sockets_, [](socket& each) {
@@ -66,14 +71,15 @@ void stack_core::remove(listener_state& listener) noexcept {
 }
 
 bool stack_core::on_receive(time_point now) {
+  if (handed_) take_handed(now);
   if (failed_) return false;
   if (link_error_) {
     fail_everything();
     return false;
   }
-  if (!link_ready_ && link_->deadline() > now) return false;
+  if (!link_ready_ && link_->deadline() > now) return handed_;
   link_ready_ = false;
-  if (read_link(now) < burst_.size()) return link_ready_;
+  if (read_link(now) < burst_.size()) return link_ready_ || handed_;
   link_ready_ = true;
   return true;
 }
@@ -88,8 +94,46 @@ std::size_t stack_core::read_link(time_point now) {
   const bool joins = host_.policy().gro && !link_coalesces_;
   const std::size_t left = joins ? wire::coalesce(burst, link_->pool()) : count;
   for (net::packet& each : burst.first(left)) host_.on_packet(std::move(each), now);
+  if (place_) hand_over();
   dispatch();
   return count;
+}
+
+/// Brings what came here for other shards to them, with one wake-up for each.
+void stack_core::hand_over() noexcept {
+  std::array<std::uint64_t, 4> woken{};
+  stray found;
+  while (host_.poll_stray(found)) {
+    if (!place_->send(place_.index(), found.shard, found.packet)) {
+      host_.on_stray_lost();
+      continue;
+    }
+    woken[found.shard / 64] |= std::uint64_t{1} << found.shard % 64;
+  }
+  for (std::uint32_t word = 0; word < woken.size(); ++word) {
+    for (std::uint64_t bits = woken[word]; bits != 0; bits &= bits - 1) {
+      place_->wake(word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits)));
+    }
+  }
+}
+
+/// Takes a burst from each of the other shards.
+void stack_core::take_handed(time_point now) {
+  handed_ = false;
+  place_->begin_taking(place_.index());
+  place_->read_letters(place_.index(), host_);
+  for (std::uint32_t from = 0; from < place_->size(); ++from) {
+    net::packet taken;
+    std::size_t count = 0;
+    while (count < burst_packets && place_->take(from, place_.index(), link_->pool(), taken)) {
+      if (!failed_) host_.on_stray(std::move(taken), now);
+      ++count;
+    }
+    if (count == burst_packets) handed_ = true;
+  }
+  // Packets that came in pieces may go on from here.
+  hand_over();
+  dispatch();
 }
 
 void stack_core::on_timers(time_point now) {
@@ -124,6 +168,7 @@ bool stack_core::on_emit(time_point now) {
 }
 
 time_point stack_core::deadline() const noexcept {
+  if (handed_) return time_point::min();
   if (failed_) return time_point::max();
   if (link_ready_) return time_point::min();
   return std::min(host_.poll_timeout(), link_->deadline());

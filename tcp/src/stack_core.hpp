@@ -14,6 +14,7 @@
 #include "runnel/tcp/detail/socket.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/tcp/error_code.hpp"
+#include "shard_hub.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -41,9 +42,9 @@ struct listener_state : runnel::detail::list_hook {
 
 /// The engine bound to a loop and a link: what happens in each phase of a turn, and the pool of
 /// sockets.
-class stack_core final : public turn_hook, public net::link_client {
+class stack_core final : public turn_hook, public net::link_client, private shard_member {
  public:
-  stack_core(loop& owner, net::link& link, host_options options);
+  stack_core(loop& owner, net::link& link, host_options options, held_shard place);
   /// The stack is gone, and this with it. Only while suspended tasks are destroyed may streams and
   /// listeners be left; then their memory lives until the last of them goes.
   void retire() noexcept;
@@ -68,6 +69,9 @@ class stack_core final : public turn_hook, public net::link_client {
   time_point now() const noexcept { return loop_->now(); }
   std::error_code link_error() const noexcept { return link_error_; }
 
+  /// Of a shard, its place.
+  const held_shard& place() const noexcept { return place_; }
+
   /// A socket for a connection of the engine; null without memory.
   socket* make_socket() noexcept;
   void free_socket(socket* which) noexcept;
@@ -91,7 +95,10 @@ class stack_core final : public turn_hook, public net::link_client {
 
   ~stack_core() = default;
   void die_when_unused() noexcept;
+  void on_handed() noexcept override { handed_ = true; }
   std::size_t read_link(time_point now);
+  void hand_over() noexcept;
+  void take_handed(time_point now);
   void dispatch() noexcept;
   void fail_everything() noexcept;
   bool send_blocked(time_point now) noexcept;
@@ -107,6 +114,9 @@ class stack_core final : public turn_hook, public net::link_client {
   /// It joins segments itself.
   bool link_coalesces_;
   bool link_ready_ = true;
+  held_shard place_;
+  /// Other shards have sent something, packets or letters.
+  bool handed_;
   bool failed_ = false;
   bool retired_ = false;
   /// A packet that the link had no room for.

@@ -16,6 +16,7 @@
 #include "runnel/tcp/close.hpp"
 #include "runnel/tcp/engine/host.hpp"
 #include "runnel/tcp/listener.hpp"
+#include "runnel/tcp/shard_group.hpp"
 #include "runnel/tcp/stream.hpp"
 
 namespace runnel::tcp {
@@ -41,6 +42,10 @@ struct stack_options {
   std::optional<duration> clock_offset{};
   /// Where that time comes from.
   std::chrono::system_clock::time_point (*wall_clock)() = std::chrono::system_clock::now;
+  /// Set: one of several stacks that are one host together. All have the same addresses, and their
+  /// policies the same local ports; `keys` is not looked at, the group has them; `shared_keys` and
+  /// the clock's offset are those of the first stack.
+  tcp::shard shard{};
 
   /// Takes all policies and keys from a set, such as `load_policy` gives.
   void use(const policy_set& all);
@@ -56,7 +61,8 @@ class stack {
  public:
   using stream_type = stream;
 
-  /// Throws `std::invalid_argument` with one sentence when an address or a policy value is bad.
+  /// Throws `std::invalid_argument` with one sentence when an address, a policy value or the shard
+  /// is bad.
   stack(loop& owner, net::link& link, stack_options options);
   stack(const stack&) = delete;
   stack& operator=(const stack&) = delete;
@@ -92,7 +98,7 @@ class stack {
   std::optional<std::string> get(std::string_view name) const;
 
   /// A new random key for SYN cookies; those of the key before it are good for as long as they
-  /// would have been.
+  /// would have been. Of a shard, these four change the keys of the whole group.
   void rotate_cookie_key();
   /// Both keys, as an operator hands them to several machines: `host::set_cookie_keys`.
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
@@ -105,7 +111,12 @@ class stack {
   /// Why the link is gone; no error while it is not.
   std::error_code link_error() const noexcept;
 
-  /// The engine, to look at: counters, memory, every connection.
+  /// What all shards of the host are together; what this stack is where it has none. It asks each
+  /// on its own thread, in its next turn, and waits for all of them. `errc::cancelled`. Costs a
+  /// frame and some allocations.
+  task<result<shards_view>> look_at_all();
+
+  /// The engine, to look at: counters, memory, every connection. Of a shard, its own.
   const host& engine() const noexcept;
 
  private:
