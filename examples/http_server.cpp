@@ -3,13 +3,17 @@
 //   sudo ./http_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --root .
 //   curl http://10.77.0.2/hello
 //
+// On four cores: the same with `--loops 4`.
+//
 // `pkill -USR1 http_server` has it print what each of its tasks waits for.
 //
 // Who keeps TIME-WAIT: compare TcpExtTW of `curl -H 'Connection: close' http://10.77.0.2/hello`
 // under `--close lingering` and `--close peer-first`.
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -22,6 +26,7 @@
 #include "runnel/timeout.hpp"
 #include "support/inspect_flags.hpp"
 #include "support/link_flags.hpp"
+#include "support/loops.hpp"
 #include "support/policy_flags.hpp"
 
 using namespace runnel;
@@ -33,6 +38,7 @@ struct settings {
   example::link_flags link;
   example::inspect_flags inspect;
   example::policy_flags policy;
+  std::uint32_t loops = 1;
   std::uint16_t port = 80;
   std::string root;
   std::optional<std::uint32_t> backlog;
@@ -66,18 +72,12 @@ class site {
 using site_server = http::server<site>;
 
 /// The first signal drains, the second one stops at once.
-task<> obey_signals(signal_set& signals, site_server& server, task_group& serving,
-                    bool& impatient) {
-  const auto first = co_await signals.wait();
-  if (!first) co_return;
-  std::printf("http_server: finishing %zu connections; interrupt again to stop at once\n",
-              server.counters().open);
-  std::fflush(stdout);
-  server.drain();
-  const auto second = co_await signals.wait();
-  if (!second) co_return;
-  impatient = true;
-  serving.cancel();
+task<> obey_signals(signal_set& signals, example::interruption& all) {
+  for (int times = 0; times < 2; ++times) {
+    const auto signal = co_await signals.wait();
+    if (!signal) co_return;
+    all.happen();
+  }
 }
 
 task<> serve(site_server& server, tcp::listener& listener, task_group& signals) {
@@ -85,23 +85,50 @@ task<> serve(site_server& server, tcp::listener& listener, task_group& signals) 
   signals.cancel();
 }
 
-void print_counters(const tcp::stack& stack, const http::server_counters& http) {
-  std::printf("%-28s %12llu\n%-28s %12llu\n", "connections",
-              static_cast<unsigned long long>(http.accepted), "requests",
-              static_cast<unsigned long long>(http.requests));
-  stack.engine().counters().for_each([](std::string_view name, std::uint64_t value) {
-    const bool always = name == "TcpOutRsts";
-    if (value == 0 && !always) return;
-    std::printf("%-28.*s %12llu\n", static_cast<int>(name.size()), name.data(),
-                static_cast<unsigned long long>(value));
-  });
-  std::fflush(stdout);
-}
+/// What the loops have in common.
+class fleet {
+ public:
+  explicit fleet(std::uint32_t loops) : running_(loops) {}
 
-/// Serves until a signal or the end of the device; gives the exit code.
+  /// Adds what one loop has counted; the last one prints the sums.
+  void finish(const tcp::stack& stack, const http::server_counters& http) {
+    const std::lock_guard lock(mutex_);
+    tcp_ += stack.engine().counters();
+    accepted_ += http.accepted;
+    requests_ += http.requests;
+    if (--running_ == 0) print();
+  }
+
+  example::interruption signals;
+
+ private:
+  void print() const {
+    std::printf("%-28s %12llu\n%-28s %12llu\n", "connections",
+                static_cast<unsigned long long>(accepted_), "requests",
+                static_cast<unsigned long long>(requests_));
+    tcp_.for_each([](std::string_view name, std::uint64_t value) {
+      const bool always = name == "TcpOutRsts";
+      if (value == 0 && !always) return;
+      std::printf("%-28.*s %12llu\n", static_cast<int>(name.size()), name.data(),
+                  static_cast<unsigned long long>(value));
+    });
+    std::fflush(stdout);
+  }
+
+  std::mutex mutex_;
+  std::uint32_t running_;
+  tcp::counters tcp_;
+  std::uint64_t accepted_ = 0;
+  std::uint64_t requests_ = 0;
+};
+
+/// Serves until a signal, which one of the loops waits for, or the end of the device; gives the
+/// exit code.
 task<int> run_server(loop& owner, example::tun_stack& network, site_server& server,
-                     const settings& flags) {
-  signal_set signals(owner, {SIGINT, SIGTERM});
+                     const settings& flags, fleet& all) {
+  std::optional<signal_set> signals;
+  const bool first = network.stack().engine().shard().index == 0;
+  if (first) signals.emplace(owner, std::initializer_list<int>{SIGINT, SIGTERM});
   auto listener = network.stack().listen({.address = {}, .port = flags.port}).value();
   const net::endpoint at{example::parse_address(flags.link.address),
                          listener.local_endpoint().port};
@@ -111,11 +138,27 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
   bool impatient = false;
   task_group serving(owner);
   task_group waiting(owner);
-  serving.spawn(serve(server, listener, waiting));
-  waiting.spawn(obey_signals(signals, server, serving, impatient));
-  waiting.spawn(dump_on_signal(owner));
-  co_await serving.join();
-  co_await waiting.join();
+  const auto react = [&](unsigned times) {
+    if (times == 1) {
+      std::printf("http_server: finishing %zu connections; interrupt again to stop at once\n",
+                  server.counters().open);
+      std::fflush(stdout);
+      server.drain();
+    } else {
+      impatient = true;
+      serving.cancel();
+    }
+  };
+  {
+    const example::interruption::part interrupted(all.signals, owner, react);
+    serving.spawn(serve(server, listener, waiting));
+    if (first) {
+      waiting.spawn(obey_signals(*signals, all.signals));
+      waiting.spawn(dump_on_signal(owner));
+    }
+    co_await serving.join();
+    co_await waiting.join();
+  }
   listener.close();
   if (const auto lost = network.stack().link_error()) {
     std::fprintf(stderr, "http_server: the device %s is gone: %s.\n", network.device().c_str(),
@@ -126,7 +169,7 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
     const auto delivered = co_await with_timeout(3s, network.stack().idle());
     if (!delivered) std::fprintf(stderr, "http_server: some clients did not end in 3 s.\n");
   }
-  print_counters(network.stack(), server.counters());
+  all.finish(network.stack(), server.counters());
   co_return impatient ? 1 : 0;
 }
 
@@ -134,13 +177,22 @@ http::server_options options_from(const settings& flags) {
   http::server_options options;
   options.keepalive_timeout = std::chrono::seconds(flags.keepalive_seconds);
   options.keepalive_requests = flags.keepalive_requests;
-  options.max_connections = flags.connections;
+  options.max_connections = std::max<std::size_t>(1, flags.connections / flags.loops);
   options.max_connections_per_source = flags.connections_per_source;
   options.drain_grace = std::chrono::seconds(flags.grace_seconds);
   if (flags.close == "graceful") options.close = net::departure::graceful;
   if (flags.close == "peer-first") options.close = net::departure::peer_first;
   options.client_close_grace = std::chrono::milliseconds(flags.client_close_ms);
   return options;
+}
+
+task<int> serve_on(loop& owner, example::device_part mine, const settings& flags,
+                   const tcp::policy_set& policy, fleet& all) {
+  example::tun_stack network(owner, flags.link, policy, std::move(mine));
+  site_server server(owner, site(flags.root), options_from(flags));
+  const int code = co_await example::inspected(owner, network.stack(), flags.inspect,
+                                               run_server(owner, network, server, flags, all));
+  co_return code;
 }
 
 /// Responses leave at once unless the flags say otherwise.
@@ -157,6 +209,10 @@ void add_flags(CLI::App& app, settings& flags) {
   flags.inspect.add_to(app);
   flags.policy.add_to(app);
   const auto positive = CLI::PositiveNumber;
+  app.add_option("--loops", flags.loops,
+                 "Loops, each on a thread of its own with a queue of the device")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
   app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
   app.add_option("--root", flags.root, "Folder to serve; without it there is only /hello");
   app.add_option("--backlog", flags.backlog,
@@ -173,7 +229,7 @@ void add_flags(CLI::App& app, settings& flags) {
       ->capture_default_str()
       ->check(positive);
   app.add_option("--max-per-source", flags.connections_per_source,
-                 "Connections at a time from one address; 0 is no limit")
+                 "Connections at a time from one address to one loop; 0 is no limit")
       ->capture_default_str();
   app.add_option("--grace", flags.grace_seconds,
                  "Seconds that requests under way get after Ctrl-C; a second Ctrl-C ends at once")
@@ -197,10 +253,10 @@ int main(int argc, char** argv) {
   return example::run(app, argc, argv, [&] {
     const tcp::policy_set policy = policy_from(flags);
     if (flags.policy.printed(policy)) return 0;
-    loop owner;
-    example::tun_stack network(owner, flags.link, policy);
-    site_server server(owner, site(flags.root), options_from(flags));
-    return owner.run(example::inspected(owner, network.stack(), flags.inspect,
-                                        run_server(owner, network, server, flags)));
+    fleet all(flags.loops);
+    return example::run_on_loops(flags.link, flags.loops,
+                                 [&](loop& here, example::device_part part) {
+                                   return serve_on(here, std::move(part), flags, policy, all);
+                                 });
   });
 }

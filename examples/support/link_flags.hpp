@@ -116,14 +116,53 @@ inline void check_addresses(const std::string& address, const std::string& tun_a
   }
 }
 
+/// What one of several loops has of the device: a queue, and the shard of our TCP behind it.
+struct device_part {
+  runnel::net::tun queue;
+  runnel::tcp::shard shard{};
+  std::uint32_t index = 0;
+};
+
+/// The device in parts, one for each loop.
+inline std::vector<device_part> open_device(const link_flags& flags, std::uint32_t loops = 1) {
+  check_addresses(flags.address, flags.tun_address, "");
+  if (!flags.address6.empty()) check_addresses(flags.address6, flags.tun_address6, "6");
+  runnel::net::tun_options options;
+  options.name = flags.tun;
+  options.address = flags.tun_address;
+  options.address_v6 = flags.tun_address6;
+  options.mtu = flags.mtu;
+  using runnel::net::tun_offload;
+  options.offload = flags.offload == "off"            ? tun_offload::off
+                    : flags.offload == "checksum"     ? tun_offload::checksum
+                    : flags.offload == "segmentation" ? tun_offload::segmentation
+                                                      : tun_offload::automatic;
+  auto queues = runnel::net::tun::open_queues(loops, options).value();
+  std::vector<device_part> parts;
+  if (loops == 1) {
+    parts.push_back({std::move(queues.front())});
+    return parts;
+  }
+  const runnel::tcp::shard_group shards(loops);
+  for (std::uint32_t i = 0; i < loops; ++i) {
+    parts.push_back({std::move(queues[i]), shards.seat(i), i});
+  }
+  return parts;
+}
+
 /// The device with what the flags put around it, and our TCP on top.
 class tun_stack {
  public:
   tun_stack(runnel::loop& loop, const link_flags& flags, const runnel::tcp::policy_set& policy = {})
-      : tun_(open(loop, flags)), link_(&tun_) {
+      : tun_stack(loop, flags, policy, std::move(open_device(flags).front())) {}
+  /// One loop's part of it. What is captured by the first loop has the name that was given, the
+  /// others' have a number behind it.
+  tun_stack(runnel::loop& loop, const link_flags& flags, const runnel::tcp::policy_set& policy,
+            device_part mine)
+      : tun_(std::move(mine.queue)), link_(&tun_) {
     if (flags.impaired()) {
       runnel::net::impair_options options;
-      options.seed = flags.seed;
+      options.seed = flags.seed + mine.index;
       options.outgoing.loss = flags.drop_percent / 100;
       options.outgoing.duplicate = flags.duplicate_percent / 100;
       options.outgoing.reorder = flags.reorder_percent / 100;
@@ -132,9 +171,11 @@ class tun_stack {
       link_ = &impair_.emplace(*link_, options);
     }
     if (!flags.pcap.empty()) {
-      auto opened = runnel::net::pcap::open(*link_, flags.pcap);
+      const std::string path =
+          mine.index == 0 ? flags.pcap : flags.pcap + "." + std::to_string(mine.index);
+      auto opened = runnel::net::pcap::open(*link_, path);
       if (!opened) {
-        throw std::runtime_error("cannot write the capture " + flags.pcap + ": " +
+        throw std::runtime_error("cannot write the capture " + path + ": " +
                                  opened.error().message() + ".");
       }
       pcap_ = std::move(*opened);
@@ -144,6 +185,7 @@ class tun_stack {
     options.addresses = {parse_address(flags.address)};
     if (!flags.address6.empty()) options.addresses.push_back(parse_address(flags.address6));
     options.use(policy);
+    options.shard = std::move(mine.shard);
     stack_.emplace(loop, *link_, std::move(options));
   }
 
@@ -152,22 +194,6 @@ class tun_stack {
   const std::string& device() const noexcept { return tun_.info().name; }
 
  private:
-  static runnel::net::tun open(runnel::loop& loop, const link_flags& flags) {
-    check_addresses(flags.address, flags.tun_address, "");
-    if (!flags.address6.empty()) check_addresses(flags.address6, flags.tun_address6, "6");
-    runnel::net::tun_options options;
-    options.name = flags.tun;
-    options.address = flags.tun_address;
-    options.address_v6 = flags.tun_address6;
-    options.mtu = flags.mtu;
-    using runnel::net::tun_offload;
-    options.offload = flags.offload == "off"            ? tun_offload::off
-                      : flags.offload == "checksum"     ? tun_offload::checksum
-                      : flags.offload == "segmentation" ? tun_offload::segmentation
-                                                        : tun_offload::automatic;
-    return runnel::net::tun::open(loop, options).value();
-  }
-
   runnel::net::tun tun_;
   runnel::net::link* link_;
   std::optional<runnel::net::impair> impair_;
