@@ -125,14 +125,14 @@ void stack_core::take_handed(time_point now) {
   for (std::uint32_t from = 0; from < place_->size(); ++from) {
     net::packet taken;
     std::size_t count = 0;
-    while (count < burst_packets && place_->take(from, place_.index(), link_->pool(), taken)) {
+    while (count < handed_packets && place_->take(from, place_.index(), link_->pool(), taken)) {
       if (!failed_) host_.on_stray(std::move(taken), now);
       ++count;
     }
-    if (count == burst_packets) handed_ = true;
+    if (count == handed_packets) handed_ = true;
+    // Packets that came in pieces may go on from here.
+    hand_over();
   }
-  // Packets that came in pieces may go on from here.
-  hand_over();
   dispatch();
 }
 

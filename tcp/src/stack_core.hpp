@@ -52,6 +52,8 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   /// Packets read or sent in one phase, so that neither direction starves tasks or the other.
   static constexpr std::size_t burst_packets = 64;
   static constexpr std::size_t emit_packets = 256;
+  /// Packets taken in one phase from each of the other shards, which may have had several turns.
+  static constexpr std::size_t handed_packets = 256;
 
   bool on_receive(time_point now) override;
   void on_timers(time_point now) override;

@@ -9,11 +9,13 @@
 // shards together follow, a line each.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "examples/support/link_flags.hpp"
@@ -108,8 +110,8 @@ task<> connect_all(environment& all, tcp::stack& stack, std::vector<tcp::stream>
   }
 }
 
-/// Asks on every connection before it looks for the first answer.
-task<unsigned> ask_all(std::vector<tcp::stream>& connections) {
+/// Asks on a few connections before it looks for their answers.
+task<unsigned> ask_some(std::span<tcp::stream> connections) {
   constexpr std::array<std::byte, 16> question{std::byte{'?'}};
   unsigned answered = 0;
   for (tcp::stream& each : connections) {
@@ -123,10 +125,24 @@ task<unsigned> ask_all(std::vector<tcp::stream>& connections) {
   co_return answered;
 }
 
+task<unsigned> ask_all(std::span<tcp::stream> connections) {
+  unsigned answered = 0;
+  while (!connections.empty()) {
+    const std::size_t some = std::min<std::size_t>(128, connections.size());
+    const unsigned now = co_await ask_some(connections.first(some));
+    answered += now;
+    connections = connections.subspan(some);
+  }
+  co_return answered;
+}
+
 task<> close_all(std::vector<tcp::stream>& connections, loop& here) {
   task_group closing(here);
   const auto close = [](tcp::stream& which) -> task<> { co_await which.close(); };
-  for (tcp::stream& each : connections) closing.spawn(close(each));
+  for (std::size_t i = 0; i < connections.size(); ++i) {
+    closing.spawn(close(connections[i]));
+    if (i % 128 == 127) co_await closing.join();
+  }
   co_await closing.join();
 }
 

@@ -39,10 +39,11 @@ struct shard_group_options {
   /// The secrets of all of them. By default they come from getrandom(2); on simulated loops they
   /// must be given for one seed to give one run.
   std::optional<host_keys> keys{};
-  /// How many bytes of packets may be on their way from one shard to another, at least 256 KiB. The
+  /// How many bytes of packets may be on their way from one shard to another, at least 256 KiB; 1 MiB
+  /// is some 13,000 SYNs. The
   /// memory is taken for each ordered pair of shards that ever hands a packet over. A packet that
   /// finds no room is lost, and counted: RunnelShardDropped.
-  std::size_t ring_bytes = std::size_t{256} << 10;
+  std::size_t ring_bytes = std::size_t{1} << 20;
 };
 
 /// What all shards of a host are together, as `stack::look_at_all` finds it.

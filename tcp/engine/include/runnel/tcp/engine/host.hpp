@@ -160,7 +160,7 @@ class host {
   /// The next report; false when there is none. A socket is reported once however much happened.
   bool poll_event(socket_event& out) noexcept;
   /// The next packet that has come here and is another shard's, to be brought to its `on_stray`;
-  /// false when there is none. To be asked after every burst of up to 128 packets. Nothing here has
+  /// false when there is none. To be asked after every burst of up to 256 packets. Nothing here has
   /// answered or counted it, but for RunnelShardHanded.
   bool poll_stray(stray& out) noexcept;
 
