@@ -15,7 +15,7 @@ packages_for() {
       tests)
         echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark
         ;;
-      ci) echo clang-19 clang-format-14 ;;
+      ci) echo clang-19 clang-format-14 doxygen ;;
       *) echo "packages_for: no job is called $job" >&2; return 1 ;;
     esac
   done | tr ' ' '\n' | sort -u

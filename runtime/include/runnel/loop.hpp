@@ -131,6 +131,7 @@ struct loop_metrics {
 /// to mend it.
 class startup_error : public std::system_error {
  public:
+  /// `sentence` is what `what()` gives.
   startup_error(std::error_code code, std::string sentence)
       : std::system_error(code), sentence_(std::move(sentence)) {}
   const char* what() const noexcept override { return sentence_.c_str(); }

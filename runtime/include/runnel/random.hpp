@@ -12,9 +12,12 @@ class random_source {
  public:
   using result_type = std::uint64_t;
 
+  /// Begins the sequence that belongs to `seed`.
   explicit constexpr random_source(std::uint64_t seed) noexcept : state_(seed) {}
 
+  /// The least that a call gives: 0.
   static constexpr result_type min() noexcept { return 0; }
+  /// The most that a call gives: 2^64 - 1.
   static constexpr result_type max() noexcept { return std::numeric_limits<result_type>::max(); }
 
   /// The next 64 bits.

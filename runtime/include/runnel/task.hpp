@@ -142,6 +142,7 @@ template <class T>
 class [[nodiscard]] task {
  public:
   using promise_type = detail::task_promise<T>;
+  /// What awaiting it gives.
   using value_type = T;
 
   /// An empty task, which may only be assigned to.

@@ -16,6 +16,7 @@ class timer_wheel;
 /// wheel; destroying it cancels it.
 class timer : private detail::list_hook {
  public:
+  /// Not armed. `owner` must outlive it.
   explicit timer(loop& owner) noexcept : owner_(&owner) {}
   timer(const timer&) = delete;
   timer& operator=(const timer&) = delete;

@@ -45,10 +45,15 @@ struct impair_options {
 
 /// What was done to the packets of one direction.
 struct impair_counters {
+  /// Packets that came to be impaired.
   std::uint64_t packets = 0;
+  /// Of these, lost by `impairment`.
   std::uint64_t lost = 0;
+  /// Of these, sent on twice.
   std::uint64_t duplicated = 0;
+  /// Of these, sent on with a bit turned over.
   std::uint64_t corrupted = 0;
+  /// Of these, overtaken by later ones.
   std::uint64_t reordered = 0;
   /// Lost because the queue was full, or because there was no memory for a copy.
   std::uint64_t overflowed = 0;

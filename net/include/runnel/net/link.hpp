@@ -46,13 +46,17 @@ enum class send_status : std::uint8_t {
 
 /// What went through a link since it was opened. Plain counts; `rx` is towards us.
 struct link_counters {
+  /// Packets that `receive` gave.
   std::uint64_t rx_packets = 0;
+  /// Their bytes, IP headers included.
   std::uint64_t rx_bytes = 0;
   /// Packets that arrived and were thrown away here: no memory in the pool, or too large.
   std::uint64_t rx_dropped = 0;
   /// Packets that arrived with offload facts that contradict them, and were thrown away here.
   std::uint64_t rx_bad_offload = 0;
+  /// Packets for which `send` said `sent`.
   std::uint64_t tx_packets = 0;
+  /// Their bytes, IP headers included.
   std::uint64_t tx_bytes = 0;
   /// Packets for which `send` said `dropped`.
   std::uint64_t tx_dropped = 0;

@@ -28,6 +28,7 @@ struct link_pair_options {
 /// pair.
 class link_pair {
  public:
+  /// Both ends, attached to nothing.
   explicit link_pair(const link_pair_options& options = {});
   ~link_pair();
   link_pair(const link_pair&) = delete;

@@ -101,6 +101,7 @@ struct pipe_listener_options {
 /// served in the order they came.
 class pipe_listener {
  public:
+  /// What `accept` gives.
   using stream_type = pipe_stream;
 
   /// Listens at once. `owner` must outlive it.
@@ -136,8 +137,10 @@ class pipe_listener {
 /// outlive the listener.
 class pipe_connector {
  public:
+  /// What `connect` gives.
   using stream_type = pipe_stream;
 
+  /// Opens connections to `to`, also after that was moved.
   explicit pipe_connector(const pipe_listener& to) noexcept : queue_(to.queue_) {}
 
   /// `result<pipe_stream>`; as `pipe_listener::connect`. `std::errc::connection_refused` unless

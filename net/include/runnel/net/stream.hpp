@@ -112,6 +112,7 @@ struct file_written {
   /// Why it was not all; none when it was.
   std::error_code error{};
 
+  /// Whether all was taken.
   bool ok() const noexcept { return !error; }
 };
 

@@ -57,6 +57,7 @@ class tun_error {
  public:
   /// No error.
   tun_error() noexcept = default;
+  /// `sentence` is what `message()` gives.
   tun_error(std::error_code code, std::string sentence)
       : code_(code), sentence_(std::move(sentence)) {}
 

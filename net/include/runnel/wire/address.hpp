@@ -69,9 +69,13 @@ class address {
   /// The same, and "fe80::1%eth0". A zone that is a number is not looked up.
   static std::optional<address> parse(std::string_view text, const zone_names& zones) noexcept;
 
+  /// Its family; `unspecified` for no address.
   constexpr net::family family() const noexcept { return static_cast<net::family>(family_); }
+  /// Whether it is an IPv4 address.
   constexpr bool is_v4() const noexcept { return family() == net::family::v4; }
+  /// Whether it is an IPv6 address, an IPv4-mapped one included.
   constexpr bool is_v6() const noexcept { return family() == net::family::v6; }
+  /// Its zone, an interface index (sin6_scope_id); 0 for none.
   constexpr std::uint32_t scope_id() const noexcept { return scope_id_; }
   /// The same address in no zone, as it is on the wire.
   constexpr address without_zone() const noexcept { return {first_, second_, 0, family()}; }
@@ -163,7 +167,9 @@ static_assert(std::is_standard_layout_v<address>);
 
 /// An address and a port (host order).
 struct endpoint {
+  /// The address; none may stand for any, as whoever takes the endpoint says.
   net::address address{};
+  /// The port; 0 may stand for any.
   std::uint16_t port = 0;
 
   /// Reads "10.0.0.1:80", "[2001:db8::1]:80" or "[fe80::1%3]:80": brackets for IPv6 and only for it
@@ -182,13 +188,16 @@ struct endpoint {
 
 /// An address with the length of its network prefix, as in "10.77.0.1/24".
 struct prefix {
+  /// An address of the network, with its host bits as they were given.
   net::address address{};
+  /// How many bits of it name the network: up to 32, or 128.
   std::uint8_t length = 0;
 
   /// Reads "10.77.0.1/24"; without a slash the prefix is the whole address.
   static std::optional<prefix> parse(std::string_view text) noexcept;
   /// Whether `other` is of the same family and shares the first `length` bits.
   bool contains(const net::address& other) const noexcept;
+  /// "10.77.0.1/24", as `parse` reads it.
   std::string to_string() const;
 
   friend constexpr bool operator==(const prefix&, const prefix&) noexcept = default;

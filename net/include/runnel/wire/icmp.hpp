@@ -29,45 +29,68 @@ enum class icmp_kind : std::uint8_t {
 
 /// Codes of IPv4's destination unreachable (RFC 792, RFC 1122 section 3.2.2.1).
 namespace unreachable_code {
+/// No route to the network.
 inline constexpr std::uint8_t net = 0;
+/// No route to the host.
 inline constexpr std::uint8_t host = 1;
+/// The host does not know the transport protocol.
 inline constexpr std::uint8_t protocol = 2;
+/// Nobody listens on the port.
 inline constexpr std::uint8_t port = 3;
+/// Too long, and must not be cut (RFC 1191).
 inline constexpr std::uint8_t fragmentation_needed = 4;
+/// A filter says no (RFC 1812 section 5.2.7.1).
 inline constexpr std::uint8_t administratively_prohibited = 13;
 }  // namespace unreachable_code
 
 /// Codes of ICMPv6's destination unreachable (RFC 4443 section 3.1).
 namespace unreachable_code_v6 {
+/// No route to the destination.
 inline constexpr std::uint8_t no_route = 0;
+/// A filter says no.
 inline constexpr std::uint8_t administratively_prohibited = 1;
+/// The source address has no meaning where the destination is.
 inline constexpr std::uint8_t beyond_scope = 2;
+/// The address could not be reached for another reason.
 inline constexpr std::uint8_t address = 3;
+/// Nobody listens on the port.
 inline constexpr std::uint8_t port = 4;
+/// A filter says no because of the source address.
 inline constexpr std::uint8_t source_policy = 5;
+/// The route to the destination is one that rejects.
 inline constexpr std::uint8_t reject_route = 6;
 }  // namespace unreachable_code_v6
 
 /// Codes of time exceeded, the same in both families (RFC 792, RFC 4443 section 3.3).
 namespace time_exceeded_code {
+/// The hop limit was used up on the way.
 inline constexpr std::uint8_t in_transit = 0;
+/// Fragments were missing for too long.
 inline constexpr std::uint8_t in_reassembly = 1;
 }  // namespace time_exceeded_code
 
 /// Codes of ICMPv6's parameter problem (RFC 4443 section 3.4, RFC 7112 section 6, RFC 8883 section
 /// 3).
 namespace parameter_code {
+/// A field of a header has a wrong value.
 inline constexpr std::uint8_t header_field = 0;
+/// A next header that is not known.
 inline constexpr std::uint8_t next_header = 1;
+/// An IPv6 option that is not known and asks for this answer.
 inline constexpr std::uint8_t option = 2;
+/// The first fragment does not hold all headers (RFC 7112).
 inline constexpr std::uint8_t incomplete_chain = 3;
+/// The headers take more bytes than are looked at (RFC 8883).
 inline constexpr std::uint8_t chain_too_long = 7;
+/// More extension headers than are walked (RFC 8883).
 inline constexpr std::uint8_t too_many_extensions = 8;
+/// More options in one header than are looked at (RFC 8883).
 inline constexpr std::uint8_t too_many_options = 9;
 }  // namespace parameter_code
 
 /// The meaning of an ICMP message. Numbers are in host order.
 struct icmp_message {
+  /// What it says; the fields below hold what this kind has.
   icmp_kind kind = icmp_kind::other;
   /// The code, where the kind leaves one open, in its family's numbers; `packet_too_big` fixes its
   /// own when emitted.
@@ -139,11 +162,14 @@ std::optional<icmp_message> problem_of(std::span<const std::byte> packet) noexce
 
 /// What an ICMP error says about the packet that caused it.
 struct quoted_packet {
+  /// Its IP header, which was sent by this host if the quote is honest.
   ip_header ip{};
   /// Whether the first bytes of the transport header came along; without them ports and sequence
   /// number are zero.
   bool has_transport = false;
+  /// The port it was sent from.
   std::uint16_t source_port = 0;
+  /// The port it was sent to.
   std::uint16_t destination_port = 0;
   /// TCP only.
   std::uint32_t seq = 0;

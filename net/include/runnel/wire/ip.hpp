@@ -41,6 +41,7 @@ inline constexpr std::size_t max_extension_options = 8;
 struct ip_header {
   /// The sender. An address from the wire has no zone; who knows the link adds it.
   net::address source{};
+  /// The receiver; as `source`.
   net::address destination{};
   /// What the payload is; see `ip_protocol`. The payload of an IPv6 fragment is a piece of what
   /// followed its fragment header, and this names the extension header it may begin with.
@@ -51,6 +52,7 @@ struct ip_header {
   std::uint8_t tos = 0;
   /// IPv4 only: IPv6 packets are never fragmented on their way.
   bool dont_fragment = false;
+  /// Whether other fragments of the packet lie behind this one.
   bool more_fragments = false;
   /// Where this fragment's payload belongs, in bytes; a multiple of eight.
   std::uint16_t fragment_offset = 0;

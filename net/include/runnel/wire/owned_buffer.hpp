@@ -84,12 +84,16 @@ class owned_buffer {
   }
   ~owned_buffer() { drop(); }
 
+  /// The bytes; they stay where they are as long as a share of them lives.
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  /// How many there are.
   std::size_t size() const noexcept { return bytes_.size(); }
+  /// Whether there are none; such a buffer keeps nobody.
   bool empty() const noexcept { return bytes_.empty(); }
 
   /// The same bytes, or `count` of them from `offset` on, once more.
   owned_buffer share() const noexcept { return share(0, bytes_.size()); }
+  /// The same of a part, which must lie inside.
   owned_buffer share(std::size_t offset, std::size_t count) const noexcept {
     owned_buffer made;
     if (count == 0) return made;
@@ -152,6 +156,7 @@ class owned_buffer {
   buffer_owner* owner_ = nullptr;
 };
 
+/// Keeps the content of `holding`.
 template <class Content>
 struct owned_buffer::holder final : buffer_owner {
   explicit holder(Content from) : content(std::move(from)) {}
@@ -159,6 +164,7 @@ struct owned_buffer::holder final : buffer_owner {
   Content content;
 };
 
+/// Calls what `with_release` was given.
 template <class Release>
 struct owned_buffer::caller final : buffer_owner {
   explicit caller(Release from) : release(std::move(from)) {}

@@ -25,6 +25,7 @@ enum class checksum_state : std::uint8_t {
 /// The facts that travel beside a packet when a link leaves work undone (the virtio-net header says
 /// the same things). All zero means an ordinary packet.
 struct packet_offload {
+  /// What is known of the transport checksum, or left to be done for it.
   checksum_state checksum = checksum_state::unverified;
   /// Payload bytes of each segment to cut a super-segment into; 0 when it is one segment.
   std::uint16_t gso_size = 0;
@@ -41,18 +42,30 @@ struct packet_offload {
 /// `next` and `tag` are at the disposal of whoever holds the packet in a queue, so that a queue of
 /// packets costs no memory of its own.
 struct packet_buffer {
+  /// The next one in the holder's queue.
   packet_buffer* next;
+  /// Where the block goes back to.
   packet_pool* pool;
+  /// A number of the holder's.
   std::uint64_t tag;
+  /// How many packets share the block.
   std::uint32_t references;
+  /// Bytes in the block.
   std::uint32_t capacity;
+  /// Where the live bytes begin in it.
   std::uint32_t begin;
+  /// Where they end.
   std::uint32_t end;
+  /// What a link left undone, or may leave.
   packet_offload offload{};
+  /// Which of the pool's sizes it is of.
   std::uint8_t size_class;
 
+  /// The first byte of the block.
   std::byte* storage() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
+  /// The same, to look at.
   const std::byte* storage() const noexcept { return reinterpret_cast<const std::byte*>(this + 1); }
+  /// How many bytes are live.
   std::uint32_t size() const noexcept { return end - begin; }
   /// What the block costs, bookkeeping included: this, not the payload, is what budgets count.
   std::uint32_t truesize() const noexcept {
@@ -64,7 +77,9 @@ struct packet_buffer {
 /// synchronised: a pool and its packets belong to one thread, and no packet may outlive its pool.
 class packet {
  public:
+  /// No buffer; only assignment, destruction and the test for one are allowed.
   packet() noexcept = default;
+  /// Shares the bytes: a count, no copy.
   packet(const packet& other) noexcept : buffer_(other.buffer_) {
     if (buffer_ != nullptr) ++buffer_->references;
   }
@@ -86,8 +101,11 @@ class packet {
   /// Gives the reference away, to be held in an intrusive queue.
   packet_buffer* detach() noexcept { return std::exchange(buffer_, nullptr); }
 
+  /// Whether there is a buffer.
   explicit operator bool() const noexcept { return buffer_ != nullptr; }
+  /// The head of the buffer.
   packet_buffer* operator->() const noexcept { return buffer_; }
+  /// The same, or null.
   packet_buffer* get() const noexcept { return buffer_; }
 
   /// The live bytes.
@@ -101,6 +119,7 @@ class packet {
     buffer_->begin = 0;
     buffer_->end = static_cast<std::uint32_t>(size);
   }
+  /// How many bytes are live.
   std::size_t size() const noexcept { return buffer_->size(); }
 
  private:
@@ -195,8 +214,11 @@ inline void packet::release(packet_buffer* buffer) noexcept {
 /// begins with the IP header. The pieces belong to whoever produced them and are valid until that
 /// producer is called again.
 struct tx_packet {
+  /// The bytes in order; the first piece begins with the IP header.
   std::span<const std::span<const std::byte>> pieces{};
+  /// The bytes of all pieces.
   std::uint32_t size = 0;
+  /// What the link is to do about checksum and segments.
   packet_offload offload{};
 };
 

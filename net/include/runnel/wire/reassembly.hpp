@@ -66,6 +66,7 @@ const char* to_string(reassembly_verdict verdict) noexcept;
 
 /// What became of a fragment, and what is to do about it.
 struct reassembly_result {
+  /// What became of it.
   reassembly_verdict verdict{};
   /// With `complete`, the whole packet, to be parsed anew; nothing is known about its transport's
   /// checksum. With a problem, the fragment that it is about. Else empty.
@@ -130,6 +131,7 @@ class reassembler {
   /// 8200 section 4.5), within the rate limit. Empty once none is left: call it until then.
   net::packet poll_expired(time_point now) noexcept;
 
+  /// What is in force.
   const reassembly_policy& policy() const noexcept { return policy_; }
   /// Holds at once: what exceeds a lower `high_thresh` goes, and times count from a datagram's
   /// first fragment.

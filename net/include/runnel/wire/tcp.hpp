@@ -13,19 +13,29 @@ namespace runnel::wire {
 
 /// The control bits of a TCP header (RFC 9293 section 3.1), to be combined with `|`.
 namespace tcp_flag {
+/// The sender has no more to send.
 inline constexpr std::uint8_t fin = 1;
+/// Synchronises sequence numbers: the connection begins.
 inline constexpr std::uint8_t syn = 2;
+/// Resets the connection.
 inline constexpr std::uint8_t rst = 4;
+/// The receiver should hand on what it has.
 inline constexpr std::uint8_t psh = 8;
+/// The acknowledgement number counts.
 inline constexpr std::uint8_t ack = 16;
+/// The urgent pointer counts.
 inline constexpr std::uint8_t urg = 32;
+/// Congestion was experienced, or ECN is offered (RFC 3168).
 inline constexpr std::uint8_t ece = 64;
+/// The congestion window was reduced (RFC 3168).
 inline constexpr std::uint8_t cwr = 128;
 }  // namespace tcp_flag
 
 /// The timestamps option (RFC 7323 section 3.2).
 struct tcp_timestamp {
+  /// The sender's clock (TSval).
   std::uint32_t value = 0;
+  /// What the peer's clock said (TSecr); counts with ACK only.
   std::uint32_t echo = 0;
   friend constexpr bool operator==(const tcp_timestamp&, const tcp_timestamp&) noexcept = default;
 };
@@ -33,7 +43,9 @@ struct tcp_timestamp {
 /// One block of the SACK option (RFC 2018 section 3): the bytes from `left` up to, not including,
 /// `right`.
 struct sack_block {
+  /// The first sequence number of the block.
   std::uint32_t left = 0;
+  /// The one behind its last.
   std::uint32_t right = 0;
   friend constexpr bool operator==(const sack_block&, const sack_block&) noexcept = default;
 };
@@ -41,16 +53,20 @@ struct sack_block {
 /// The options of a TCP header. As read, they are what the peer wrote; which of them count on which
 /// segment, and whether their numbers make sense, is the reader's business.
 struct tcp_options {
+  /// As many fit into the options of a header.
   static constexpr std::size_t max_sack_blocks = 4;
 
   /// Maximum segment size (RFC 9293 section 3.7.1). A zero on the wire is not an option.
   std::optional<std::uint16_t> mss{};
   /// Shift count (RFC 7323 section 2.2), as written: it may exceed 14.
   std::optional<std::uint8_t> window_scale{};
+  /// The sender understands SACK (RFC 2018 section 2); counts with SYN only.
   bool sack_permitted = false;
   /// How many elements of `sack` count; the others are zero.
   std::uint8_t sack_count = 0;
+  /// Timestamps (RFC 7323 section 3.2).
   std::optional<tcp_timestamp> timestamp{};
+  /// Blocks, the most recent one first; see `sacks()`.
   std::array<sack_block, max_sack_blocks> sack{};
   /// The Fast Open option (RFC 7413 section 4.1.1): empty asks for a cookie, otherwise 4 to 16
   /// bytes. As read, it points into the segment.
@@ -70,9 +86,13 @@ struct tcp_options {
 
 /// The meaning of a TCP header. Numbers are in host order.
 struct tcp_header {
+  /// The port it is sent from.
   std::uint16_t source_port = 0;
+  /// The port it is sent to.
   std::uint16_t destination_port = 0;
+  /// SEG.SEQ: the number of its first byte, or of SYN.
   std::uint32_t seq = 0;
+  /// SEG.ACK: the number expected next; counts with the flag `ack` only.
   std::uint32_t ack = 0;
   /// `tcp_flag` bits.
   std::uint8_t flags = 0;
@@ -80,8 +100,11 @@ struct tcp_header {
   std::uint8_t header_bytes = 0;
   /// As it stands in the header, not scaled.
   std::uint16_t window = 0;
+  /// As it stands in the header; emitting writes it as it is: see `put_tcp_checksum`.
   std::uint16_t checksum = 0;
+  /// The urgent pointer, as an offset; counts with the flag `urg` only.
   std::uint16_t urgent = 0;
+  /// The options that were understood; others are passed over.
   tcp_options options{};
 
   /// Whether all of these flags are set.

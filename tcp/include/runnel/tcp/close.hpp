@@ -29,6 +29,7 @@ enum class close_outcome : std::uint8_t {
 
 /// What `stream::close` gives.
 struct close_result {
+  /// How it ended.
   close_outcome outcome = close_outcome::clean;
   /// Bytes that were written and not acknowledged when the connection ended, or when the wait did.
   std::uint32_t lost_bytes = 0;
@@ -40,6 +41,7 @@ struct close_result {
   friend bool operator==(const close_result&, const close_result&) = default;
 };
 
+/// What it means, in lower-case words: "peer still open".
 constexpr std::string_view to_string(close_outcome of) noexcept {
   switch (of) {
     case close_outcome::clean:

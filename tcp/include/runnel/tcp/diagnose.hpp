@@ -16,6 +16,7 @@ namespace runnel::tcp {
 struct diagnosis_thresholds {
   /// Connections in CLOSE-WAIT, and for how long nothing has come from the peer.
   std::uint32_t close_wait = 8;
+  /// How long such a peer must have been silent to count.
   std::chrono::milliseconds close_wait_age{10'000};
   /// Half-open entries whose SYN-ACK went unanswered for a second or more.
   std::uint32_t half_open = 32;
@@ -32,15 +33,19 @@ struct diagnosis_thresholds {
   std::uint32_t zero_window = 16;
   /// Connections whose text was sent this often in a row without an answer.
   std::uint32_t unanswered = 4;
+  /// How often in a row that is.
   std::uint32_t unanswered_retries = 3;
   /// Established connections without keepalive on which nothing has moved for so long.
   std::uint32_t idle = 16;
+  /// For how long that is.
   std::chrono::milliseconds idle_age{7'200'000};
   /// Connections with unread bytes that close the window, and for how long nothing has come.
   std::uint32_t unread = 4;
+  /// How long such a peer must have been silent to count.
   std::chrono::milliseconds unread_age{10'000};
   /// Connections that the program has half-closed, in FIN-WAIT-2 and silent for so long.
   std::uint32_t half_closed = 16;
+  /// For how long that is.
   std::chrono::milliseconds half_closed_age{60'000};
 };
 

@@ -16,7 +16,9 @@ namespace runnel::tcp {
 /// A set of connection states, as `ss state NAME` chooses them.
 class state_set {
  public:
+  /// No state.
   constexpr state_set() noexcept = default;
+  /// These states.
   constexpr state_set(std::initializer_list<state> states) noexcept {
     for (const state each : states) add(each);
   }
@@ -32,10 +34,13 @@ class state_set {
   bool add(std::string_view name) noexcept;
   /// Takes away what `name` stands for, as `ss exclude NAME`.
   bool remove(std::string_view name) noexcept;
+  /// Adds one state.
   constexpr void add(state which) noexcept { bits_ |= 1U << static_cast<unsigned>(which); }
+  /// Whether it holds this state.
   constexpr bool contains(state which) const noexcept {
     return (bits_ >> static_cast<unsigned>(which) & 1) != 0;
   }
+  /// Whether it holds none.
   constexpr bool empty() const noexcept { return bits_ == 0; }
   /// Whether it holds one state only.
   constexpr bool single() const noexcept { return bits_ != 0 && (bits_ & (bits_ - 1)) == 0; }
@@ -60,6 +65,7 @@ enum class inspect_view : std::uint8_t {
 
 /// What somebody wants to see of a host.
 struct inspect_request {
+  /// What is to be shown.
   inspect_view view = inspect_view::sockets;
   /// The default is `ss`'s: connections beyond SYN-RECEIVED that are not in TIME-WAIT.
   state_set states{state::syn_sent,   state::established, state::fin_wait_1, state::fin_wait_2,
@@ -68,10 +74,13 @@ struct inspect_request {
   detail::inspect_filter filter{};
   /// Timers (`-o`), what TCP_INFO tells (`-i`), buffers (`-m`).
   bool timers = false;
+  /// Show what TCP_INFO tells (`-i`).
   bool info = false;
+  /// Show buffers (`-m`).
   bool memory = false;
   /// No line of column names (`-H`); everything of a connection on one line (`-O`).
   bool no_header = false;
+  /// Everything of a connection on one line (`-O`).
   bool one_line = false;
   /// One JSON document in place of text (`-j`).
   bool json = false;
@@ -120,6 +129,7 @@ class inspection {
   /// The most places of the engine's tables that one call looks at, and the size that it lets a
   /// part grow to before it stops; a part is at most some rows larger.
   static constexpr std::uint32_t places_per_part = 1024;
+  /// The size that a part grows to before it stops; it is some rows larger at most.
   static constexpr std::size_t part_bytes = 16 * 1024;
 
   /// Appends the next part to `out`, which may be nothing; false when it was the last one. `now` is

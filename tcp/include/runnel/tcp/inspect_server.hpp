@@ -43,6 +43,7 @@ class inspect_error {
  public:
   /// No error.
   inspect_error() noexcept = default;
+  /// `sentence` is what `message()` gives.
   inspect_error(std::error_code code, std::string sentence)
       : code_(code), sentence_(std::move(sentence)) {}
 

@@ -20,6 +20,7 @@ namespace runnel::tcp {
 /// it. Destroying it is `close()`.
 class listener {
  public:
+  /// What `accept` gives.
   using stream_type = stream;
 
   listener(listener&&) noexcept;

@@ -41,14 +41,17 @@ class [[nodiscard]] loan final : private detail::lent {
   std::span<net::owned_buffer> pieces() noexcept {
     return std::span(pieces_).subspan(begin_, end_ - begin_);
   }
+  /// The same, to look at.
   std::span<const net::owned_buffer> pieces() const noexcept {
     return std::span(pieces_).subspan(begin_, end_ - begin_);
   }
   /// Bytes that are not consumed yet.
   std::size_t size() const noexcept { return size_; }
+  /// Whether all is consumed; of a loan just given, the end of the stream.
   bool empty() const noexcept { return size_ == 0; }
   /// The first `bytes` are done with, all by default: makes room for more. No more than `size()`.
   void consume(std::size_t bytes) noexcept;
+  /// All of them are done with.
   void consume() noexcept { consume(size_); }
 
  private:

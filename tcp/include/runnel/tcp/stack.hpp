@@ -59,6 +59,7 @@ struct stack_options {
 /// alone are forgotten; `co_await idle()` first lets them finish.
 class stack {
  public:
+  /// What `connect` gives.
   using stream_type = stream;
 
   /// Throws `std::invalid_argument` with one sentence when an address, a policy value or the shard
@@ -76,6 +77,7 @@ class stack {
   /// Opens a connection: `result<stream>`. Errors are those of connect(2). When it is cancelled
   /// nothing remains, and a late SYN-ACK is answered with RST.
   detail::connect_awaiter connect(const net::endpoint& to) noexcept;
+  /// The same from a local end and with a policy of its own; both are copied before it returns.
   detail::connect_awaiter connect(const net::endpoint& to, const connect_options& options) noexcept;
 
   /// Waits until no stream is open, everything that was written to closed ones, FIN included, has

@@ -110,6 +110,7 @@ class stream {
   /// The same in another mode, and with another time than `connection_policy::close_time`, of which
   /// at most a day counts.
   detail::close_awaiter close(close_mode mode) noexcept { return {checked(), mode}; }
+  /// The same with this time.
   detail::close_awaiter close(close_mode mode, std::chrono::milliseconds time) noexcept {
     return {checked(), mode, time};
   }
@@ -120,6 +121,7 @@ class stream {
   void abort() noexcept;
   /// Standing deadlines: see `net::stream`. Moving one costs a few instructions.
   void set_read_deadline(time_point when) noexcept { checked().read_deadline.set(when); }
+  /// The same for writes.
   void set_write_deadline(time_point when) noexcept { checked().write_deadline.set(when); }
 
   /// Sends small segments at once instead of after the acknowledgement of earlier ones
@@ -147,6 +149,7 @@ class stream {
 
   /// Valid until `close`, `abort` or the end of the connection's life in the engine.
   net::endpoint local_endpoint() const noexcept;
+  /// The peer's end; valid as long as `local_endpoint` is.
   net::endpoint remote_endpoint() const noexcept;
   /// The connection as it stands (TCP_INFO).
   tcp::snapshot info() const noexcept;

@@ -24,12 +24,15 @@ class client_request {
   /// for CONNECT, which makes a tunnel, and `method::other`.
   explicit client_request(http::method how, std::string_view target = "/");
 
+  /// What is asked of the target.
   http::method method() const noexcept { return method_; }
+  /// What goes on the request line; valid until the request is assigned to or destroyed.
   std::string_view target() const noexcept { return target_; }
 
   /// The fields, without those that the client adds. `headers().set("Host", ...)` says the host
   /// where the endpoint's address is not its name.
   header_block& headers() noexcept { return headers_; }
+  /// The same, to look at.
   const header_block& headers() const noexcept { return headers_; }
   /// Adds a field; see `header_block::add` for what it refuses.
   client_request& header(std::string_view name, std::string_view value) & {

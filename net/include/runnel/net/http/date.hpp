@@ -31,6 +31,7 @@ std::optional<wall_time> parse_date(std::string_view text) noexcept;
 /// comparison and no clock call; a step of the wall clock shows within a second.
 class date_cache {
  public:
+  /// Reads `clock` once a second; it may be another one in tests.
   explicit date_cache(wall_clock clock = std::chrono::system_clock::now) noexcept : clock_(clock) {}
 
   /// The date at `now`; the view is valid until the next call.

@@ -21,7 +21,9 @@ namespace runnel::http {
 /// Content-Length, Transfer-Encoding and Date are refused in the same way.
 class header_block {
  public:
+  /// No fields.
   header_block() noexcept = default;
+  /// The same fields; allocates where they do not lie inside the object.
   header_block(const header_block& other);
   header_block(header_block&& other) noexcept;
   header_block& operator=(const header_block& other);
@@ -42,6 +44,7 @@ class header_block {
 
   /// The lines as they go on the wire, each with its CRLF, without the empty line.
   std::string_view wire() const noexcept { return {data(), size_}; }
+  /// Whether there is no field.
   bool empty() const noexcept { return size_ == 0; }
   /// Takes all fields away and keeps the memory.
   void clear() noexcept { size_ = 0; }

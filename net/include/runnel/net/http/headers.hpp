@@ -16,7 +16,9 @@ struct head_access;
 
 /// One field line: its name as it was spelt, and its value without the white space around it.
 struct field {
+  /// As it was spelt; compare it by `equal_ignoring_case`.
   std::string_view name;
+  /// Without the white space around it; may be empty.
   std::string_view value;
 
   friend bool operator==(const field&, const field&) noexcept = default;
@@ -45,6 +47,7 @@ class headers {
     using pointer = const field*;
     using reference = field;
 
+    /// Points nowhere: it may be assigned to and compared.
     iterator() noexcept = default;
     field operator*() const noexcept { return (*from_)[index_]; }
     iterator& operator++() noexcept {
@@ -67,8 +70,11 @@ class headers {
 
   /// The number of field lines.
   std::size_t size() const noexcept { return entries_.size(); }
+  /// Whether there is no field line.
   bool empty() const noexcept { return entries_.empty(); }
+  /// The first field line.
   iterator begin() const noexcept { return {this, 0}; }
+  /// Behind the last one.
   iterator end() const noexcept { return {this, size()}; }
   /// The field line number `index`, which must be below `size()`.
   field operator[](std::size_t index) const noexcept {

@@ -54,15 +54,24 @@ class message_parser {
   status refusal() const noexcept { return refusal_; }
 
  protected:
+  /// A parser with these limits.
   explicit message_parser(const message_limits& limits) noexcept : limits_(limits) {}
   ~message_parser() = default;
 
   struct attempt;
 
+  /// Whether a look at `text` can be worth while: at the first piece of a message, and once the
+  /// empty line that ends a head is there. Each byte is searched once.
   bool head_may_be_complete(std::string_view text) noexcept;
+  /// What a text without the end of its head comes to: `need_more`, or `failed` when it is over a
+  /// limit already.
   parse_result incomplete(std::string_view text) noexcept;
+  /// Takes over what the grammar made of `text`, of which the first `skipped` bytes were empty
+  /// lines.
   parse_result settle(const attempt& made, std::string_view text, std::size_t skipped) noexcept;
+  /// `failed`, with the answer to a request and the error.
   parse_result fail(status refusal, std::error_code error) noexcept;
+  /// Begins the next message.
   void restart() noexcept;
 
   message_limits limits_;
@@ -78,6 +87,7 @@ class message_parser {
 /// Reads requests.
 class request_parser : public message_parser {
  public:
+  /// A parser with these limits, before its first message.
   explicit request_parser(const message_limits& limits = {}) noexcept : message_parser(limits) {}
   ~request_parser() { reset(); }
 
@@ -97,6 +107,7 @@ class request_parser : public message_parser {
 /// Reads responses.
 class response_parser : public message_parser {
  public:
+  /// A parser with these limits, before its first message.
   explicit response_parser(const message_limits& limits = {}) noexcept : message_parser(limits) {}
   ~response_parser() { reset(); }
 

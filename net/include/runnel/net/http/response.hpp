@@ -67,6 +67,7 @@ class response {
   /// 302, 307 and so on to `location`.
   static response redirect(http::status code, std::string_view location);
 
+  /// The status it is sent with.
   http::status status() const noexcept { return status_; }
   /// Changes the status. 1xx is not a response: the server answers 500 in its place.
   response& set_status(http::status code) & noexcept {
@@ -78,6 +79,7 @@ class response {
 
   /// The fields, without those that the server adds.
   header_block& headers() noexcept { return headers_; }
+  /// The same, to look at.
   const header_block& headers() const noexcept { return headers_; }
   /// Adds a field; see `header_block::add` for what it refuses.
   response& header(std::string_view name, std::string_view value) & {

@@ -49,6 +49,7 @@ enum class error : std::uint8_t {
   not_supported,
 };
 
+/// What it means, in lower-case words: "connection reset".
 constexpr std::string_view to_string(error of) noexcept {
   switch (of) {
     case error::none:
@@ -98,9 +99,12 @@ constexpr std::string_view to_string(error of) noexcept {
 /// A value or the reason why there is none.
 template <class T>
 struct [[nodiscard]] outcome {
+  /// What was asked for; counts where there is no error.
   T value{};
+  /// Why there is none.
   tcp::error error = tcp::error::none;
 
+  /// Whether there is a value.
   constexpr explicit operator bool() const noexcept { return error == tcp::error::none; }
 };
 

@@ -45,6 +45,7 @@ struct host_keys {
   secret_key fastopen{};
   /// The ones before these, which only check, where there are any.
   std::optional<secret_key> cookie_previous{};
+  /// The same for Fast Open cookies.
   std::optional<secret_key> fastopen_previous{};
 };
 
@@ -69,11 +70,13 @@ struct stray {
 struct host_options {
   /// The addresses it answers for; 1 to 65,535.
   std::vector<net::address> addresses{};
+  /// What holds for the whole host.
   stack_policy policy{};
   /// What every listener starts from; its `connection` is not looked at, the next field is.
   listener_policy listener{};
   /// What every connection starts from.
   connection_policy connection{};
+  /// The secrets. A host never makes its own: see `tcp::stack` for getrandom(2).
   host_keys keys{};
   /// What `now` lacks of the time that machines with the same keys agree on, to some seconds: for
   /// instance the wall clock's time since 1970 less `now`, taken when the host is made. SYN cookies
@@ -111,6 +114,7 @@ struct connect_options {
   /// in TIME-WAIT if its timestamps protect the new connection, as in Linux. Of several shards it
   /// must be `host::owner_of` the connection, or it is `error::address_not_available`.
   net::endpoint local{};
+  /// What the connection itself sets; the rest is the host's.
   connection_policy policy{};
 };
 
@@ -324,7 +328,9 @@ class host {
   events readiness(socket_id connection) const noexcept;
   /// The pending error, as the next `receive` or `send` would tell it.
   error pending_error(socket_id connection) const noexcept;
+  /// The connection as it stands; `error::bad_handle` when it is gone.
   outcome<tcp::snapshot> snapshot(socket_id connection) const;
+  /// The listener as it stands; `error::bad_handle` when it is gone.
   outcome<listener_snapshot> listener(socket_id listener) const;
   /// Every connection, half-open and TIME-WAIT ones too. Walks them all: for people, not for code.
   void for_each_connection(const std::function<void(const tcp::snapshot&)>& visit) const;
@@ -333,31 +339,40 @@ class host {
   /// changes its state between the steps may be missed or be seen twice.
   bool walk_connections(walk_position& from, std::uint32_t places,
                         const std::function<void(const tcp::snapshot&)>& visit) const;
+  /// Every listener.
   void for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const;
   /// As `walk_connections`; only the position's index is used.
   bool walk_listeners(walk_position& from, std::uint32_t places,
                       const std::function<void(const listener_snapshot&)>& visit) const;
+  /// What was counted since the host was made; valid as long as the host is.
   const tcp::counters& counters() const noexcept;
+  /// What the host holds now. Cheap.
   memory_table memory() const noexcept;
   /// Connections that have an owner or something left to deliver: not half-open ones, not those
   /// that are over or in TIME-WAIT, not released ones in FIN-WAIT-2. Cheap.
   std::size_t busy_count() const noexcept;
+  /// What is in force for the whole host.
   const stack_policy& policy() const noexcept;
   /// What listeners and connections use where they set nothing; every field is set.
   const listener_policy& listener_defaults() const noexcept;
+  /// The same for connections.
   const connection_policy& connection_defaults() const noexcept;
   /// What is in force for this connection: its own where set, else the default; every field is set.
   /// Of what is fixed when a connection is made (`max_segment`, `fastopen_connect`) it is what it
   /// was made with, whatever is set since then. `receive_buffer` is 0 where it is tuned, and
   /// `send_buffer` its present size.
   outcome<connection_policy> connection_settings(socket_id connection) const;
+  /// What is in force for this listener: its own where set, else the default; every field is set.
   outcome<listener_policy> listener_settings(socket_id listener) const;
   /// `policy`, `listener_defaults` and `connection_defaults`; no keys.
   policy_set policies() const;
   /// What is in force, as text: see `tcp::get`. Nothing when there is no such name or socket.
   std::optional<std::string> get(std::string_view name) const;
+  /// The same of one listener.
   std::optional<std::string> get_listener(socket_id listener, std::string_view name) const;
+  /// The same of one connection.
   std::optional<std::string> get(socket_id connection, std::string_view name) const;
+  /// The addresses it answers for, as they were given.
   std::span<const net::address> addresses() const noexcept;
   /// Which of how many this is.
   shard_options shard() const noexcept;

@@ -325,6 +325,7 @@ struct stack_policy {
   /// it (net.ipv4.tcp_pacing_ss_ratio, net.ipv4.tcp_pacing_ca_ratio); see
   /// `connection_policy::pacing`.
   std::uint16_t pacing_ss_ratio = 200;
+  /// The same after slow start (net.ipv4.tcp_pacing_ca_ratio).
   std::uint16_t pacing_ca_ratio = 120;
   /// Find out whether a retransmission time-out was for nothing before all is sent again
   /// (net.ipv4.tcp_frto; RFC 5682).
@@ -418,6 +419,7 @@ struct stack_policy {
   std::uint32_t failed_cookie_limit = 100'000;
   /// Local ports for `connect` without one: first and last (net.ipv4.ip_local_port_range).
   std::uint16_t local_port_first = 32768;
+  /// The last of them.
   std::uint16_t local_port_last = 60999;
   /// Give the packets of each IPv6 flow a label of their own, by a keyed hash, so that routers can
   /// spread flows (net.ipv6.auto_flowlabels; RFC 6437).
@@ -428,6 +430,7 @@ struct stack_policy {
   /// How long an IPv4 packet waits for its missing fragments (net.ipv4.ipfrag_time), and an IPv6
   /// packet (net.ipv6.ip6frag_time; RFC 8200 §4.5).
   std::chrono::milliseconds ipfrag_time{30'000};
+  /// The same for IPv6 (net.ipv6.ip6frag_time).
   std::chrono::milliseconds ip6frag_time{60'000};
   /// Join segments that one read of the link gives in a row before the engine sees them, where the
   /// link does not join them itself (ethtool's gro): no. It saves the engine about a fifth of its
@@ -438,13 +441,17 @@ struct stack_policy {
   /// short memory is, what it begins with, and what it grows to. The last two are for connections
   /// whose `send_buffer` is 0.
   std::uint32_t wmem_min = 4096;
+  /// What a connection begins with.
   std::uint32_t wmem_default = 16384;
+  /// What it grows to.
   std::uint32_t wmem_max = 4U << 20;
   /// Room for received bytes of one connection (net.ipv4.tcp_rmem): what it has however short
   /// memory is, what it begins with, and what it grows to. The last two are for connections whose
   /// `receive_buffer` is 0. The scale of the windows comes from the last.
   std::uint32_t rmem_min = 4096;
+  /// What a connection begins with.
   std::uint32_t rmem_default = 131'072;
+  /// What it grows to.
   std::uint32_t rmem_max = 32U << 20;
   /// Let that room grow with what is read in a round trip (net.ipv4.tcp_moderate_rcvbuf; Dynamic
   /// Right-Sizing). Without it the room stays what it is.
@@ -469,15 +476,19 @@ struct stack_policy {
 
 /// What a host uses where nobody sets anything: every field is set.
 connection_policy default_connection_policy();
+/// The same for listeners.
 listener_policy default_listener_policy();
 
 /// The policy with every field set: where it leaves one unset, the default's.
 connection_policy completed(connection_policy own);
+/// The same for listeners.
 listener_policy completed(listener_policy own);
 
 /// The first value out of range, named with the range that is allowed; empty when all are good.
 std::string check(const connection_policy& policy);
+/// The same for a listener's.
 std::string check(const listener_policy& policy);
+/// The same for a stack's.
 std::string check(const stack_policy& policy);
 
 }  // namespace runnel::tcp

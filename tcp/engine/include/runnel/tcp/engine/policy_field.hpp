@@ -25,7 +25,9 @@ enum class policy_change : std::uint8_t {
 
 /// A word that a value may be written with.
 struct policy_word {
+  /// The word.
   std::string_view text;
+  /// The number it stands for.
   std::int64_t value = 0;
 };
 
@@ -67,9 +69,11 @@ enum class linux_form : std::uint8_t {
 
 /// A name of Linux for a field; empty when it has none.
 struct linux_name {
+  /// The name: "net.ipv4.tcp_fin_timeout", "TCP_LINGER2".
   std::string_view text{};
   /// How many of the field's units make one of Linux's: 1000 for a time that Linux has in seconds.
   std::int64_t unit = 1;
+  /// How its value is written.
   linux_form form = linux_form::plain;
   /// The most that may be given by this name, in Linux's unit; 0 is the field's own bound.
   std::int64_t highest = 0;
@@ -79,11 +83,15 @@ struct linux_name {
 struct policy_field {
   /// As in the struct; no two fields share one.
   std::string_view name{};
+  /// Whose it is: the struct it is in.
   policy_level level = policy_level::stack;
+  /// What its value is.
   policy_kind kind = policy_kind::count;
+  /// For whom a change of it holds.
   policy_change change = policy_change::at_once;
   /// The values it may have; of `choice` and `bits`, `words` has them.
   std::int64_t lowest = 0;
+  /// The largest value it may have.
   std::int64_t highest = 0;
   /// 0 is allowed besides.
   bool zero = false;
@@ -91,7 +99,9 @@ struct policy_field {
   std::int64_t step = 1;
   /// The sysctl, which is the default of a whole stack, and the option of one socket.
   linux_name sysctl{};
+  /// The socket option.
   linux_name option{};
+  /// The words that a `choice` or `bits` is written with; else none.
   std::span<const policy_word> words{};
   /// One line on what it does.
   std::string_view meaning{};
@@ -108,6 +118,7 @@ std::span<const policy_field> policy_fields() noexcept;
 /// for two fields it is the first.
 const policy_field* find_policy_field(std::string_view name) noexcept;
 
+/// Its name: "stack", "listener", "connection".
 constexpr std::string_view to_string(policy_level of) noexcept {
   switch (of) {
     case policy_level::stack:

@@ -21,6 +21,7 @@ struct policy_keys {
   std::optional<secret_key> cookie_key_previous{};
   /// Of Fast Open cookies (net.ipv4.tcp_fastopen_key), the same.
   std::optional<secret_key> fastopen_key{};
+  /// The one before it, which only checks.
   std::optional<secret_key> fastopen_key_previous{};
 
   friend bool operator==(const policy_keys&, const policy_keys&) = default;
@@ -29,9 +30,11 @@ struct policy_keys {
 /// All that a stack can be told: its own policy, and what its listeners and connections use where
 /// they set nothing themselves. What is left unset has its built-in value.
 struct policy_set {
+  /// What holds for the whole stack.
   stack_policy stack{};
   /// Its `connection` is not looked at: the next member is what holds for all connections.
   listener_policy listener{};
+  /// What every connection starts from.
   connection_policy connection{};
   /// What is left unset is chosen at random.
   policy_keys keys{};

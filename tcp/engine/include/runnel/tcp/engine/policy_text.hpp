@@ -29,8 +29,10 @@ namespace runnel::tcp {
 ///
 /// A value is checked by itself; `check` says whether all of them fit together.
 [[nodiscard]] std::string set(policy_set& policy, std::string_view name, std::string_view value);
+/// The same for one listener's policy, which has no fields of the stack.
 [[nodiscard]] std::string set(listener_policy& policy, std::string_view name,
                               std::string_view value);
+/// The same for one connection's policy.
 [[nodiscard]] std::string set(connection_policy& policy, std::string_view name,
                               std::string_view value);
 
@@ -39,7 +41,9 @@ namespace runnel::tcp {
 /// Nothing when there is no such name. A time that is no whole number of Linux's unit is rounded
 /// up.
 std::optional<std::string> get(const policy_set& policy, std::string_view name);
+/// The same of one listener's policy.
 std::optional<std::string> get(const listener_policy& policy, std::string_view name);
+/// The same of one connection's policy.
 std::optional<std::string> get(const connection_policy& policy, std::string_view name);
 
 }  // namespace runnel::tcp

@@ -79,6 +79,7 @@ enum class end_reason : std::uint8_t {
   refused,
 };
 
+/// What it means, in lower-case words: "timed out".
 constexpr std::string_view to_string(end_reason of) noexcept {
   switch (of) {
     case end_reason::none:

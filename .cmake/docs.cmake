@@ -1,0 +1,40 @@
+# The reference of the public headers: the target docs, and the test that no public name lacks its
+# comment. Without doxygen there is neither.
+find_program(RUNNEL_DOXYGEN doxygen)
+
+# runnel_docs(): to be called behind all libraries; it takes the headers out of their file sets.
+function(runnel_docs)
+  if(NOT RUNNEL_DOXYGEN)
+    return()
+  endif()
+  get_property(components GLOBAL PROPERTY runnel_components)
+  set(headers)
+  set(folders)
+  foreach(component IN LISTS components)
+    get_target_property(set runnel_${component} HEADER_SET)
+    get_target_property(bases runnel_${component} HEADER_DIRS)
+    get_target_property(folder runnel_${component} SOURCE_DIR)
+    foreach(header IN LISTS set)
+      cmake_path(ABSOLUTE_PATH header BASE_DIRECTORY ${folder} NORMALIZE)
+      list(APPEND headers ${header})
+    endforeach()
+    foreach(base IN LISTS bases)
+      cmake_path(ABSOLUTE_PATH base BASE_DIRECTORY ${folder} NORMALIZE)
+      list(APPEND folders ${base})
+    endforeach()
+  endforeach()
+  list(FILTER headers EXCLUDE REGEX "NOTFOUND$|/detail/")
+  list(REMOVE_DUPLICATES folders)
+  list(FILTER folders EXCLUDE REGEX "NOTFOUND$")
+
+  set(docs_input ${headers} ${PROJECT_SOURCE_DIR}/docs/namespaces.dox)
+  list(JOIN docs_input "\" \"" docs_input)
+  list(JOIN folders "\" \"" docs_folders)
+  set(doxyfile ${PROJECT_BINARY_DIR}/docs/Doxyfile)
+  configure_file(${PROJECT_SOURCE_DIR}/docs/Doxyfile.in ${doxyfile} @ONLY)
+  set(check ${PROJECT_SOURCE_DIR}/.cmake/check_docs.sh ${doxyfile}
+    ${PROJECT_BINARY_DIR}/docs/warnings.txt ${headers})
+  set_property(GLOBAL PROPERTY runnel_docs_check ${check})
+  add_custom_target(docs COMMAND ${check} VERBATIM
+    COMMENT "Making the reference in ${PROJECT_BINARY_DIR}/docs/html")
+endfunction()
