@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# check_docs.sh DOXYFILE WARNINGS HEADER...: makes the reference and fails where a public name has no
-# comment, or a comment is not understood.
+# check_docs.sh DOXYFILE WARNINGS HEADER...: makes the reference and fails where a public name has
+# no comment, or a comment is not understood.
 set -euo pipefail
 doxyfile=$1 warnings=$2
 shift 2
 mkdir -p "$(dirname "$warnings")"
 doxygen "$doxyfile"
 
-# What the language fixes, or the base class, needs no words: copying, moving, comparing, overriding,
-# what makes an iterator or a coroutine. Names that end in an underscore are for derived classes.
+# What the language fixes, or the base class, needs no words: copying, moving, comparing,
+# overriding, what makes an iterator or a coroutine. Names that end in an underscore are for derived
+# classes.
 fixed='operator(=|==|<=>|\*|\+\+)\(.*is not documented'
 fixed+='|Member ([a-z_0-9]+)\((const )?\2 ?&&?[a-z]*\).*is not documented'
 fixed+='|\) [a-z ]*override \(function\).*is not documented'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pkg_config.sh COMPILER PREFIX CONSUMER FOLDER: a compiler's command line with what pkg-config says.
+# pkg_config.sh COMPILER PREFIX CONSUMER FOLDER: a compiler's line with what pkg-config says.
 set -euo pipefail
 compiler=$1 prefix=$2 consumer=$3 folder=$4
 PKG_CONFIG_PATH=$(echo "$prefix"/lib*/pkgconfig "$prefix"/lib/*/pkgconfig | tr ' ' ':')

@@ -21,7 +21,7 @@ namespace {
 
 task<> send_block(tcp::stream& to, page::block& body) {
   auto taken = co_await page::answer(to, body);
-  CHECK(taken.value() == 13 + 1000);
+  CHECK(taken.value() == 14 + 1000);
   to.shutdown().value();
   auto drained = co_await to.drained();
   CHECK(drained.has_value());

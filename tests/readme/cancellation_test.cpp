@@ -37,14 +37,15 @@ TASK_TEST("docs cancellation: a group ends when it is told to") {
 }
 
 TASK_TEST("docs cancellation: an answer comes, or the deadline") {
-  auto [near, far] = pipe_stream::make(loop);
+  auto silent = pipe_stream::make(loop);
   std::array<std::byte, 16> buffer;
-  auto late = co_await page::ask(near, buffer);
+  auto late = co_await page::ask(silent.first, buffer);
   CHECK(late.error() == runnel::errc::deadline_exceeded);
 
+  auto ends = pipe_stream::make(loop);
   runnel::task_group group{loop};
-  group.spawn(answer_once(far));
-  auto answer = co_await page::ask(near, buffer);
+  group.spawn(answer_once(ends.second));
+  auto answer = co_await page::ask(ends.first, buffer);
   CHECK(answer.value() == "ping");
   co_await group.join();
 }

@@ -5,7 +5,7 @@
 #include "source.hpp"
 
 // The spellings that g++ 12.2 compiles into broken code without a warning, all of them found by
-// running them (docs/coroutines.md lists them with what happens). Delete a rule when that compiler
+// running them (docs/gcc12.md lists them with what happens). Delete a rule when that compiler
 // is no longer supported.
 namespace tidy {
 

@@ -78,11 +78,13 @@ std::vector<sample> bad_coroutine_samples() {
                                              "  REQUIRE_EQ(7, co_await x());",
                                              "  assert(co_await x());",
                                          }));
+  all.push_back({"await-in-condition", "docs/sample.md",
+                 "# A\n\n`co_await x`\n\n```cpp\n  if (co_await x) f();\n```\n"});
   return all;
 }
 
 std::vector<sample> good_coroutine_samples() {
-  return in_tasks(
+  auto all = in_tasks(
       nullptr, {
                    "  bool more = co_await x(); if (more) f();",
                    "  for (;;) { auto v = co_await x(); if (!v) break; }",
@@ -107,6 +109,10 @@ std::vector<sample> good_coroutine_samples() {
                    "  auto t = [] { return c ? 1 : 2; };\n  co_await x(t);",
                    "  int digits = 1'000;\n  char quote = '?';\n  co_await x(digits, quote);",
                });
+  all.push_back(
+      {nullptr, "docs/sample.md",
+       "# A\n\n`if (co_await x) f();` is wrong.\n\n```cpp\n  f();\n```\n\nc ? co_await x : y\n"});
+  return all;
 }
 
 }  // namespace tidy

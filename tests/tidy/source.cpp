@@ -106,6 +106,23 @@ class masker {
   bool line_start_ = true;
 };
 
+// Of a page, its blocks of C++ are code.
+void blank_prose(std::string& page) {
+  constexpr std::string_view open = "\n```cpp\n";
+  std::size_t at = 0;
+  while (at < page.size()) {
+    const auto begin = std::min(page.find(open, at), page.size());
+    for (; at < begin; ++at) {
+      if (page[at] != '\n') page[at] = ' ';
+    }
+    if (begin == page.size()) return;
+    for (const auto end = begin + open.size(); at < end; ++at) {
+      if (page[at] != '\n') page[at] = ' ';
+    }
+    at = std::min(page.find("\n```", at), page.size());
+  }
+}
+
 bool ends_with_any(std::string_view path, std::initializer_list<std::string_view> ends) {
   return std::any_of(ends.begin(), ends.end(), [&](auto end) { return path.ends_with(end); });
 }
@@ -122,6 +139,8 @@ source::source(std::string path, std::string text, bool executable)
     auto no_literals = text_;
     masker(text_, code_, no_literals).run();
     if (under("tests/tidy")) prose_ = no_literals;
+  } else if (is_document()) {
+    blank_prose(code_);
   }
   line_starts_.push_back(0);
   for (std::size_t i = 0; i < text_.size(); ++i) {
