@@ -12,7 +12,7 @@
 #include "runnel/tcp/stack.hpp"
 #include "support/task_test.hpp"
 
-namespace page = pages::buffers;
+namespace page = page_buffers;
 using namespace std::chrono_literals;
 using runnel::task;
 namespace tcp = runnel::tcp;

@@ -6,7 +6,7 @@
 
 #include "support/task_test.hpp"
 
-namespace page = pages::cancellation;
+namespace page = page_cancellation;
 using namespace std::chrono_literals;
 using runnel::task;
 using runnel::net::pipe_stream;

@@ -3,7 +3,7 @@
 
 #include "support/task_test.hpp"
 
-namespace page = pages::coroutines;
+namespace page = page_coroutines;
 
 TASK_TEST("docs coroutines: a group's children use what was declared before it") {
   std::size_t sum = co_await page::sum_of_two();

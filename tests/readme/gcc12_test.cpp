@@ -4,8 +4,8 @@
 #include "support/task_test.hpp"
 
 TASK_TEST("docs gcc12: the safe spellings do what they say") {
-  std::string many = co_await pages::gcc12::safe(3);
+  std::string many = co_await page_gcc12::safe(3);
   CHECK(many == "313");
-  std::string few = co_await pages::gcc12::safe(1);
+  std::string few = co_await page_gcc12::safe(1);
   CHECK(few == "124");
 }
