@@ -27,6 +27,9 @@ runnel_external(Boost::context
 runnel_external(PkgConfig::LIBURING MODULES "liburing >= 2.3" DEBIAN "liburing-dev (>= 2.3)")
 runnel_external(PkgConfig::TOMLPLUSPLUS
   MODULES "tomlplusplus >= 3.0" DEBIAN "libtomlplusplus-dev (>= 3.0)")
+runnel_external(PkgConfig::CARES MODULES "libcares >= 1.18" DEBIAN "libc-ares-dev (>= 1.18)")
+# For tests of whoever installs the package, so it does not depend on it.
+runnel_external(doctest::doctest PACKAGE doctest)
 
 # runnel_closure(NAME PUBLIC ... PRIVATE ...): remembers what the library needs. What it privately
 # links, a user needs too when it is an archive.
@@ -108,9 +111,12 @@ function(runnel_pkg_config name)
   list(JOIN private_modules ", " private_modules)
   list(JOIN libs " " libs)
   set(module runnel-${name})
-  set(own_lib -lrunnel_${name})
   if(name STREQUAL "runnel")
     set(module runnel)
+  endif()
+  set(own_lib -lrunnel_${name})
+  get_target_property(type runnel_${name} TYPE)
+  if(type STREQUAL "INTERFACE_LIBRARY")
     set(own_lib)
   endif()
   file(RELATIVE_PATH up
@@ -181,7 +187,7 @@ over a TUN device whose policies are values of the program, and HTTP/1.1.")
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
   set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
   set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6-dev, ${depends}")
-  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "cmake (>= 3.25), pkg-config")
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "cmake (>= 3.25), pkg-config, doctest-dev")
   set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
   if(BUILD_SHARED_LIBS)
     set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)

@@ -30,27 +30,30 @@ field(Section "^libdevel$")
 field(Maintainer "^.+ <.+@.+>$")
 field(Description "^C\\+\\+20 .+\n .+")
 foreach(package IN ITEMS "liburing-dev \\(>= 2.3\\)" "libboost[0-9.]+-dev"
-    "libboost-context[0-9.]+-dev" libtomlplusplus-dev libc6-dev)
+    "libboost-context[0-9.]+-dev" libtomlplusplus-dev libc-ares-dev libc6-dev)
   field(Depends "(^|, )${package}")
 endforeach()
 
 # The headers are those of the tree, however they got into the lists of CMake.
 set(wanted share/doc/librunnel-dev/copyright lib/pkgconfig/runnel.pc)
-foreach(folder IN ITEMS runtime/include net/include tcp/include tcp/engine/include
-    tcp/policy_file/include)
-  file(GLOB_RECURSE headers RELATIVE ${SOURCE}/${folder} ${SOURCE}/${folder}/*.hpp)
+file(GLOB folders ${SOURCE}/runtime/include ${SOURCE}/net/include ${SOURCE}/tcp/include
+  ${SOURCE}/runtime/*/include ${SOURCE}/net/*/include ${SOURCE}/tcp/*/include)
+foreach(folder IN LISTS folders)
+  file(GLOB_RECURSE headers RELATIVE ${folder} ${folder}/*.hpp)
   list(TRANSFORM headers PREPEND include/)
   list(APPEND wanted ${headers})
 endforeach()
-foreach(file IN ITEMS Config ConfigVersion -runnel -runnel-targets)
-  list(APPEND wanted lib/cmake/runnel/runnel${file}.cmake)
-endforeach()
-list(REMOVE_ITEM components runnel)
+list(APPEND wanted lib/cmake/runnel/runnelConfig.cmake lib/cmake/runnel/runnelConfigVersion.cmake)
 foreach(component IN LISTS components)
-  list(APPEND wanted lib/librunnel_${component}.a lib/pkgconfig/runnel-${component}.pc)
-  foreach(file IN ITEMS "" -targets -targets-release)
-    list(APPEND wanted lib/cmake/runnel/runnel-${component}${file}.cmake)
-  endforeach()
+  list(APPEND wanted lib/cmake/runnel/runnel-${component}.cmake
+    lib/cmake/runnel/runnel-${component}-targets.cmake)
+  if(NOT component STREQUAL "runnel")
+    list(APPEND wanted lib/pkgconfig/runnel-${component}.pc)
+  endif()
+endforeach()
+foreach(component IN LISTS archives)
+  list(APPEND wanted lib/librunnel_${component}.a
+    lib/cmake/runnel/runnel-${component}-targets-release.cmake)
 endforeach()
 
 execute_process(COMMAND ${dpkg_deb} -c ${debs} COMMAND_ERROR_IS_FATAL ANY OUTPUT_VARIABLE listing)
