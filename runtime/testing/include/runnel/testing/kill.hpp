@@ -18,8 +18,11 @@ namespace runnel::testing {
 /// the ready queue, for all i < `times` and j < `passes`, and for larger i until it once came to
 /// its end by itself.
 struct stop_points {
+  /// Of the loop's time.
   duration time_step{std::chrono::milliseconds{1}};
+  /// How many steps, at least.
   int times = 8;
+  /// How many passes after each.
   int passes = 6;
 };
 
@@ -88,10 +91,11 @@ inline void cancel_everywhere(test_body body, stop_points points = {}) {
                             &internal::cancel_at);
 }
 
-/// The same two on the real kernel, where time steps take real time: keep `points` small.
+/// `kill_everywhere` on the real kernel, where time steps take real time: keep `points` small.
 inline void kill_everywhere_real(test_body body, stop_points points) {
   internal::stop_everywhere([] { return loop_options{}; }, body, points, &internal::kill_at);
 }
+/// `cancel_everywhere` on the real kernel, the same.
 inline void cancel_everywhere_real(test_body body, stop_points points) {
   internal::stop_everywhere([] { return loop_options{}; }, body, points, &internal::cancel_at);
 }

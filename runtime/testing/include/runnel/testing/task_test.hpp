@@ -23,7 +23,9 @@ using test_body = task<void> (*)(loop& loop, std::uint64_t seed);
 /// Which seeds a case is run with: `first`, `first + 1`, ... Seed 0 keeps ready tasks in FIFO
 /// order; every other one shuffles them in its own way.
 struct seed_range {
+  /// The first one.
   std::uint64_t first = 0;
+  /// How many.
   std::uint64_t count = 5;
 };
 

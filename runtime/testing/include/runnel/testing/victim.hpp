@@ -26,16 +26,20 @@ class victim {
   victim(victim&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
   ~victim() { destroy(); }
 
+  /// Makes it ready on `on`, once: it runs with the next turn. `on` must outlive it.
   void start(loop& on) {
     frame_.promise().set_scope(on.root_scope());
     frame_.promise().starter.start(on.root_scope(), frame_);
   }
+  /// Whether it ran to its end. Not after `destroy`.
   bool done() const { return frame_.done(); }
+  /// Destroys its frame, at whichever suspension point it is; later calls do nothing.
   void destroy() {
     if (!frame_) return;
     detail::teardown_guard teardown;
     std::exchange(frame_, nullptr).destroy();
   }
+  /// Throws what it ended with; nothing when it threw nothing. Not after `destroy`.
   void rethrow() const {
     if (frame_.promise().failure) std::rethrow_exception(frame_.promise().failure);
   }
@@ -45,6 +49,7 @@ class victim {
   std::coroutine_handle<promise_type> frame_;
 };
 
+/// Wraps `body`, which first runs once it is started.
 inline victim make_victim(task<> body) {
   task<> mine = std::move(body);
   co_await std::move(mine);
