@@ -140,7 +140,9 @@ function(runnel_package_library name)
   else()
     set(headers)
   endif()
-  install(TARGETS ${target} EXPORT ${target} COMPONENT ${target} ${headers})
+  # CMake before 3.23 does not know file sets and looks for the folder.
+  install(TARGETS ${target} EXPORT ${target} COMPONENT ${target} ${headers}
+    INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(EXPORT ${target} FILE runnel-${name}-targets.cmake NAMESPACE runnel::
     DESTINATION ${runnel_config_folder} COMPONENT ${target})
   set(folder ${PROJECT_BINARY_DIR}/package)
