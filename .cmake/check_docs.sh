@@ -8,13 +8,14 @@ mkdir -p "$(dirname "$warnings")"
 doxygen "$doxyfile"
 
 # What the language fixes, or the base class, needs no words: copying, moving, comparing,
-# overriding, what makes an iterator or a coroutine. Names that end in an underscore are for derived
-# classes.
+# overriding, what makes an iterator, an awaitable or a coroutine. Names that end in an underscore
+# are for derived classes.
 fixed='operator(=|==|<=>|\*|\+\+)\(.*is not documented'
 fixed+='|Member ([a-z_0-9]+)\((const )?\2 ?&&?[a-z]*\).*is not documented'
 fixed+='|\) [a-z ]*override \(function\).*is not documented'
 fixed+='|(iterator_category|value_type|difference_type|pointer|reference) \(typedef\)'
 fixed+='|(promise_type|result_type) \(typedef\)'
+fixed+='|Member await_(ready|suspend|resume)\('
 fixed+='|[a-z]_ \(variable\)'
 found=$(grep -vE "$fixed" "$warnings" | sort -u || true)
 

@@ -10,6 +10,7 @@ namespace runnel {
 /// One thing that a loop did, as `loop_options::trace` hears it. Nothing in it depends on where
 /// memory lies, so that two simulated runs with the same seed tell the same.
 struct trace_entry {
+  /// What a loop does.
   enum class kind : std::uint8_t {
     resumed,   ///< A task was taken from the ready queue.
     timers,    ///< Timers expired.
@@ -17,6 +18,7 @@ struct trace_entry {
     finished,  ///< A kernel operation was finished.
   };
 
+  /// Which of these it was.
   kind what = kind::resumed;
   /// `loop::now()`.
   time_point at{};

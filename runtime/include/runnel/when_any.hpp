@@ -15,7 +15,9 @@ namespace runnel {
 /// Which child of `when_any` ended first, counted from 0, and what it gave.
 template <class T>
 struct first_of {
+  /// Its place among the children.
   std::size_t index;
+  /// What it gave: a `std::variant`, or of a range the value itself.
   T value;
 };
 

@@ -67,7 +67,9 @@ class socket_stream {
   explicit operator bool() const noexcept { return channel_ != nullptr; }
 
  protected:
+  /// For the streams of each family.
   explicit socket_stream(detail::channel_ptr channel) noexcept : channel_(std::move(channel)) {}
+  /// The connection; a stream without one is a checked error.
   detail::channel& checked() const noexcept;
 
  private:

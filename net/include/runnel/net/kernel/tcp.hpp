@@ -29,6 +29,7 @@ struct tcp_options {
   /// SO_SNDBUF and SO_RCVBUF in bytes, of which the kernel makes twice as much, and stops its own
   /// tuning.
   int send_buffer = 0;
+  /// The same for received bytes (SO_RCVBUF).
   int receive_buffer = 0;
   /// SO_BINDTODEVICE: the only network device that it uses.
   std::string device{};
@@ -53,6 +54,7 @@ struct tcp_listener_options {
 struct tcp_connector_options {
   /// The local address and port; none, or port 0, is the kernel's choice.
   endpoint local{};
+  /// Of each connection that is opened.
   tcp_options connection{};
 };
 
@@ -80,6 +82,7 @@ class tcp_stream : public socket_stream {
 /// `std::errc::too_many_files_open` leaves them there.
 class tcp_listener {
  public:
+  /// What `accept` gives.
   using stream_type = tcp_stream;
 
   /// No listener: accept fails with `std::errc::bad_file_descriptor`.
@@ -114,6 +117,7 @@ class tcp_listener {
 /// `co_await` gives a `result<tcp_stream>`.
 class [[nodiscard]] tcp_connect_awaiter final : public runnel::detail::op_awaiter {
  public:
+  /// What `tcp_connector::connect` makes; `options` must live until it completes.
   tcp_connect_awaiter(loop& owner, const endpoint& to,
                       const tcp_connector_options& options) noexcept
       : op_awaiter({}), loop_(&owner), to_(to), options_(&options) {}
@@ -151,6 +155,7 @@ class [[nodiscard]] tcp_connect_awaiter final : public runnel::detail::op_awaite
 /// Opens TCP connections of the kernel: the `connector` concept.
 class tcp_connector {
  public:
+  /// What `connect` gives.
   using stream_type = tcp_stream;
 
   /// `owner` must outlive it.

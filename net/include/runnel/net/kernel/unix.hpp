@@ -40,8 +40,11 @@ class unix_stream : public socket_stream {
  public:
   /// Who is on the other side, as the kernel knew it when the connection was made (SO_PEERCRED).
   struct credentials {
+    /// Process number (pid).
     int process = 0;
+    /// Effective user (uid).
     unsigned user = 0;
+    /// Effective group (gid).
     unsigned group = 0;
   };
 
@@ -68,6 +71,7 @@ class unix_stream : public socket_stream {
 /// Accepts connections of a Unix stream socket: the `listener` concept.
 class unix_listener {
  public:
+  /// What `accept` gives.
   using stream_type = unix_stream;
 
   /// No listener: accept fails with `std::errc::bad_file_descriptor`.
@@ -114,6 +118,7 @@ class unix_listener {
 /// `co_await` gives a `result<unix_stream>`.
 class [[nodiscard]] unix_connect_awaiter final : public waiter {
  public:
+  /// What `unix_connector::connect` makes; `path` must live until it completes.
   unix_connect_awaiter(loop& owner, std::string_view path) noexcept : loop_(&owner), path_(path) {}
   unix_connect_awaiter(unix_connect_awaiter&& other) noexcept
       : waiter(std::move(other)),
@@ -161,6 +166,7 @@ class [[nodiscard]] unix_connect_awaiter final : public waiter {
 /// Opens connections to one Unix socket: the `connector` concept.
 class unix_connector {
  public:
+  /// What `connect` gives.
   using stream_type = unix_stream;
 
   /// To `path`, or to the abstract name "@name". `owner` must outlive it.
