@@ -204,6 +204,8 @@ wait_description op_awaiter::describe() const {
       return {"file size", std::move(fd)};
     case op_kind::close:
       return {"close", std::move(fd)};
+    case op_kind::receive:
+      return {"receive", std::move(fd)};
     default:
       return {"kernel operation", std::move(fd)};
   }

@@ -40,6 +40,7 @@ class channel_sender : public list_waiter {
   /// The value, which is moved from when it is sent.
   virtual T& offered() noexcept = 0;
   bool begin() noexcept override { return target_->begin(*this); }
+  wait_description describe() const override { return {"channel send"}; }
 
  private:
   channel<T>* target_;
@@ -85,6 +86,7 @@ class [[nodiscard]] channel_receive final : public list_waiter {
   friend class channel<T>;
 
   bool begin() noexcept override { return source_->begin(*this); }
+  wait_description describe() const override { return {"channel receive"}; }
   // As long as it is in a list, the channel is alive.
   bool promised() const noexcept { return end_ == wait_end::served && wait_hook::linked(); }
   void give_back() noexcept {

@@ -32,6 +32,7 @@ class [[nodiscard]] condition_wait final : public mutex_waiter, private tagged_h
   friend class list<condition_wait, notified_hook>;
 
   bool begin() noexcept override;
+  wait_description describe() const override { return {"condition"}; }
   void on_cancel() noexcept override;
   void lock_again() noexcept;
 

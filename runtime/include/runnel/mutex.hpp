@@ -40,6 +40,7 @@ class [[nodiscard]] mutex_lock final : public mutex_waiter {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"mutex"}; }
 };
 
 }  // namespace detail

@@ -29,6 +29,7 @@ class [[nodiscard]] semaphore_acquire final : public list_waiter {
   friend class runnel::semaphore;
 
   bool begin() noexcept override;
+  wait_description describe() const override { return {"semaphore"}; }
   void on_cancel() noexcept override;
   void leave() noexcept;
 

@@ -123,10 +123,19 @@ class task_group {
   /// The same with the task that `callable(args...)` returns; it is called when the child first
   /// runs. The callable and the arguments are moved here and live as long as the child, so a lambda
   /// that is a coroutine may capture and may take its parameters by reference.
-  template <class Callable, class... Args>
-  requires detail::group_callable<Callable, Args...>
-  void spawn(Callable callable, Args... args) {
-    launch(run_call<Callable, Args...>(*this, std::move(callable), std::move(args)...).frame, {});
+  /// With arguments, whose number is open, a dump does not know where it was.
+  template <class Callable, class First, class... Rest>
+  requires detail::group_callable<Callable, First, Rest...>
+  void spawn(Callable callable, First first, Rest... rest) {
+    launch(run_call<Callable, First, Rest...>(*this, std::move(callable), std::move(first),
+                                              std::move(rest)...)
+               .frame,
+           {});
+  }
+  template <class Callable>
+  requires detail::group_callable<Callable>
+  void spawn(Callable callable, std::source_location where = std::source_location::current()) {
+    launch(run_call<Callable>(*this, std::move(callable)).frame, where);
   }
 
   /// Waits until there are no children, also those spawned meanwhile. Gives the first failure: an

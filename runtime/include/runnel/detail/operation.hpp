@@ -65,7 +65,7 @@ class operation final : public tagged_hook<operation_in_pool>,
   bool cancel_queued = false;
   bool kept = false;     ///< It stays its user's between two starts.
   int refused_with = 0;  ///< refused: a negative errno.
-  int result = 0;  ///< Kept here by backends that know it before they are asked to reap.
+  int result = 0;        ///< Kept here by backends that know it before they are asked to reap.
   operation_user* user = nullptr;
   std::unique_ptr<std::byte[]> buffer;  ///< read, write: op_buffer_size bytes; size: a statx.
   std::string path;                     ///< open

@@ -49,6 +49,7 @@ class accept_wait : public waiter, private runnel::detail::tagged_hook<accept_ta
 
   bool begin() noexcept;
   void on_cancel() noexcept override;
+  wait_description describe() const override { return {"socket accept"}; }
   void end(std::error_code why) noexcept;
 
   /// Null once the listener is gone.

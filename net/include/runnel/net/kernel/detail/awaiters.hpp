@@ -94,6 +94,7 @@ class [[nodiscard]] read_awaiter final : public channel_waiter {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"socket read"}; }
   bool try_again(bool ready) noexcept override;
 
   std::span<std::byte> into_;
@@ -108,6 +109,7 @@ class [[nodiscard]] readable_awaiter final : public channel_waiter {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"socket readable"}; }
   bool try_again(bool ready) noexcept override;
 };
 
@@ -121,6 +123,7 @@ class [[nodiscard]] write_awaiter final : public channel_waiter {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"socket write"}; }
   bool try_again(bool ready) noexcept override;
   bool advance() noexcept;
   void took(std::size_t count) noexcept;
@@ -137,6 +140,7 @@ class [[nodiscard]] drained_awaiter final : public channel_waiter {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"socket drained"}; }
   bool try_again(bool ready) noexcept override;
 };
 
@@ -147,6 +151,7 @@ class [[nodiscard]] close_awaiter final : public channel_waiter {
 
  private:
   bool begin() noexcept override;
+  wait_description describe() const override { return {"socket close"}; }
   bool try_again(bool ready) noexcept override;
 };
 
