@@ -4,6 +4,7 @@
 //   sudo ./http_client http://10.77.0.1:8080/ --tun runnel1 --address 10.77.0.2
 //   sudo ./http_client http://10.77.0.1:8080/ -n 10000 -c 64 --tun runnel1
 //   ./http_client --in-process -n 100000 -c 64
+//   ./http_client --kernel http://127.0.0.1:8080/hello
 //
 // With a server that takes Fast Open, each connection but the first saves a round trip:
 //
@@ -21,6 +22,7 @@
 #include "runnel/file.hpp"
 #include "runnel/net/http/client.hpp"
 #include "runnel/net/http/server.hpp"
+#include "runnel/net/kernel/tcp.hpp"
 #include "runnel/net/link_pair.hpp"
 #include "runnel/shield.hpp"
 #include "runnel/signal.hpp"
@@ -35,8 +37,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-using tcp_client = http::client<tcp::stack>;
-
 struct settings {
   example::link_flags link;
   example::policy_flags policy;
@@ -45,6 +45,7 @@ struct settings {
   std::size_t concurrency = 1;
   bool close = false;
   bool in_process = false;
+  bool kernel = false;
 };
 
 /// Where a URL leads. Names are for a resolver, which runnel does not have yet.
@@ -108,7 +109,8 @@ task<result<void>> print_body(http::client_body& body) {
 }
 
 /// One request: the status line to standard error, the body to standard output.
-task<result<void>> fetch_and_print(tcp_client& client, const location& from,
+template <net::connector Connector>
+task<result<void>> fetch_and_print(http::client<Connector>& client, const location& from,
                                    const http::client_request& request) {
   auto response = co_await client.send(from.to, request);
   if (!response) co_return response.error();
@@ -120,8 +122,9 @@ task<result<void>> fetch_and_print(tcp_client& client, const location& from,
 }
 
 /// One of the tasks that share the requests among them.
-task<> fetch_many(tcp_client& client, const location& from, const http::client_request& request,
-                  std::size_t count, tally& done) {
+template <net::connector Connector>
+task<> fetch_many(http::client<Connector>& client, const location& from,
+                  const http::client_request& request, std::size_t count, tally& done) {
   loop& owner = co_await this_loop();
   cancel_scope& scope = co_await this_scope();
   while (done.started < count && !scope.cancelled()) {
@@ -148,7 +151,8 @@ task<> fetch_many(tcp_client& client, const location& from, const http::client_r
   }
 }
 
-task<> fetch_all(tcp_client& client, const location& from, const settings& flags,
+template <net::connector Connector>
+task<> fetch_all(http::client<Connector>& client, const location& from, const settings& flags,
                  const http::client_request& request, tally& done) {
   loop& owner = co_await this_loop();
   cancel_scope& scope = co_await this_scope();
@@ -203,13 +207,14 @@ void print_failure(const settings& flags, std::error_code why) {
   std::fprintf(stderr, "http_client: %s: %s.\n", flags.url.c_str(), why.message().c_str());
 }
 
-/// Everything between the two stacks; gives the exit code.
-task<int> fetch(tcp::stack& stack, const location& from, const settings& flags) {
+/// Everything that goes over `by`, our own TCP or the kernel's; gives the exit code.
+template <net::connector Connector>
+task<int> fetch(Connector& by, const location& from, const settings& flags) {
   loop& owner = co_await this_loop();
   http::client_options options;
   options.max_idle_per_endpoint = options.max_idle = flags.concurrency;
   options.user_agent = "runnel-http_client";
-  tcp_client client(owner, stack, options);
+  http::client<Connector> client(owner, by, options);
   http::client_request request(http::method::get, from.target);
   request.close(flags.close);
   std::error_code failure;
@@ -223,15 +228,18 @@ task<int> fetch(tcp::stack& stack, const location& from, const settings& flags) 
     failure = done.first_failure;
   }
   client.close_idle();
-  const auto finished = co_await shield(with_timeout(3s, stack.idle()));
-  (void)finished;
+  if constexpr (requires { by.idle(); }) {
+    const auto finished = co_await shield(with_timeout(3s, by.idle()));
+    (void)finished;
+  }
   if (failure) print_failure(flags, failure);
   co_return failure ? 1 : 0;
 }
 
-task<> fetch_then_stop(tcp::stack& stack, const location& from, const settings& flags,
-                       task_group& all, int& code) {
-  code = co_await fetch(stack, from, flags);
+template <net::connector Connector>
+task<> fetch_then_stop(Connector& by, const location& from, const settings& flags, task_group& all,
+                       int& code) {
+  code = co_await fetch(by, from, flags);
   all.cancel();
 }
 
@@ -240,12 +248,13 @@ task<> stop_on_signal(signal_set& signals, task_group& all) {
   if (number) all.cancel();
 }
 
-task<int> run_client(loop& owner, tcp::stack& stack, const location& from, const settings& flags) {
+template <net::connector Connector>
+task<int> run_client(loop& owner, Connector& by, const location& from, const settings& flags) {
   signal_set signals(owner, {SIGINT, SIGTERM});
   task_group all(owner);
   int code = 1;
   all.spawn(stop_on_signal(signals, all));
-  all.spawn(fetch_then_stop(stack, from, flags, all, code));
+  all.spawn(fetch_then_stop(by, from, flags, all, code));
   const auto joined = co_await all.join();
   (void)joined;
   co_return code;
@@ -313,12 +322,17 @@ int main(int argc, char** argv) {
   app.add_flag("--close", flags.close, "A connection for each request");
   app.add_flag("--in-process", flags.in_process,
                "Fetch from a server in this process that knows /hello; needs no device");
+  app.add_flag("--kernel", flags.kernel, "Fetch by the kernel's TCP; needs no device");
   return example::run(app, argc, argv, [&] {
     const tcp::policy_set policy = flags.policy.over({});
     if (flags.policy.printed(policy)) return 0;
     const location from = parse_url(flags.url);
     if (flags.in_process) return run_in_process(from, flags, policy);
     loop owner;
+    if (flags.kernel) {
+      net::kernel::tcp_connector sockets(owner);
+      return owner.run(run_client(owner, sockets, from, flags));
+    }
     example::tun_stack network(owner, flags.link, policy);
     return owner.run(run_client(owner, network.stack(), from, flags));
   });

@@ -3,7 +3,9 @@
 //   sudo ./http_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --root .
 //   curl http://10.77.0.2/hello
 //
-// On four cores: the same with `--loops 4`.
+// On four cores: the same with `--loops 4`. The same server on the kernel's TCP, without a device:
+//
+//   ./http_server --kernel 127.0.0.1:8080 & curl http://127.0.0.1:8080/hello
 //
 // `pkill -USR1 http_server` has it print what each of its tasks waits for.
 //
@@ -20,6 +22,7 @@
 #include "runnel/dump.hpp"
 #include "runnel/net/http/files.hpp"
 #include "runnel/net/http/server.hpp"
+#include "runnel/net/kernel/tcp.hpp"
 #include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
@@ -39,6 +42,7 @@ struct settings {
   example::inspect_flags inspect;
   example::policy_flags policy;
   std::uint32_t loops = 1;
+  std::string kernel;
   std::uint16_t port = 80;
   std::string root;
   std::optional<std::uint32_t> backlog;
@@ -80,7 +84,8 @@ task<> obey_signals(signal_set& signals, example::interruption& all) {
   }
 }
 
-task<> serve(site_server& server, tcp::listener& listener, task_group& signals) {
+template <net::listener Listener>
+task<> serve(site_server& server, Listener& listener, task_group& signals) {
   co_await server.serve(listener);
   signals.cancel();
 }
@@ -91,9 +96,9 @@ class fleet {
   explicit fleet(std::uint32_t loops) : running_(loops) {}
 
   /// Adds what one loop has counted; the last one prints the sums.
-  void finish(const tcp::stack& stack, const http::server_counters& http) {
+  void finish(const http::server_counters& http, const tcp::counters& tcp) {
     const std::lock_guard lock(mutex_);
-    tcp_ += stack.engine().counters();
+    tcp_ += tcp;
     accepted_ += http.accepted;
     requests_ += http.requests;
     if (--running_ == 0) print();
@@ -122,19 +127,13 @@ class fleet {
   std::uint64_t requests_ = 0;
 };
 
-/// Serves until a signal, which one of the loops waits for, or the end of the device; gives the
-/// exit code.
-task<int> run_server(loop& owner, example::tun_stack& network, site_server& server,
-                     const settings& flags, fleet& all) {
+/// Serves until a signal, which the first loop waits for, or until nothing more can be accepted;
+/// true when it was ended at once.
+template <net::listener Listener>
+task<bool> serve_until_signals(loop& owner, site_server& server, Listener& listener, fleet& all,
+                               bool first) {
   std::optional<signal_set> signals;
-  const bool first = network.stack().engine().shard().index == 0;
   if (first) signals.emplace(owner, std::initializer_list<int>{SIGINT, SIGTERM});
-  auto listener = network.stack().listen({.address = {}, .port = flags.port}).value();
-  const net::endpoint at{example::parse_address(flags.link.address),
-                         listener.local_endpoint().port};
-  std::printf("http_server: http://%s/ on device %s; %s\n", at.to_string().c_str(),
-              network.device().c_str(), owner.description().c_str());
-  std::fflush(stdout);
   bool impatient = false;
   task_group serving(owner);
   task_group waiting(owner);
@@ -160,6 +159,24 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
     co_await waiting.join();
   }
   listener.close();
+  co_return impatient;
+}
+
+void announce(const net::endpoint& at, const std::string& where, const loop& owner) {
+  std::printf("http_server: http://%s/ %s; %s\n", at.to_string().c_str(), where.c_str(),
+              owner.description().c_str());
+  std::fflush(stdout);
+}
+
+/// On our own TCP; gives the exit code.
+task<int> run_server(loop& owner, example::tun_stack& network, site_server& server,
+                     const settings& flags, fleet& all) {
+  const bool first = network.stack().engine().shard().index == 0;
+  auto listener = network.stack().listen({.address = {}, .port = flags.port}).value();
+  const net::endpoint at{example::parse_address(flags.link.address),
+                         listener.local_endpoint().port};
+  announce(at, "on device " + network.device(), owner);
+  const bool impatient = co_await serve_until_signals(owner, server, listener, all, first);
   if (const auto lost = network.stack().link_error()) {
     std::fprintf(stderr, "http_server: the device %s is gone: %s.\n", network.device().c_str(),
                  lost.message().c_str());
@@ -169,7 +186,16 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
     const auto delivered = co_await with_timeout(3s, network.stack().idle());
     if (!delivered) std::fprintf(stderr, "http_server: some clients did not end in 3 s.\n");
   }
-  all.finish(network.stack(), server.counters());
+  all.finish(server.counters(), network.stack().engine().counters());
+  co_return impatient ? 1 : 0;
+}
+
+/// The same on a socket of the kernel.
+task<int> run_kernel_server(loop& owner, site_server& server, net::endpoint at, fleet& all) {
+  auto listener = net::kernel::tcp_listener::listen(owner, at).value();
+  announce(listener.local_endpoint(), "by the kernel's TCP", owner);
+  const bool impatient = co_await serve_until_signals(owner, server, listener, all, true);
+  all.finish(server.counters(), {});
   co_return impatient ? 1 : 0;
 }
 
@@ -209,11 +235,16 @@ void add_flags(CLI::App& app, settings& flags) {
   flags.inspect.add_to(app);
   flags.policy.add_to(app);
   const auto positive = CLI::PositiveNumber;
-  app.add_option("--loops", flags.loops,
-                 "Loops, each on a thread of its own with a queue of the device")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
+  CLI::Option* loops =
+      app.add_option("--loops", flags.loops,
+                     "Loops, each on a thread of its own with a queue of the device")
+          ->capture_default_str()
+          ->check(CLI::Range(1, 64));
   app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
+  app.add_option("--kernel", flags.kernel,
+                 "Serve at this address and port by the kernel's TCP instead, as in "
+                 "127.0.0.1:8080; 0 is any free port")
+      ->excludes(loops);
   app.add_option("--root", flags.root, "Folder to serve; without it there is only /hello");
   app.add_option("--backlog", flags.backlog,
                  "Connections that may wait to be accepted; the policy's when it is not given");
@@ -254,6 +285,12 @@ int main(int argc, char** argv) {
     const tcp::policy_set policy = policy_from(flags);
     if (flags.policy.printed(policy)) return 0;
     fleet all(flags.loops);
+    if (!flags.kernel.empty()) {
+      loop owner;
+      site_server server(owner, site(flags.root), options_from(flags));
+      const net::endpoint at = example::parse_endpoint(flags.kernel);
+      return owner.run(run_kernel_server(owner, server, at, all));
+    }
     return example::run_on_loops(flags.link, flags.loops,
                                  [&](loop& here, example::device_part part) {
                                    return serve_on(here, std::move(part), flags, policy, all);
