@@ -35,6 +35,7 @@ class epoll_backend final : public backend, private epoll_set::client {
     operation_list& running = operations_->running();
     for (operation* op = running.empty() ? nullptr : &running.front(); op != nullptr;
          op = running.after(*op)) {
+      if (op->reaps) continue;
       op->cancel_requested = true;
       cancel(*op);
     }

@@ -1,5 +1,6 @@
 #include "runnel/detail/operation.hpp"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -43,6 +44,10 @@ void operation_pool::put_back(operation& op) noexcept {
   op.kept = false;
   op.user = nullptr;
   op.path.clear();
+  if (std::exchange(op.reaps, false)) {
+    siginfo_t facts{};
+    ::waitid(P_PIDFD, static_cast<id_t>(op.closes), &facts, WEXITED | WNOHANG);
+  }
   if (op.closes >= 0) ::close(std::exchange(op.closes, -1));
   if (op.buffer && idle_buffers_ >= buffers_kept) op.buffer.reset();
   if (op.buffer) ++idle_buffers_;
@@ -160,6 +165,14 @@ std::uint64_t operation_user::new_watch(loop& owner) noexcept {
 void operation_user::abandon_and_close(int fd) noexcept {
   operation_->closes = fd;
   abandon();
+}
+
+void operation_user::abandon_and_reap(int pidfd) noexcept {
+  operation_->closes = pidfd;
+  operation_->reaps = true;
+  operation_->user = nullptr;
+  operation_->kept = false;
+  operation_ = nullptr;
 }
 
 const std::shared_ptr<receive_buffers>& operation_user::buffers_of(loop& owner) noexcept {

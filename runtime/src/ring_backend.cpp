@@ -46,7 +46,8 @@ class ring_backend final : public backend {
 
   ~ring_backend() override {
     for (operation* op = first_running(); op != nullptr; op = operations_->running().after(*op)) {
-      if (!op->cancel_requested && op->request.kind != op_kind::close) {
+      const bool has_to_happen = op->request.kind == op_kind::close || op->reaps;
+      if (!op->cancel_requested && !has_to_happen) {
         op->cancel_requested = true;
         cancel(*op);
       }

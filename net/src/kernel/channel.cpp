@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
 namespace runnel::net::kernel::detail {
@@ -29,6 +30,26 @@ std::error_code code(std::errc value) noexcept {
 
 bool would_block(int error) noexcept {
   return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+// A pipe knows no MSG_NOSIGNAL: the signal is held back in this thread, and taken when it came.
+ssize_t write_quietly(int fd, std::span<const iovec> pieces) noexcept {
+  sigset_t only_pipe;
+  sigset_t before;
+  sigset_t pending;
+  sigemptyset(&only_pipe);
+  sigaddset(&only_pipe, SIGPIPE);
+  sigpending(&pending);
+  pthread_sigmask(SIG_BLOCK, &only_pipe, &before);
+  const ssize_t sent = ::writev(fd, pieces.data(), static_cast<int>(pieces.size()));
+  const int error = errno;
+  if (sent < 0 && error == EPIPE && sigismember(&pending, SIGPIPE) == 0) {
+    const timespec at_once{};
+    sigtimedwait(&only_pipe, nullptr, &at_once);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return sent;
 }
 
 }  // namespace
@@ -164,7 +185,7 @@ attempt channel::write(std::span<const iovec> pieces) noexcept {
   for (;;) {
     ssize_t sent = 0;
     if (kind_ == medium::pipe) {
-      sent = ::writev(fd_, pieces.data(), static_cast<int>(pieces.size()));
+      sent = write_quietly(fd_, pieces);
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(pieces.data());
@@ -325,6 +346,12 @@ void channel::look::on_expire() noexcept {
   if (!of_->settled()) return start(pause_ * 2);
   if (of_->drainer != nullptr) of_->drainer->wake();
   if (of_->closer != nullptr) of_->closer->wake();
+}
+
+void channel::drop() noexcept {
+  closing_ = true;
+  fail_waiters(code(std::errc::bad_file_descriptor));
+  release();
 }
 
 bool channel::begin_close() noexcept {

@@ -63,6 +63,8 @@ class channel final : private fd_watch::client {
   void abort() noexcept;
   /// Nothing is read or written any more. False when there is nothing to wait for.
   bool begin_close() noexcept;
+  /// Closes a pipe.
+  void drop() noexcept;
   /// The stream's last word, by close or without.
   close_ending finish_close(std::error_code why) noexcept;
 

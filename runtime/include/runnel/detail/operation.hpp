@@ -71,6 +71,9 @@ class operation final : public tagged_hook<operation_in_pool>,
   std::string path;                     ///< open
   /// A descriptor that is closed behind the last completion.
   int closes = -1;
+  /// That descriptor is a process's (pidfd), to be reaped first. Is not given up when the loop
+  /// dies.
+  bool reaps = false;
 };
 
 /// The operations of a pool, and those in a backend's own queues.
@@ -109,6 +112,8 @@ class operation_user {
   /// The same of an operation in flight, and has `fd` closed behind its last completion: until then
   /// the number must not name anything else.
   void abandon_and_close(int fd) noexcept;
+  /// The same of a `poll` of a process that is about to end: reaps it, and closes `pidfd`, then.
+  void abandon_and_reap(int pidfd) noexcept;
   /// What `receive` operations of this loop fill; null where its backend has no such operation.
   static const std::shared_ptr<receive_buffers>& buffers_of(loop& owner) noexcept;
 
