@@ -112,7 +112,10 @@ void acceptor::close() noexcept {
   // A request in flight keeps the socket open; it shall take no more connections all the same.
   ::shutdown(fd_, SHUT_RDWR);
   ::close(std::exchange(fd_, -1));
-  for (const int fd : returned_) channel(*owner_, fd, kind_).abort();
+  for (const int fd : returned_) {
+    reset_peer(fd, kind_);
+    ::close(fd);
+  }
   returned_.clear();
   while (!given_.empty()) given_.pop_front().acceptor_ = nullptr;
   while (!waiting_.empty()) {
@@ -126,7 +129,8 @@ accept_wait::~accept_wait() {
     hook::unlink();
     acceptor_->put_back(fd_);
   } else {
-    channel(*loop_, fd_, kind_).abort();
+    reset_peer(fd_, kind_);
+    ::close(fd_);
   }
 }
 
@@ -152,7 +156,7 @@ result<channel_ptr> accept_wait::take() noexcept {
   if (fd_ < 0) return error_;
   hook::unlink();
   const int fd = std::exchange(fd_, -1);
-  channel_ptr made(new (std::nothrow) channel(*loop_, fd, kind_));
+  channel_ptr made = channel::make(*loop_, fd, kind_);
   if (made == nullptr) {
     ::close(fd);
     return std::make_error_code(std::errc::not_enough_memory);

@@ -12,7 +12,7 @@ namespace runnel::net::kernel::detail {
 class acceptor final : private fd_watch::client {
  public:
   /// Takes over `fd`, which does not block.
-  acceptor(loop& owner, int fd, medium kind, bool nodelay) noexcept
+  acceptor(loop& owner, int fd, medium kind, bool nodelay)
       : owner_(&owner), fd_(fd), kind_(kind), nodelay_(nodelay), watch_(owner, fd, *this) {}
   ~acceptor();
 

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <new>
 #include <utility>
 
 namespace runnel::net::kernel::detail {
@@ -56,7 +57,15 @@ ssize_t write_quietly(int fd, std::span<const iovec> pieces) noexcept {
 
 // ---- construction and end
 
-channel::channel(loop& owner, int fd, medium kind) noexcept
+channel_ptr channel::make(loop& owner, int fd, medium kind) noexcept {
+  try {
+    return channel_ptr(new channel(owner, fd, kind));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+channel::channel(loop& owner, int fd, medium kind)
     : read_deadline(owner, reader),
       write_deadline(owner, writer),
       owner_(&owner),
@@ -76,7 +85,7 @@ channel::~channel() {
   for (channel_waiter* each : {reader, writer, drainer, closer}) {
     if (each != nullptr) each->abandon();
   }
-  if (fd_ >= 0 && !received_.empty()) reset();
+  if (fd_ >= 0 && !received_.empty()) reset_peer(fd_, kind_);
   release();
 }
 
@@ -138,7 +147,8 @@ void channel::input::arm() noexcept {
   prepare(*of_->owner_,
           {.kind = receiving_ ? runnel::detail::op_kind::receive : runnel::detail::op_kind::poll,
            .fd = of_->fd_,
-           .flags = POLLIN});
+           .flags = POLLIN,
+           .watch = watch_});
   submit();
 }
 
@@ -175,7 +185,8 @@ void channel::input::on_complete(runnel::detail::operation&, int result) noexcep
   const bool stopped = result == -ECANCELED || result == -ENOBUFS || result == -EAGAIN ||
                        result == -EINVAL || result == runnel::detail::op_not_supported;
   if (receiving_ && result == 0) of_->finished_ = true;
-  if (receiving_ && result < 0 && !stopped) of_->remember(-result);
+  // EPERM: a file that cannot be polled is always ready.
+  if (result < 0 && !stopped && (receiving_ || result != -EPERM)) of_->remember(-result);
   of_->on_input(!stopped);
 }
 
@@ -288,20 +299,20 @@ result<void> channel::shutdown() noexcept {
 }
 
 // What close would do only when the last request in flight on it is gone.
-void channel::reset() noexcept {
-  if (kind_ != medium::tcp) return;
+void reset_peer(int fd, medium kind) noexcept {
+  if (kind != medium::tcp) return;
   const linger now{.l_onoff = 1, .l_linger = 0};
-  ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
   sockaddr nowhere{};
   nowhere.sa_family = AF_UNSPEC;
-  ::connect(fd_, &nowhere, sizeof nowhere);
+  ::connect(fd, &nowhere, sizeof nowhere);
 }
 
 void channel::abort() noexcept {
   if (fd_ < 0) return;
   aborted_ = true;
   fail_waiters(code(std::errc::connection_aborted));
-  reset();
+  reset_peer(fd_, kind_);
   release();
   if (closer != nullptr) closer->wake();
 }

@@ -30,8 +30,10 @@ struct attempt {
 /// direction, and how it ended.
 class channel final : private fd_watch::client {
  public:
-  /// Takes over `fd`.
-  channel(loop& owner, int fd, medium kind) noexcept;
+  /// Takes over `fd`, and all the memory that waiting will need. Null, and `fd` untouched, when
+  /// there is none.
+  static channel_ptr make(loop& owner, int fd, medium kind) noexcept;
+  channel(loop& owner, int fd, medium kind);
   channel(const channel&) = delete;
   channel& operator=(const channel&) = delete;
   ~channel();
@@ -103,7 +105,7 @@ class channel final : private fd_watch::client {
   /// Has the kernel receive into shared buffers, or say that there is something to read.
   class input final : private runnel::detail::operation_user {
    public:
-    explicit input(channel& of) noexcept : of_(&of) {}
+    explicit input(channel& of) : of_(&of), watch_(new_watch(of.owner())) { keep(of.owner()); }
     void arm() noexcept;
     /// Takes the request back.
     void stop() noexcept { cancel(); }
@@ -119,6 +121,7 @@ class channel final : private fd_watch::client {
                      std::uint32_t length) noexcept override;
 
     channel* of_;
+    std::uint64_t watch_;
     bool receiving_ = false;
   };
 
@@ -126,7 +129,7 @@ class channel final : private fd_watch::client {
   /// receive had taken what arrived ahead of it: it looks for bytes then, and not for errors.
   class hangup final : private fd_watch::client {
    public:
-    explicit hangup(channel& of) noexcept : of_(&of), watch_(of.owner(), of.fd(), *this) {}
+    explicit hangup(channel& of) : of_(&of), watch_(of.owner(), of.fd(), *this) {}
     void listen() noexcept;
     void stop() noexcept { watch_.disarm(); }
     bool armed() const noexcept { return watch_.armed(); }
@@ -159,7 +162,6 @@ class channel final : private fd_watch::client {
   void take_socket_error() noexcept;
   void fail_waiters(std::error_code why) noexcept;
   bool unread() const noexcept;
-  void reset() noexcept;
   void release() noexcept;
 
   loop* owner_;
@@ -181,6 +183,9 @@ class channel final : private fd_watch::client {
   hangup hangup_;
   look look_;
 };
+
+/// Has the peer of this socket read a reset, which only TCP knows.
+void reset_peer(int fd, medium kind) noexcept;
 
 /// The code of an errno value.
 inline std::error_code system_error(int number) noexcept {

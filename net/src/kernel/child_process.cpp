@@ -25,8 +25,9 @@ namespace detail {
 /// waits on the process's descriptor.
 class child_core final : private runnel::detail::operation_user {
  public:
-  child_core(loop& owner, int process, owned_fd descriptor) noexcept
+  child_core(loop& owner, int process, owned_fd descriptor)
       : owner_(&owner), process_(process), descriptor_(std::move(descriptor)) {
+    keep(owner);
     watch();
   }
   ~child_core();
@@ -219,6 +220,12 @@ int spawn(const child_options& options, std::array<channel_ends, 3>& ends) {
   return failed != 0 ? -failed : process;
 }
 
+/// Nobody could wait for it. It is new, and ends at once.
+void end_now(int process) noexcept {
+  ::kill(process, SIGKILL);
+  ::waitpid(process, nullptr, 0);
+}
+
 }  // namespace
 
 result<child_process> child_process::start(loop& owner, const child_options& options) {
@@ -230,13 +237,16 @@ result<child_process> child_process::start(loop& owner, const child_options& opt
   owned_fd descriptor(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
   if (descriptor.get() < 0) {
     const std::error_code why = last_error();
-    // Without a descriptor nobody could wait for it. It is new, and ends at once.
-    ::kill(process, SIGKILL);
-    ::waitpid(process, nullptr, 0);
+    end_now(process);
     return why;
   }
   child_process made;
-  made.core_.reset(new detail::child_core(owner, process, std::move(descriptor)));
+  try {
+    made.core_.reset(new detail::child_core(owner, process, std::move(descriptor)));
+  } catch (const std::bad_alloc&) {
+    end_now(process);
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
   if (ends[0].parent.get() >= 0) {
     auto input = output_end::adopt(owner, ends[0].parent.release());
     if (!input) return input.error();

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <new>
 #include <string>
 
 namespace runnel::net::kernel {
@@ -26,7 +25,7 @@ result<detail::channel_ptr> channel_over(loop& owner, owned_fd fd) noexcept {
     return last_error();
   }
   const auto kind = socket ? detail::medium::unix_socket : detail::medium::pipe;
-  detail::channel_ptr made(new (std::nothrow) detail::channel(owner, fd.get(), kind));
+  detail::channel_ptr made = detail::channel::make(owner, fd.get(), kind);
   if (!made) return std::make_error_code(std::errc::not_enough_memory);
   fd.release();
   return made;

@@ -147,12 +147,12 @@ result<tcp_stream> tcp_connect_awaiter::await_resume() noexcept {
   socklen_t size = sizeof failed;
   if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &failed, &size) != 0) return last_error();
   if (failed != 0) return detail::system_error(failed);
-  auto* const made = new (std::nothrow) detail::channel(*loop_, fd_, detail::medium::tcp);
+  auto made = detail::channel::make(*loop_, fd_, detail::medium::tcp);
   if (made == nullptr) return std::make_error_code(std::errc::not_enough_memory);
   fd_ = -1;
   made->remote = to_;
   made->nodelay = options_->connection.nodelay;
-  return tcp_stream(detail::channel_ptr(made));
+  return tcp_stream(std::move(made));
 }
 
 }  // namespace runnel::net::kernel

@@ -19,8 +19,7 @@ namespace detail {
 /// A datagram socket and who waits on it.
 class datagram_core {
  public:
-  datagram_core(loop& owner, int fd) noexcept
-      : fd_(fd), in_(owner, fd, POLLIN), out_(owner, fd, POLLOUT) {}
+  datagram_core(loop& owner, int fd) : fd_(fd), in_(owner, fd, POLLIN), out_(owner, fd, POLLOUT) {}
   datagram_core(const datagram_core&) = delete;
   datagram_core& operator=(const datagram_core&) = delete;
   ~datagram_core() {
@@ -41,7 +40,7 @@ class datagram_core {
  private:
   /// One direction.
   struct side final : fd_watch::client {
-    side(loop& owner, int fd, short wanted) noexcept
+    side(loop& owner, int fd, short wanted)
         : events(static_cast<std::uint32_t>(wanted)), watch(owner, fd, *this) {}
     void on_ready() noexcept override;
 

@@ -76,8 +76,7 @@ bool bind_to(int fd, const std::string& path, const socket_address& name,
 }
 
 detail::channel_ptr make_channel(loop& owner, int fd) noexcept {
-  return detail::channel_ptr(new (std::nothrow)
-                                 detail::channel(owner, fd, detail::medium::unix_socket));
+  return detail::channel::make(owner, fd, detail::medium::unix_socket);
 }
 
 }  // namespace
