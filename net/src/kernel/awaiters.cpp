@@ -70,7 +70,7 @@ bool readable_awaiter::try_again(bool ready) noexcept {
 
 result<void> readable_awaiter::await_resume() noexcept {
   leave();
-  if (!error_ && channel_->ended() && !channel_->has_bytes()) error_ = channel_->ended();
+  if (!error_ && channel_->ended() && !channel_->unread()) error_ = channel_->ended();
   if (error_) return error_;
   return {};
 }

@@ -20,10 +20,8 @@
 namespace runnel::net::kernel::detail {
 namespace {
 
-using namespace std::chrono_literals;
-
-constexpr duration shortest_look = 200us;
-constexpr duration longest_look = 200ms;
+constexpr duration shortest_look = std::chrono::microseconds{200};
+constexpr duration longest_look = std::chrono::milliseconds{200};
 
 std::error_code code(std::errc value) noexcept {
   return std::make_error_code(value);
@@ -112,9 +110,9 @@ void channel::release() noexcept {
 
 attempt channel::read(std::span<std::byte> into) noexcept {
   if (!received_.empty()) return {.count = received_.take(into)};
-  if (ended_) return {.error = ended_};
   if (finished_ || into.empty()) return {};
-  if (known_empty_ || input_.receiving()) return {.blocked = true};
+  // What arrived before a reset is given before it.
+  if (input_.receiving() || (known_empty_ && !ended_)) return {.blocked = true};
   for (;;) {
     const ssize_t got = kind_ == medium::pipe ? ::read(fd_, into.data(), into.size())
                                               : ::recv(fd_, into.data(), into.size(), MSG_DONTWAIT);
@@ -122,12 +120,13 @@ attempt channel::read(std::span<std::byte> into) noexcept {
       known_empty_ = static_cast<std::size_t>(got) < into.size();
       return {.count = static_cast<std::size_t>(got)};
     }
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && !would_block(errno)) return {.error = remember(errno)};
+    if (ended_) return {.error = ended_};
     if (got == 0) {
       finished_ = true;
       return {};
     }
-    if (errno == EINTR) continue;
-    if (!would_block(errno)) return {.error = remember(errno)};
     known_empty_ = true;
     return {.blocked = true};
   }
@@ -184,7 +183,8 @@ void channel::input::on_complete(runnel::detail::operation&, int result) noexcep
   of_->known_empty_ = false;
   const bool stopped = result == -ECANCELED || result == -ENOBUFS || result == -EAGAIN ||
                        result == -EINVAL || result == runnel::detail::op_not_supported;
-  if (receiving_ && result == 0) of_->finished_ = true;
+  if (receiving_ && result == 0 && !of_->ended_) of_->finished_ = true;
+  if (!receiving_ && result > 0 && (result & POLLERR) != 0) of_->take_socket_error();
   // EPERM: a file that cannot be polled is always ready.
   if (result < 0 && !stopped && (receiving_ || result != -EPERM)) of_->remember(-result);
   of_->on_input(!stopped);

@@ -42,8 +42,11 @@ class channel final : private fd_watch::client {
   attempt read(std::span<std::byte> into) noexcept;
   attempt write(std::span<const iovec> pieces) noexcept;
   /// Whether `read` has something to say without asking the kernel.
-  bool has_input() const noexcept { return !received_.empty() || ended_ || finished_; }
-  bool has_bytes() const noexcept { return !received_.empty(); }
+  bool has_input() const noexcept {
+    return !received_.empty() || finished_ || (ended_ && !input_.receiving());
+  }
+  /// Whether there are bytes that nobody has read. Asks the kernel.
+  bool unread() const noexcept;
   /// Tells the reader, or the writer, when there may be more.
   void await_input() noexcept { input_.arm(); }
   void await_output() noexcept;
@@ -161,7 +164,6 @@ class channel final : private fd_watch::client {
   std::error_code remember(int error) noexcept;
   void take_socket_error() noexcept;
   void fail_waiters(std::error_code why) noexcept;
-  bool unread() const noexcept;
   void release() noexcept;
 
   loop* owner_;

@@ -18,13 +18,12 @@
 namespace runnel::net::kernel {
 namespace {
 
-using namespace std::chrono_literals;
 using detail::last_error;
 using detail::owned_fd;
 using detail::socket_address;
 
-constexpr duration first_pause = 1ms;
-constexpr duration longest_pause = 50ms;
+constexpr duration first_pause = std::chrono::milliseconds{1};
+constexpr duration longest_pause = std::chrono::milliseconds{50};
 
 bool is_abstract(std::string_view path) noexcept {
   return path.starts_with('@');
