@@ -36,7 +36,7 @@ read_awaiter::read_awaiter(int fd, std::span<std::byte> into, std::uint64_t offs
 
 // RWF_NOWAIT answers from the page cache or says EAGAIN, without the copy and the ring.
 bool read_awaiter::finished_now(cancel_scope& scope) noexcept {
-  if (scope.cancelled() || scope.owner().simulated() || probed(scope.owner())) return false;
+  if (scope.cancelled() || scope.owner().simulated() || observed(scope.owner())) return false;
   iovec piece{into_.data(), request_.length};
   ssize_t count =
       ::preadv2(request_.fd, &piece, 1, static_cast<off_t>(request_.offset), RWF_NOWAIT);
@@ -98,7 +98,7 @@ result<file> open_awaiter::await_resume() noexcept {
 
 // What the inode says needs no thread of the kernel, which a statx through the ring always takes.
 bool size_awaiter::finished_now(cancel_scope& scope) noexcept {
-  if (scope.cancelled() || scope.owner().simulated() || probed(scope.owner())) return false;
+  if (scope.cancelled() || scope.owner().simulated() || observed(scope.owner())) return false;
   struct statx facts;
   if (::statx(request_.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &facts) != 0) {
     return false;

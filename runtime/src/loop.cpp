@@ -11,7 +11,6 @@
 
 #include "backend.hpp"
 #include "fiber_overflow.hpp"
-#include "loop_probe.hpp"
 #include "operation_pool.hpp"
 #include "runnel/detail/mailbox.hpp"
 #include "runnel/detail/thread_state.hpp"
@@ -46,9 +45,9 @@ loop::loop(loop_options options)
       thread_(std::this_thread::get_id()),
       operations_(std::make_unique<detail::operation_pool>()),
       backend_(detail::make_backend(options, *operations_, metrics_)) {
-  if (options.trace || options.fail_operation) {
-    probe_ = std::make_unique<detail::loop_probe>(*this, options);
-    operations_->tell(*probe_);
+  if (options.observer != nullptr) {
+    observer_ = options.observer;
+    operations_->observe(*this);
   }
   backend_kind_ = backend_->kind();
   now_ = backend_->read_clock();
@@ -134,7 +133,9 @@ bool loop::hooks_receive() {
   }
   const std::size_t fired = timers_.expire(now_);
   metrics_.timers_fired += fired;
-  if (probe_) probe_->timers(fired);
+  if (observer_ != nullptr && fired != 0) {
+    observer_->on_entry({trace_entry::kind::timers, now_, {}, static_cast<std::int64_t>(fired)});
+  }
   if (mailbox_ != nullptr) {
     metrics_.posts += mailbox_->deliver(*this);
     work_left |= mailbox_->left_over();
@@ -156,7 +157,7 @@ void loop::run_ready() {
   unsigned n = 0;
   for (; n < ready_per_turn && !ready_.empty(); ++n) {
     waiter& next = next_ready();
-    if (probe_) probe_->resumed(next, ready_);
+    if (observer_ != nullptr) tell_resumed(next);
     next.unlink();
     next.state_ = waiter::state::idle;
     budget_ = budget_per_resume;

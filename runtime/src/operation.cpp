@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "backend.hpp"
-#include "loop_probe.hpp"
 #include "operation_pool.hpp"
 #include "runnel/detail/check.hpp"
 #include "runnel/loop.hpp"
@@ -74,7 +73,7 @@ void operation_pool::finish_refused() noexcept {
 }
 
 void operation_pool::complete(operation& op, int result) noexcept {
-  if (probe_ != nullptr) probe_->finished(op, result);
+  if (observed_ != nullptr) tell_finished(op, result);
   op.tagged_hook<operation_in_pool>::unlink();
   --in_flight_count_;
   if (op.kept) {
@@ -121,16 +120,16 @@ void operation_user::keep(loop& owner) {
   prepare(owner, {}).kept = true;
 }
 
-bool operation_user::probed(const loop& owner) noexcept {
-  return owner.probe_ != nullptr;
+bool operation_user::observed(const loop& owner) noexcept {
+  return owner.observer_ != nullptr;
 }
 
 void operation_user::submit() noexcept {
-  if (owner_->probe_) {
-    if (const int refusal = owner_->probe_->started(*operation_); refusal != 0) {
-      owner_->operations_->refuse(*operation_, refusal);
-      return;
-    }
+  const int refusal = owner_->observer_ == nullptr ? 0 : tell_started();
+  if (refusal != 0) {
+    ++owner_->metrics_.operations;
+    owner_->operations_->refuse(*operation_, refusal);
+    return;
   }
   operation_->where = operation::state::submitted;
   owner_->operations_->started(*operation_);

@@ -11,8 +11,6 @@
 
 namespace runnel::detail {
 
-class loop_probe;
-
 /// All operations of a loop. They are made in need, kept for reuse, and freed with the loop; one
 /// that the kernel would not let go of is leaked rather than freed.
 class operation_pool {
@@ -34,8 +32,8 @@ class operation_pool {
   /// Phase 1, after the backend's.
   void finish_refused() noexcept;
   bool has_refused() const noexcept { return !refused_.empty(); }
-  /// `probe` hears what is finished from now on.
-  void tell(loop_probe& probe) noexcept { probe_ = &probe; }
+  /// The observer of this loop hears what is finished from now on.
+  void observe(const loop& owner) noexcept { observed_ = &owner; }
   /// Makes `op` ready to be started again.
   static void rest(operation& op) noexcept;
   /// A `receive` that goes on has filled buffer `id`.
@@ -57,11 +55,13 @@ class operation_pool {
   std::uint64_t new_watch() noexcept { return ++last_watch_; }
 
  private:
+  void tell_finished(const operation& op, int result) noexcept;
+
   std::vector<std::unique_ptr<operation>> all_;
   operation_list idle_;
   operation_list in_flight_;
   operation_list refused_;
-  loop_probe* probe_ = nullptr;
+  const loop* observed_ = nullptr;
   std::uint64_t last_watch_ = 0;
   std::size_t in_flight_count_ = 0;
   std::size_t idle_buffers_ = 0;

@@ -80,13 +80,18 @@ TEST_CASE("trace: what cannot be repeated is found" * doctest::expected_failures
 }
 
 TEST_CASE("trace: an operation that is to fail does, once, without the kernel") {
+  class second_fails final : public runnel::loop_observer {
+   public:
+    void on_entry(const runnel::trace_entry&) noexcept override {}
+    int on_operation(std::string_view name, std::uint64_t number) noexcept override {
+      CHECK(number == asked++);
+      CHECK(name == "open");
+      return number == 1 ? EMFILE : 0;
+    }
+    std::uint64_t asked = 0;
+  } observer;
   runnel::loop_options options;
-  std::uint64_t asked = 0;
-  options.fail_operation = [&](std::string_view name, std::uint64_t number) {
-    CHECK(number == asked++);
-    CHECK(name == "open");
-    return number == 1 ? EMFILE : 0;
-  };
+  options.observer = &observer;
   runnel::loop loop{options};
   auto body = []() -> task<> {
     for (int i = 0; i < 3; ++i) {
@@ -96,5 +101,5 @@ TEST_CASE("trace: an operation that is to fail does, once, without the kernel") 
     }
   };
   loop.run(body());
-  CHECK(asked == 3);
+  CHECK(observer.asked == 3);
 }

@@ -31,7 +31,6 @@ namespace detail {
 class stall_watch;
 class task_walk;
 class backend;
-class loop_probe;
 class mailbox;
 struct mailbox_access;
 class operation_pool;
@@ -94,14 +93,9 @@ struct loop_options {
   /// Called with the one-line description once the backend is chosen. Nothing is printed without
   /// it.
   std::function<void(std::string_view)> log{};
-  /// Called for each task that runs, timers that expire, and operations that start and finish, in
-  /// their order; it must not throw, nor touch the loop. For tests and for looking into a run; one
-  /// comparison each where it is not set.
-  std::function<void(const trace_entry&)> trace{};
-  /// Called for each kernel operation before the kernel hears of it, with its name, such as "read",
-  /// and with how many were started before it. An errno value makes it fail with that in the next
-  /// turn instead; 0 lets it be. It must not throw. For tests of what is done about failures.
-  std::function<int(std::string_view name, std::uint64_t number)> fail_operation{};
+  /// Hears what the loop does, and may make its operations fail; null for nobody, which costs one
+  /// comparison for each thing to be heard.
+  loop_observer* observer = nullptr;
 };
 
 /// What a loop has done so far; plain counts since it was made.
@@ -248,6 +242,7 @@ class loop {
   friend detail::stall_watch& detail::watch_of(loop&);
   friend class detail::operation_user;
   friend struct detail::mailbox_access;
+  friend class detail::operation_pool;
   friend task<> detail::drive_fiber(void (*)(fiber&, void*), void*, std::size_t);
 
   const std::shared_ptr<detail::fiber_stack_pool>& fiber_stacks();
@@ -257,6 +252,7 @@ class loop {
   bool hooks_emit();
   void run_ready();
   void resume_watched(waiter& next);
+  void tell_resumed(const waiter& next) noexcept;
   waiter& next_ready() noexcept;
   void sleep_or_go(bool work_left);
   std::string waiting_tasks();
@@ -293,7 +289,7 @@ class loop {
   /// Shared with the fibers, which may outlive the loop.
   std::shared_ptr<detail::fiber_stack_pool> fiber_stacks_;
   bool reports_overflow_ = false;
-  std::unique_ptr<detail::loop_probe> probe_;
+  loop_observer* observer_ = nullptr;
   std::unique_ptr<detail::operation_pool> operations_;
   std::unique_ptr<detail::backend> backend_;
   /// None until `remote()` is called. Counted: others may hold it longer.

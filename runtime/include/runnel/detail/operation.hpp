@@ -105,8 +105,8 @@ class operation_user {
   bool busy() const noexcept {
     return operation_ != nullptr && operation_->where != operation::state::idle;
   }
-  /// Whether failures of operations are made on purpose, so that each has to be one.
-  static bool probed(const loop& owner) noexcept;
+  /// Whether somebody wants to see every operation, so that none may be done at once.
+  static bool observed(const loop& owner) noexcept;
   /// A new number for `op_request::watch`.
   static std::uint64_t new_watch(loop& owner) noexcept;
   /// The same of an operation in flight, and has `fd` closed behind its last completion: until then
@@ -126,6 +126,8 @@ class operation_user {
 
  private:
   friend class operation_pool;
+
+  int tell_started() noexcept;
 
   loop* owner_ = nullptr;
   operation* operation_ = nullptr;

@@ -135,15 +135,35 @@ inline void judge(const failed_run& how) {
   DOCTEST_CHECK_MESSAGE(wrong.empty(), wrong);
 }
 
-inline loop_options bounded(loop_options options, std::uint64_t& left) {
-  options.trace = [&left](const trace_entry& entry) {
+/// Bounds a run, and makes one operation of it fail.
+class fault_observer final : public loop_observer {
+ public:
+  explicit fault_observer(std::uint64_t patience) noexcept : left_(patience) {}
+
+  void fail(std::uint64_t number, int error) noexcept {
+    number_ = number;
+    error_ = error;
+  }
+  bool met() const noexcept { return met_; }
+
+  void on_entry(const trace_entry& entry) noexcept override {
     if (entry.what != trace_entry::kind::resumed) return;
-    detail::check(left-- != 0,
+    detail::check(left_-- != 0,
                   "runnel: a body given to fail_everywhere runs more tasks than "
                   "fail_options::patience; it may be in an endless loop.");
-  };
-  return options;
-}
+  }
+  int on_operation(std::string_view, std::uint64_t number) noexcept override {
+    if (error_ == 0 || number != number_) return 0;
+    met_ = true;
+    return error_;
+  }
+
+ private:
+  std::uint64_t left_;
+  std::uint64_t number_ = 0;
+  int error_ = 0;
+  bool met_ = false;
+};
 
 inline void fail_allocations(const loop_options& wanted, test_body body, const fail_options& how) {
   allocation_faults.arm(~std::uint64_t{0}, false);
@@ -160,8 +180,9 @@ inline void fail_allocations(const loop_options& wanted, test_body body, const f
       DOCTEST_INFO("after ", granted, " allocations ",
                    std::string(lasting ? "all fail" : "one fails"));
       failed_run run;
-      std::uint64_t left = how.patience;
-      const loop_options options = bounded(wanted, left);
+      fault_observer observer{how.patience};
+      loop_options options = wanted;
+      options.observer = &observer;
       {
         armed_allocator armed{granted, lasting};
         run_once(options, body, run);
@@ -179,16 +200,13 @@ inline void fail_operations(const loop_options& wanted, test_body body, const fa
     for (std::uint64_t granted = 0; met; ++granted) {
       DOCTEST_INFO("operation ", granted, " fails with errno ", error);
       failed_run run;
-      std::uint64_t left = how.patience;
-      loop_options options = bounded(wanted, left);
-      met = false;
-      options.fail_operation = [&](std::string_view, std::uint64_t number) {
-        if (number != granted) return 0;
-        met = true;
-        return error;
-      };
+      fault_observer observer{how.patience};
+      observer.fail(granted, error);
+      loop_options options = wanted;
+      options.observer = &observer;
       run_once(options, body, run);
       judge(run);
+      met = observer.met();
     }
   }
 }

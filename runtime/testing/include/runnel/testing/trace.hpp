@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,13 +35,11 @@ inline std::string nanoseconds(time_point when) {
 
 /// Writes down what a loop does, one line for each thing: the time in seconds, what it was, and a
 /// number, such as "3600.001000000 resumed runnel::detail::sleep_awaiter 0". Two simulated runs
-/// with the same seed give the same text, byte for byte.
-class trace_recorder {
+/// with the same seed give the same text, byte for byte. For `loop_options::observer`.
+class trace_recorder final : public loop_observer {
  public:
-  /// For `loop_options::trace`. The recorder must outlive the loop.
-  std::function<void(const trace_entry&)> hook() {
-    return [this](const trace_entry& entry) { add(entry); };
-  }
+  void on_entry(const trace_entry& entry) noexcept override { add(entry); }
+
   /// What was written down so far.
   const std::string& text() const noexcept { return text_; }
 
@@ -74,7 +71,7 @@ inline std::string trace_of(test_body body, std::uint64_t seed) {
   trace_recorder recorder;
   loop_options options;
   options.simulated = seed;
-  options.trace = recorder.hook();
+  options.observer = &recorder;
   loop driver{options};
   driver.run(body(driver, seed));
   return recorder.text();
