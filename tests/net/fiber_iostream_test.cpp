@@ -151,7 +151,7 @@ TASK_TEST("fiber iostream: a whole stream is copied by its buffer, and each part
   }));
   auto body = [&stream = mine](fiber& self) {
     fiber_iostream io(self, stream);
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 12; ++i) {
       const std::string sent(static_cast<std::size_t>(i * i + 1), static_cast<char>('a' + i));
       std::string got;
       io << sent << '\n' << std::flush;
@@ -306,12 +306,48 @@ TEST_CASE("fiber iostream: destroyed at any moment it unwinds, cancelled at any 
   testing::cancel_everywhere(&question_and_answer);
 }
 
+TEST_CASE("fiber iostream: when its fiber is destroyed, nothing behind the wait runs") {
+  using wait_in = void (*)(std::iostream&);
+  const std::vector<wait_in> waits = {
+      [](std::iostream& io) { io.get(); },
+      [](std::iostream& io) {
+        std::string line;
+        std::getline(io, line);
+      },
+      [](std::iostream& io) {
+        int number = 0;
+        io >> number;
+      },
+      [](std::iostream& io) { io << io.rdbuf(); },
+      [](std::iostream& io) { io << "more than the pipe holds" << std::flush; },
+      [](std::iostream& io) { io << std::string(100, 'x') << 42; },
+      [](std::iostream& io) {
+        io.setstate(std::ios::failbit);
+        std::istreambuf_iterator<char> direct(io.rdbuf());
+        static_cast<void>(*direct);
+      },
+  };
+  for (const wait_in wait : waits) {
+    loop driver{{.simulated = 0}};
+    auto [mine, theirs] = small_pipe(driver);
+    bool went_on = false;
+    auto body = [&stream = mine, &went_on, wait](fiber& self) {
+      fiber_iostream io(self, stream, 8);
+      wait(io);
+      went_on = true;
+    };
+    CHECK_THROWS_AS(driver.run(run_fiber(body)), deadlock_error);
+    CHECK(!went_on);
+  }
+}
+
 TEST_CASE("fiber iostream: a fiber that ignores for ever that its stream failed is named") {
   const testing::death d = testing::run_in_child([] {
     loop driver{{.simulated = 0}};
     auto [mine, theirs] = pipe_stream::make(driver);
     auto body = [&stream = mine](fiber& self) {
-      fiber_iostream io(self, stream);
+      fiber_streambuf buffer(self, stream);
+      std::istream io(&buffer);
       std::string line;
       for (;;) {
         std::getline(io, line);

@@ -10,6 +10,7 @@
 #include <span>
 #include <streambuf>
 #include <system_error>
+#include <utility>
 
 namespace runnel::net {
 
@@ -26,8 +27,9 @@ namespace runnel::net {
 ///   kept as `write_error()`, and the next flush meets it again.
 /// - The destructor does not wait: what was not flushed is lost. It does not close the stream.
 /// - Cancellation ends the wait with `errc::cancelled`, a failure as any other. When the fiber is
-///   destroyed while it waits here, a std stream swallows the unwinding and sets badbit, and every
-///   later wait throws again: leave the loop when a stream has failed.
+///   destroyed while it waits here, `fiber_iostream` lets the unwinding pass. Another std stream
+///   over this buffer swallows it and sets badbit, and every later wait throws again: leave the
+///   loop when a stream has failed.
 ///
 /// The fiber and the stream must outlive it; the stream may not be moved. For one fiber; another
 /// one may have a buffer of its own over the same stream to use in the other direction. Costs two
@@ -63,8 +65,7 @@ class fiber_streambuf final : public std::streambuf {
     if (gptr() != egptr()) return traits_type::to_int_type(*gptr());
     flush_before_waiting();
     read_error_ = {};
-    const auto got =
-        self_->await(stream_->read(std::as_writable_bytes(std::span(in_.get(), capacity_))));
+    const auto got = wait(stream_->read(std::as_writable_bytes(std::span(in_.get(), capacity_))));
     if (!got) {
       read_error_ = got.error();
       throw std::system_error(got.error(), "runnel: a stream could not be read");
@@ -85,6 +86,26 @@ class fiber_streambuf final : public std::streambuf {
   }
 
  private:
+  template <stream>
+  friend class fiber_iostream;
+
+  template <class Awaitable>
+  auto wait(Awaitable&& operation) {
+    try {
+      return self_->await(std::forward<Awaitable>(operation));
+    } catch (const runnel::detail::fiber_unwind&) {
+      pass_unwinding();
+      throw;
+    }
+  }
+
+  // A std stream hands an exception of its buffer on only where it was told to, and must not be
+  // told of a state that it is in.
+  void pass_unwinding() {
+    if (face_ == nullptr) return;
+    face_->exceptions((std::ios::badbit | std::ios::failbit) & ~face_->rdstate());
+  }
+
   void flush_before_waiting() {
     if (unflushed_bytes() == 0 || write_error_) return;
     write_error_ = send();
@@ -102,7 +123,7 @@ class fiber_streambuf final : public std::streambuf {
     std::error_code failure;
     while (!failure && sent < unflushed_bytes()) {
       const auto all = std::as_bytes(std::span(pbase(), pptr()));
-      const auto taken = self_->await(stream_->write(all.subspan(sent)));
+      const auto taken = wait(stream_->write(all.subspan(sent)));
       if (taken) sent += *taken;
       if (!taken) failure = taken.error();
     }
@@ -115,6 +136,7 @@ class fiber_streambuf final : public std::streambuf {
 
   fiber* self_;
   Stream* stream_;
+  std::ios* face_ = nullptr;
   std::size_t capacity_;
   std::unique_ptr<char[]> in_;
   std::unique_ptr<char[]> out_;
@@ -130,6 +152,7 @@ class fiber_iostream final : public std::iostream {
   fiber_iostream(fiber& self, Stream& on, std::size_t buffer_bytes = 8 * 1024)
       : std::iostream(nullptr), buffer_(self, on, buffer_bytes) {
     init(&buffer_);
+    buffer_.face_ = this;
   }
   fiber_iostream(const fiber_iostream&) = delete;
   fiber_iostream& operator=(const fiber_iostream&) = delete;
