@@ -12,6 +12,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -289,24 +290,43 @@ TEST_CASE("runtime: remotes outlive it and say that the loops have ended") {
 }
 
 TEST_CASE("runtime: a loop that cannot start is one error, with no thread left behind") {
+  std::atomic<int> started{0};
+  runnel::runtime_options options = with_threads(5);
+  options.loop.log = [&started](std::string_view) {
+    if (++started == 4)
+      throw runnel::startup_error(std::make_error_code(std::errc::io_error), "No.");
+  };
+  std::string said;
+  try {
+    runtime cores{options};
+  } catch (const runnel::startup_error& e) {
+    said = e.what();
+  }
+  CHECK(said == "No.");
+  CHECK(started == 4);
+  // A thread that was joined may be listed for a moment longer; one left behind would stay.
+  while (threads_of_loops() != 0) {
+    std::this_thread::yield();
+  }
+}
+
+// UBSan needs descriptors of its own to look at an exception.
+#if !defined(RUNNEL_SANITIZED)
+TEST_CASE("runtime: too few descriptors for all loops are named with the way out") {
   auto ended = runnel::testing::run_in_child([] {
     // Room for the first loops but not for all.
     rlimit few{40, 40};
     if (::setrlimit(RLIMIT_NOFILE, &few) != 0) ::_exit(77);
     try {
-      runtime first{with_threads(1)};
-      if (threads_of_loops() != 1) ::_exit(4);
-    } catch (const runnel::startup_error&) {
-      ::_exit(5);
-    }
-    try {
       runtime cores{with_threads(64)};
     } catch (const runnel::startup_error& e) {
       std::fputs(e.what(), stderr);
-      ::_exit(threads_of_loops() == 0 ? 0 : 2);
+      ::_exit(0);
     }
     ::_exit(3);
   });
+  INFO("it said: ", ended.said);
   CHECK(ended.exit_code == 0);
   CHECK(ended.said.find("ulimit -n") != std::string::npos);
 }
+#endif
