@@ -116,6 +116,8 @@ core::core(host_options options)
 }
 
 core::~core() {
+  // Some may be in blocks of the pool, which goes first.
+  while (!shard.strays.empty()) shard.strays.pop();
   for (std::uint32_t i = 0; i < connections.extent(); ++i) {
     connections[i].tx.clear(pool);
     connections[i].rx.clear(pool);

@@ -98,7 +98,7 @@ void shard_hub::open(std::uint32_t index, loop& owner, shard_member& member) {
 
 void shard_hub::leave(std::uint32_t index) noexcept {
   seat& mine = *seats_[index];
-  std::vector<letter> unread;
+  std::vector<std::unique_ptr<letter>> unread;
   {
     const std::lock_guard lock(mutex_);
     const bool opened = mine.state.load(std::memory_order_relaxed) == seat_state::open;
@@ -106,7 +106,7 @@ void shard_hub::leave(std::uint32_t index) noexcept {
     unread.swap(mine.letters);
   }
   if (mine.bell) mine.bell->retire();
-  for (const letter& each : unread) each(nullptr);
+  for (const auto& each : unread) each->read(nullptr);
 }
 
 bool shard_hub::send(std::uint32_t from, std::uint32_t to, const net::packet& what) noexcept {
@@ -137,16 +137,16 @@ void shard_hub::begin_taking(std::uint32_t index) {
 void shard_hub::read_letters(std::uint32_t index, host& engine) {
   seat& mine = *seats_[index];
   if (!mine.has_letters.load(std::memory_order_acquire)) return;
-  std::vector<letter> all;
+  std::vector<std::unique_ptr<letter>> all;
   {
     const std::lock_guard lock(mutex_);
     all.swap(mine.letters);
     mine.has_letters.store(false, std::memory_order_relaxed);
   }
-  for (const letter& each : all) each(&engine);
+  for (const auto& each : all) each->read(&engine);
 }
 
-void shard_hub::post(std::uint32_t to, letter what) {
+void shard_hub::post(std::uint32_t to, std::unique_ptr<letter> what) {
   seat& other = *seats_[to];
   {
     const std::lock_guard lock(mutex_);
@@ -154,18 +154,13 @@ void shard_hub::post(std::uint32_t to, letter what) {
     if (state == seat_state::open || state == seat_state::reserved) {
       other.letters.push_back(std::move(what));
       other.has_letters.store(true, std::memory_order_release);
-      what = nullptr;
     }
   }
   if (what) {
-    what(nullptr);
+    what->read(nullptr);
   } else {
     wake(to);
   }
-}
-
-void shard_hub::post_to_all(const letter& what) {
-  for (std::uint32_t i = 0; i < size(); ++i) post(i, what);
 }
 
 namespace {
@@ -184,9 +179,7 @@ void shard_hub::rotate_cookie_key(const secret_key& fresh) {
     const std::lock_guard lock(mutex_);
     rotate(keys_.cookie, keys_.cookie_previous, fresh);
   }
-  post_to_all([fresh](host* engine) {
-    if (engine != nullptr) engine->rotate_cookie_key(fresh);
-  });
+  change_all([fresh](host& engine) { engine.rotate_cookie_key(fresh); });
 }
 
 void shard_hub::set_cookie_keys(const secret_key& current, const secret_key& previous) {
@@ -196,9 +189,7 @@ void shard_hub::set_cookie_keys(const secret_key& current, const secret_key& pre
     keys_.cookie = current;
     keys_.cookie_previous = previous;
   }
-  post_to_all([=](host* engine) {
-    if (engine != nullptr) engine->set_cookie_keys(current, previous);
-  });
+  change_all([=](host& engine) { engine.set_cookie_keys(current, previous); });
 }
 
 void shard_hub::rotate_fastopen_key(const secret_key& fresh) {
@@ -207,9 +198,7 @@ void shard_hub::rotate_fastopen_key(const secret_key& fresh) {
     const std::lock_guard lock(mutex_);
     rotate(keys_.fastopen, keys_.fastopen_previous, fresh);
   }
-  post_to_all([fresh](host* engine) {
-    if (engine != nullptr) engine->rotate_fastopen_key(fresh);
-  });
+  change_all([fresh](host& engine) { engine.rotate_fastopen_key(fresh); });
 }
 
 void shard_hub::set_fastopen_keys(const secret_key& current, const secret_key& previous) {
@@ -219,9 +208,7 @@ void shard_hub::set_fastopen_keys(const secret_key& current, const secret_key& p
     keys_.fastopen = current;
     keys_.fastopen_previous = previous;
   }
-  post_to_all([=](host* engine) {
-    if (engine != nullptr) engine->set_fastopen_keys(current, previous);
-  });
+  change_all([=](host& engine) { engine.set_fastopen_keys(current, previous); });
 }
 
 }  // namespace runnel::tcp::detail

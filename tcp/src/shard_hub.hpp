@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -58,6 +57,27 @@ class shard_bell final : public fd_watch::client {
   std::optional<watch> watch_;
 };
 
+/// What one thread has to say to another's shard.
+class letter {
+ public:
+  virtual ~letter() = default;
+  /// On the shard's thread with its engine; with null, on any, where there is none any more.
+  virtual void read(host* engine) = 0;
+};
+
+template <class Fn>
+std::unique_ptr<letter> make_letter(Fn fn) {
+  class letter_of final : public letter {
+   public:
+    explicit letter_of(Fn what) : what_(std::move(what)) {}
+    void read(host* engine) override { what_(engine); }
+
+   private:
+    Fn what_;
+  };
+  return std::make_unique<letter_of>(std::move(fn));
+}
+
 /// What the stacks of a group share: where packets go from one to another, letters, and keys.
 class shard_hub {
  public:
@@ -75,9 +95,6 @@ class shard_hub {
     host_keys keys;
     duration clock_offset;
   };
-  /// What one thread has to say to another's shard; nothing where that has no stack any more.
-  using letter = std::function<void(host*)>;
-
   shard_hub(std::uint32_t count, const shard_group_options& options);
   ~shard_hub();
 
@@ -104,14 +121,21 @@ class shard_hub {
   void read_letters(std::uint32_t index, host& engine);
 
   /// On any thread. The letter is read on the shard's, or here when there is nobody.
-  void post(std::uint32_t to, letter what);
+  void post(std::uint32_t to, std::unique_ptr<letter> what);
   /// What `host` has under these names, for those that are there and those to come. On any thread.
   void rotate_cookie_key(const secret_key& fresh);
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
   void rotate_fastopen_key(const secret_key& fresh);
   void set_fastopen_keys(const secret_key& current, const secret_key& previous);
-  /// The same letter to all that have a stack.
-  void post_to_all(const letter& what);
+  /// `change(host&)` at all that have a stack.
+  template <class Change>
+  void change_all(const Change& change) {
+    for (std::uint32_t i = 0; i < size(); ++i) {
+      post(i, make_letter([change](host* engine) {
+             if (engine != nullptr) change(*engine);
+           }));
+    }
+  }
 
  private:
   enum class seat_state : std::uint8_t { empty, reserved, open, left };
@@ -126,7 +150,7 @@ class shard_hub {
     /// Rung, and nobody has come yet.
     alignas(64) std::atomic<bool> rung{false};
     std::atomic<bool> has_letters{false};
-    std::vector<letter> letters{};
+    std::vector<std::unique_ptr<letter>> letters{};
   };
 
   packet_ring& ring_of(std::uint32_t from, std::uint32_t to) noexcept {

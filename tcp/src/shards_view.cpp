@@ -83,14 +83,14 @@ struct inquiry {
 /// Asks one shard; whoever answers last tells the asker.
 void ask(const held_shard& asker, const std::shared_ptr<inquiry>& question, std::uint32_t which) {
   const auto tell = [hub = asker.hub(), home = asker.index(), question] {
-    hub->post(home, [question](host* engine) {
-      if (engine != nullptr && question->answered != nullptr) question->answered->set();
-    });
+    hub->post(home, detail::make_letter([question](host* engine) {
+                if (engine != nullptr && question->answered != nullptr) question->answered->set();
+              }));
   };
-  asker->post(which, [question, which, tell](host* engine) {
-    if (engine != nullptr) question->parts[which] = look_at(*engine);
-    if (question->missing.fetch_sub(1, std::memory_order_acq_rel) == 1) tell();
-  });
+  asker->post(which, detail::make_letter([question, which, tell](host* engine) {
+                if (engine != nullptr) question->parts[which] = look_at(*engine);
+                if (question->missing.fetch_sub(1, std::memory_order_acq_rel) == 1) tell();
+              }));
 }
 
 }  // namespace

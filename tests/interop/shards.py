@@ -85,7 +85,8 @@ def rest_and_ask(count):
         server.wait_line("^connected ", 60)
         passive = [socket.create_connection((lab.STACK, 7), timeout=20) for _ in range(count)]
         ask_all(passive)
-        time.sleep(IDLE)
+        rested = time.monotonic() + IDLE
+        lab.until(lambda: time.monotonic() > rested, "the kernel has forgotten", IDLE + 5)
         ask_all(passive)
         server.process.send_signal(signal.SIGUSR1)
         line = server.wait_line("^answered ", 60)

@@ -39,10 +39,9 @@ struct shard_group_options {
   /// The secrets of all of them. By default they come from getrandom(2); on simulated loops they
   /// must be given for one seed to give one run.
   std::optional<host_keys> keys{};
-  /// How many bytes of packets may be on their way from one shard to another, at least 256 KiB; 1 MiB
-  /// is some 13,000 SYNs. The
-  /// memory is taken for each ordered pair of shards that ever hands a packet over. A packet that
-  /// finds no room is lost, and counted: RunnelShardDropped.
+  /// How many bytes of packets may be on their way from one shard to another, at least 256 KiB; 1
+  /// MiB is some 13,000 SYNs. The memory is taken for each ordered pair of shards that ever hands a
+  /// packet over. A packet that finds no room is lost, and counted: RunnelShardDropped.
   std::size_t ring_bytes = std::size_t{1} << 20;
 };
 
@@ -70,14 +69,15 @@ struct shards_view {
 /// from its ends alone, as `host_options::shard` says, so that each can tell whose a packet is: one
 /// that comes by the wrong link is copied to its owner, whom that wakes once for each burst, and
 /// nobody else answers it. The kernel gives a TUN queue what answers that queue's packets, while it
-/// remembers them, for about 3 s: what is handed over is the first packet of a connection from
-/// outside, and the first one after a pause, of all but one in so many as there are shards.
+/// remembers them, for about 3 s and up to 4096 flows: what is handed over is the first packet of a
+/// connection from outside, and the first one after a pause, of all but one in so many as there are
+/// shards. A packet that is handed over may be overtaken by the next one of its connection.
 ///
 /// Every stack is used on its own thread, as if it were alone. Listeners are opened on each; what
 /// comes for a shard that has none there is refused. The bounds of `stack_policy` that are for the
 /// whole host are divided, backlogs are each listener's own (as with SO_REUSEPORT). An echo request
 /// is answered where it arrives, pieces of a packet are put together at a shard that their
-/// addresses and identification say.
+/// addresses and identification say. An `inspect_server` shows the one stack that it was given.
 ///
 /// The group may be made, used and destroyed on any thread; it may go before the stacks.
 class shard_group {

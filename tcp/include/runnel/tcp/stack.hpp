@@ -87,6 +87,7 @@ class stack {
 
   /// Replaces what the whole stack has, and what its listeners and connections use where they set
   /// nothing; it holds at once, also for those that exist. `memory_limit` and the keys stay.
+  /// Of a shard, like `set`, its own alone: `shard_group::set_policy` reaches all.
   /// `std::errc::invalid_argument`: `check(all)` says which field.
   result<void> set_policy(const policy_set& all);
   /// What is in force; keys are never shown.
