@@ -24,6 +24,8 @@
 #include "runnel/net/http/server.hpp"
 #include "runnel/net/kernel/tcp.hpp"
 #include "runnel/net/link_pair.hpp"
+#include "runnel/net/resolver.hpp"
+#include "runnel/net/zone.hpp"
 #include "runnel/shield.hpp"
 #include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
@@ -31,6 +33,7 @@
 #include "runnel/timeout.hpp"
 #include "support/link_flags.hpp"
 #include "support/policy_flags.hpp"
+#include "support/url.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -48,37 +51,30 @@ struct settings {
   bool kernel = false;
 };
 
-/// Where a URL leads. Names are for a resolver, which runnel does not have yet.
+/// Where a URL leads.
 struct location {
   net::endpoint to;
+  std::string host_field;  ///< Empty: the address.
   std::string target;
 };
 
-location parse_url(std::string_view url) {
-  constexpr std::string_view scheme = "http://";
-  const std::string quoted = "'" + std::string(url) + "'";
-  std::string_view rest = url;
-  if (rest.starts_with(scheme)) {
-    rest.remove_prefix(scheme.size());
-  } else if (rest.find("://") != std::string_view::npos) {
-    throw std::invalid_argument(quoted + " is not fetched over plain HTTP; write http://.");
-  }
-  rest = rest.substr(0, rest.find('#'));
-  const std::size_t host_size = std::min(rest.find_first_of("/?"), rest.size());
-  const std::string host(rest.substr(0, host_size));
+/// The location of a URL; a name is looked up by the kernel's sockets, whatever fetches the page.
+location find(loop& owner, const std::string& text) {
+  const example::url parsed = example::parse_url(text);
   location found;
-  found.target = rest.substr(host_size);
-  if (!found.target.starts_with('/')) found.target.insert(0, 1, '/');
-  if (const auto whole = net::endpoint::parse(host)) {
-    found.to = *whole;
-  } else if (const auto only = net::endpoint::parse(host + ":80")) {
-    found.to = *only;
-  } else {
-    throw std::invalid_argument("the host of " + quoted +
-                                " must be an IP address, as in http://10.77.0.1:8080/ or "
-                                "http://[fd77::1]:8080/; names are "
-                                "not resolved yet.");
+  found.target = parsed.target;
+  if (const auto literal = net::address::parse(parsed.host, net::system_zones())) {
+    found.to = {*literal, parsed.port};
+    return found;
   }
+  net::resolver names(owner);
+  const auto look_up = [](net::resolver& by, std::string host) -> task<net::address> {
+    auto addresses = co_await by.resolve(host);
+    if (addresses) co_return addresses->front();
+    throw std::runtime_error("'" + host + "' has no address: " + addresses.error().message() + ".");
+  };
+  found.to = {owner.run(look_up(names, parsed.host)), parsed.port};
+  found.host_field = parsed.authority;
   return found;
 }
 
@@ -216,6 +212,7 @@ task<int> fetch(Connector& by, const location& from, const settings& flags) {
   options.user_agent = "runnel-http_client";
   http::client<Connector> client(owner, by, options);
   http::client_request request(http::method::get, from.target);
+  if (!from.host_field.empty()) request.headers().set("Host", from.host_field);
   request.close(flags.close);
   std::error_code failure;
   if (flags.count == 1) {
@@ -293,8 +290,8 @@ task<int> run_both(loop& owner, tcp::stack& near, tcp::stack& far, const locatio
 }
 
 /// Client and server on two stacks in one loop, with a wire between them instead of a device.
-int run_in_process(const location& from, const settings& flags, const tcp::policy_set& policy) {
-  loop owner;
+int run_in_process(loop& owner, const location& from, const settings& flags,
+                   const tcp::policy_set& policy) {
   net::link_pair wire;
   const std::string v6 = flags.link.address6.empty() ? "fd77::2" : flags.link.address6;
   const net::address own =
@@ -326,9 +323,9 @@ int main(int argc, char** argv) {
   return example::run(app, argc, argv, [&] {
     const tcp::policy_set policy = flags.policy.over({});
     if (flags.policy.printed(policy)) return 0;
-    const location from = parse_url(flags.url);
-    if (flags.in_process) return run_in_process(from, flags, policy);
     loop owner;
+    const location from = find(owner, flags.url);
+    if (flags.in_process) return run_in_process(owner, from, flags, policy);
     if (flags.kernel) {
       net::kernel::tcp_connector sockets(owner);
       return owner.run(run_client(owner, sockets, from, flags));

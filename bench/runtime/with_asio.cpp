@@ -8,6 +8,7 @@
 #include <boost/asio/experimental/channel.hpp>
 
 #include <thread>
+#include <tuple>
 
 namespace {
 
@@ -115,10 +116,11 @@ void wake(std::uint64_t count) {
 awaitable<void> echo(asio::ip::tcp::socket peer) {
   char bytes[4096];
   for (;;) {
-    auto [failed, size] = co_await peer.async_read_some(asio::buffer(bytes), no_throw);
-    if (failed) break;
-    auto [lost, written] = co_await asio::async_write(peer, asio::buffer(bytes, size), no_throw);
-    if (lost) break;
+    auto got = co_await peer.async_read_some(asio::buffer(bytes), no_throw);
+    if (std::get<0>(got)) break;
+    const auto piece = asio::buffer(bytes, std::get<1>(got));
+    auto sent = co_await asio::async_write(peer, piece, no_throw);
+    if (std::get<0>(sent)) break;
   }
 }
 
@@ -129,8 +131,9 @@ awaitable<void> serve(std::uint64_t connections) {
   std::printf("port %u\n", unsigned{listener.local_endpoint().port()});
   std::fflush(stdout);
   for (std::uint64_t i = 0; i < connections; ++i) {
-    auto [failed, peer] = co_await listener.async_accept(no_throw);
-    if (failed) break;
+    auto accepted = co_await listener.async_accept(no_throw);
+    if (std::get<0>(accepted)) break;
+    asio::ip::tcp::socket& peer = std::get<1>(accepted);
     peer.set_option(asio::ip::tcp::no_delay{true});
     co_spawn(where, echo(std::move(peer)), detached);
   }
