@@ -73,6 +73,7 @@ class [[nodiscard]] child_exited final : public waiter {
 
   bool begin() noexcept;
   void on_cancel() noexcept override;
+  wait_description describe() const override { return {"end of child process"}; }
 
   child_core* core_;
   bool standing_ = false;

@@ -144,6 +144,7 @@ class [[nodiscard]] tcp_connect_awaiter final : public runnel::detail::op_awaite
 
  private:
   bool connected_at_once() noexcept;
+  wait_description describe() const override { return {"socket connect"}; }
 
   loop* loop_;
   endpoint to_;

@@ -155,6 +155,7 @@ class [[nodiscard]] unix_connect_awaiter final : public waiter {
   bool begin() noexcept;
   bool attempt() noexcept;
   void on_cancel() noexcept override;
+  wait_description describe() const override { return {"socket connect"}; }
 
   loop* loop_;
   std::string_view path_;

@@ -88,6 +88,7 @@ class [[nodiscard]] datagram_readable final : public datagram_waiter {
 
  private:
   bool attempt() noexcept override;
+  wait_description describe() const override { return {"datagram readable"}; }
 };
 
 class [[nodiscard]] datagram_receive final : public datagram_waiter {
@@ -98,6 +99,7 @@ class [[nodiscard]] datagram_receive final : public datagram_waiter {
 
  private:
   bool attempt() noexcept override;
+  wait_description describe() const override { return {"datagram receive"}; }
 
   std::span<std::byte> into_;
   received_datagram got_;
@@ -111,6 +113,7 @@ class [[nodiscard]] datagram_receive_many final : public datagram_waiter {
 
  private:
   bool attempt() noexcept override;
+  wait_description describe() const override { return {"datagram receive"}; }
 
   std::span<datagram_slot> slots_;
   std::size_t count_ = 0;
@@ -124,6 +127,7 @@ class [[nodiscard]] datagram_send final : public datagram_waiter {
 
  private:
   bool attempt() noexcept override;
+  wait_description describe() const override { return {"datagram send"}; }
 
   std::span<const std::byte> from_;
   endpoint to_;
@@ -137,6 +141,7 @@ class [[nodiscard]] datagram_send_many final : public datagram_waiter {
 
  private:
   bool attempt() noexcept override;
+  wait_description describe() const override { return {"datagram send"}; }
 
   std::span<const outgoing_datagram> left_;
   std::size_t count_ = 0;
