@@ -115,8 +115,9 @@ class stack {
   std::error_code link_error() const noexcept;
 
   /// What all shards of the host are together; what this stack is where it has none. It asks each
-  /// on its own thread, in its next turn, and waits for all of them. `errc::cancelled`. Costs a
-  /// frame and some allocations.
+  /// on its own thread, in its next turn, and waits for all of them: one whose loop does not turn
+  /// keeps it waiting, so bound it by `with_timeout`. `errc::cancelled`. Costs a frame and some
+  /// allocations.
   task<result<shards_view>> look_at_all();
 
   /// The engine, to look at: counters, memory, every connection. Of a shard, its own.
