@@ -39,7 +39,10 @@ class ring_backend final : public backend {
         metrics_(&metrics),
         buffers_wanted_(options.receive_buffers),
         buffer_size_(options.receive_buffer_size) {
-    open_ring(setup_, options.ring_entries);
+    using std::chrono::milliseconds;
+    const auto idle = std::chrono::ceil<milliseconds>(options.sqpoll_idle).count();
+    open_ring(setup_, options.ring_entries,
+              static_cast<unsigned>(std::clamp<std::int64_t>(idle, 0, 3'600'000)));
   }
   ring_backend(const ring_backend&) = delete;
   ring_backend& operator=(const ring_backend&) = delete;

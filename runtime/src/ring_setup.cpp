@@ -18,11 +18,16 @@ constexpr named_flag flag_names[] = {
     {IORING_SETUP_SINGLE_ISSUER, "SINGLE_ISSUER"}, {IORING_SETUP_DEFER_TASKRUN, "DEFER_TASKRUN"},
     {IORING_SETUP_COOP_TASKRUN, "COOP_TASKRUN"},   {IORING_SETUP_TASKRUN_FLAG, "TASKRUN_FLAG"},
     {IORING_SETUP_SUBMIT_ALL, "SUBMIT_ALL"},       {IORING_SETUP_CLAMP, "CLAMP"},
+    {IORING_SETUP_SQPOLL, "SQPOLL"},
 };
 
 constexpr unsigned all_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                                IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
                                IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP;
+
+// The kernel's thread runs what completes, so the flags about who does are refused beside SQPOLL.
+constexpr unsigned polled_flags =
+    IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP;
 
 // What to give up next, newest first. TASKRUN_FLAG is refused without one of the other two.
 constexpr unsigned ladder[] = {
@@ -76,8 +81,9 @@ std::string sentence_for(int error) {
   throw startup_error({error, std::generic_category()}, sentence_for(error));
 }
 
-int try_open(ring_setup& out, unsigned entries, unsigned flags) {
+int try_open(ring_setup& out, unsigned entries, unsigned flags, unsigned sqpoll_idle_ms) {
   io_uring_params params{};
+  params.sq_thread_idle = sqpoll_idle_ms;
   params.flags = flags | IORING_SETUP_CQSIZE;
   // Room for the completions of several turns; more wait in the kernel and are not lost.
   params.cq_entries = entries * 4;
@@ -86,19 +92,21 @@ int try_open(ring_setup& out, unsigned entries, unsigned flags) {
 
 }  // namespace
 
-void open_ring(ring_setup& out, unsigned entries) {
+void open_ring(ring_setup& out, unsigned entries, unsigned sqpoll_idle_ms) {
   constexpr unsigned fewest_entries = 8;
   entries = entries < fewest_entries ? fewest_entries : entries;
-  unsigned flags = all_flags;
-  int status = try_open(out, entries, flags);
+  const unsigned wanted = sqpoll_idle_ms > 0 ? polled_flags : all_flags;
+  unsigned flags = wanted;
+  int status = try_open(out, entries, flags, sqpoll_idle_ms);
   for (unsigned step : ladder) {
     if (status != -EINVAL) break;
+    if ((flags & step) == 0) continue;
     flags &= ~step;
-    status = try_open(out, entries, flags);
+    status = try_open(out, entries, flags, sqpoll_idle_ms);
   }
   while (status == -ENOMEM && entries > fewest_entries) {
     entries /= 2;
-    status = try_open(out, entries, flags);
+    status = try_open(out, entries, flags, sqpoll_idle_ms);
   }
   if (status < 0) refuse(-status);
   if ((out.ring.features & IORING_FEAT_EXT_ARG) == 0) {
@@ -110,7 +118,7 @@ void open_ring(ring_setup& out, unsigned entries) {
   out.single_issuer = (flags & IORING_SETUP_SINGLE_ISSUER) != 0;
   try {
     out.flags = names_of(flags);
-    out.refused = flags == all_flags ? "" : names_of(all_flags & ~flags);
+    out.refused = flags == wanted ? "" : names_of(wanted & ~flags);
   } catch (...) {
     io_uring_queue_exit(&out.ring);
     throw;

@@ -18,7 +18,7 @@ struct ring_setup {
 
 /// Opens a ring with the best flags that the kernel takes, dropping them one by one, then with
 /// fewer entries where locked memory is short. Throws startup_error with a sentence that says how
-/// to mend it.
-void open_ring(ring_setup& out, unsigned entries);
+/// to mend it. With `sqpoll_idle_ms` above zero a thread of the kernel takes submissions.
+void open_ring(ring_setup& out, unsigned entries, unsigned sqpoll_idle_ms);
 
 }  // namespace runnel::detail

@@ -64,6 +64,11 @@ struct loop_options {
   backend_kind backend = backend_kind::automatic;
   /// Size of the submission ring; rounded up to a power of two and clamped by the kernel.
   unsigned ring_entries = 256;
+  /// Above zero: a thread of the kernel takes what is submitted (IORING_SETUP_SQPOLL), so that this
+  /// one makes no system call while it is busy, and goes to sleep when nothing came for so long. It
+  /// takes a core of its own; on few cores it makes everything slower. io_uring only, ignored
+  /// elsewhere.
+  duration sqpoll_idle{0};
   /// How many buffers all sockets of this loop share for what arrives, made when the first socket
   /// waits and rounded up to a power of two; at most 32,768. 0, or a kernel before 6.0: each socket
   /// is told that something is there and asks for it with a system call of its own.
