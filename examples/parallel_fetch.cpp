@@ -20,7 +20,7 @@
 #include "runnel/timeout.hpp"
 #include "runnel/when_all.hpp"
 #include "runnel/when_any.hpp"
-#include "support/link_flags.hpp"
+#include "support/command_line.hpp"
 #include "support/url.hpp"
 
 using namespace runnel;

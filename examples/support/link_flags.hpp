@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
-#include <exception>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -200,21 +199,5 @@ class tun_stack {
   std::unique_ptr<runnel::net::pcap> pcap_;
   std::optional<runnel::tcp::stack> stack_;
 };
-
-/// Parses the flags and runs `body`; whatever it throws becomes one sentence and exit code 1.
-template <class Body>
-int run(CLI::App& app, int argc, char** argv, Body&& body) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return not_parsed(app, error);
-  }
-  try {
-    return body();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), error.what());
-    return 1;
-  }
-}
 
 }  // namespace example
