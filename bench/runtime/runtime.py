@@ -5,8 +5,9 @@
 
 CASE is some of: spawn, call, switch, timers, channel, mutex, wake, echo, idle, calls. Each round
 runs every contender, forwards and backwards in turn. Printed are medians with minimum and maximum,
-and the median of the ratios within a round of Asio's figure to runnel's: above 1.00 runnel is ahead,
-also where more is better. Servers have core 0, their client core 1; all traffic is on loopback.
+and the median of the ratios within a round of Asio's figure to runnel's: above 1.00 runnel is
+ahead, also where more is better. Servers have core 0, their client core 1; all traffic is on
+loopback.
 
   spawn     start and finish a coroutine            channel   one value through a channel of 64
   call      await a coroutine that ends at once     mutex     one hand-over between two coroutines

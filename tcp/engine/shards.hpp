@@ -21,7 +21,7 @@ inline constexpr std::size_t stray_limit = 256;
 
 /// What a host knows of the shards that it is one of.
 struct shard_state {
-  shard_state(const shard_options& which, const stack_policy& policy) noexcept
+  shard_state(const shard_options& which, const stack_policy& policy)
       : index(which.index),
         count(which.count),
         first(policy.local_port_first),

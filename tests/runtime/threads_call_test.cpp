@@ -155,7 +155,8 @@ TEST_CASE("call: cancelled while it runs it completes only when the function has
 
 TEST_CASE("call: to a loop that has ended, or ends before it comes to it, gives an error") {
   auto body = [](loop_thread& there, bool& ran) -> task<> {
-    runnel::task_group group{co_await runnel::this_scope()};
+    auto& scope = co_await runnel::this_scope();
+    runnel::task_group group{scope};
     auto child = [](const loop_remote& to, bool& flag) -> task<> {
       auto work = [&flag] { flag = true; };
       result<void> done = co_await runnel::call(to, work);
@@ -273,7 +274,8 @@ TEST_CASE("run_on: the loop there ends while the child waits") {
       co_await runnel::sleep(1h);
     };
     auto make = [&] { return child(home, begun, living); };
-    runnel::task_group group{co_await runnel::this_scope()};
+    auto& scope = co_await runnel::this_scope();
+    runnel::task_group group{scope};
     auto caller = [](const loop_remote& to, decltype(make)& fn) -> task<> {
       result<void> ended = co_await runnel::run_on(to, std::ref(fn));
       CHECK(ended.error() == errc::loop_ended);

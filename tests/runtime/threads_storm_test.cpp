@@ -97,7 +97,8 @@ task<> caller(std::vector<loop_remote> others, counts& all, std::uint64_t seed, 
 }
 
 task<> callers(std::vector<loop_remote> others, counts& all, std::uint64_t seed, int rounds) {
-  runnel::task_group group{co_await runnel::this_scope()};
+  auto& scope = co_await runnel::this_scope();
+  runnel::task_group group{scope};
   for (std::uint64_t i = 0; i < 4; ++i) {
     group.spawn(caller(others, all, seed * 100 + i, rounds));
   }
@@ -137,7 +138,8 @@ TEST_CASE("storm: calls and children among four loops, some given up, leave noth
     runnel::loop here;
     remotes.push_back(here.remote());
     auto root = [](std::vector<loop_remote> everyone, counts& in, int n) -> task<> {
-      runnel::task_group group{co_await runnel::this_scope()};
+      auto& scope = co_await runnel::this_scope();
+      runnel::task_group group{scope};
       auto there = [](loop_remote to, std::vector<loop_remote> whom, counts& c, std::uint64_t seed,
                       int times) -> task<> {
         auto make = [whom, &c, seed, times] { return callers(whom, c, seed, times); };
@@ -211,7 +213,8 @@ TEST_CASE("storm: loops end while others call them, and every call gets an answe
       loops made = make_loops(2);
       runnel::loop here;
       auto root = [](loops& doomed, counts& in) -> task<> {
-        runnel::task_group group{co_await runnel::this_scope()};
+        auto& scope = co_await runnel::this_scope();
+        runnel::task_group group{scope};
         auto asker = [](loop_remote to, counts& c, int naps) -> task<> {
           for (int i = 0; i < 20; ++i) {
             token held{c};

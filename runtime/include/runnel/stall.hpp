@@ -22,6 +22,7 @@ struct stall_report {
     callbacks,  ///< The hooks of `loop::attach`, such as a TCP stack, and timers.
   };
 
+  /// What held the loop.
   kind what = kind::task;
   /// The co_await that a task went on from; where a `first_run` was spawned in a group. Line 0
   /// where that is not known.

@@ -132,6 +132,7 @@ class task_group {
                .frame,
            {});
   }
+  /// Without arguments it does.
   template <class Callable>
   requires detail::group_callable<Callable>
   void spawn(Callable callable, std::source_location where = std::source_location::current()) {

@@ -31,6 +31,7 @@ struct sim_host_options {
 
 /// What the middle of a `sim_network` did.
 struct sim_network_counters {
+  /// Handed on to the host that has the address.
   std::uint64_t forwarded = 0;
   /// Lost: no host has the address.
   std::uint64_t unroutable = 0;
@@ -53,6 +54,7 @@ struct sim_network_counters {
 /// before its loop.
 class sim_network final : private turn_hook {
  public:
+  /// A network without hosts, driven by `owner`, which must outlive it.
   explicit sim_network(loop& owner);
   sim_network(const sim_network&) = delete;
   sim_network& operator=(const sim_network&) = delete;
@@ -61,6 +63,7 @@ class sim_network final : private turn_hook {
   /// A new host with these addresses; gives its link, which lives as long as the network. Throws
   /// `std::invalid_argument` for an address that a host has already, or a field out of range.
   link& add(std::span<const address> addresses, const sim_host_options& options = {});
+  /// The same.
   link& add(std::initializer_list<address> addresses, const sim_host_options& options = {}) {
     return add(std::span(addresses.begin(), addresses.size()), options);
   }

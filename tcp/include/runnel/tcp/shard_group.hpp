@@ -49,6 +49,7 @@ struct shard_group_options {
 struct shards_view {
   /// The sums.
   tcp::counters counters{};
+  /// The sums of what all hold.
   memory_table memory{};
   /// The listeners of one local endpoint as one, with the sums of their numbers; high-water marks
   /// are sums too, and so may never have been reached at one time.
@@ -93,12 +94,14 @@ class shard_group {
   /// The place of one stack, counted from 0. Each is for one stack, once.
   shard seat(std::uint32_t index) const;
 
-  /// A new random key for SYN cookies, or both keys, on all shards: see `stack`. Each takes it in
-  /// its next turn, and cookies of one are good at the others all the while.
+  /// A new random key for SYN cookies on all shards: see `stack`. Each takes it in its next turn,
+  /// and cookies of one are good at the others all the while.
   void rotate_cookie_key();
+  /// Both keys, likewise.
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
   /// The same of Fast Open.
   void rotate_fastopen_key();
+  /// The same of Fast Open.
   void set_fastopen_keys(const secret_key& current, const secret_key& previous);
   /// Replaces the policies of all shards, in the next turn of each: `stack::set_policy`. Local
   /// ports that were not in the range when the first stack was made are not used.

@@ -30,8 +30,11 @@ struct child_options {
   std::optional<std::vector<std::string>> environment{};
   /// The folder in which it starts; empty: the parent's.
   std::string directory{};
+  /// Where descriptor 0 of the child leads.
   child_stdio standard_input = child_stdio::inherit;
+  /// Where descriptor 1 of the child leads.
   child_stdio standard_output = child_stdio::inherit;
+  /// Where descriptor 2 of the child leads.
   child_stdio standard_error = child_stdio::inherit;
 };
 

@@ -20,8 +20,9 @@ struct udp_options {
   bool v6only = false;
   /// SO_BROADCAST: it may send to broadcast addresses.
   bool broadcast = false;
-  /// SO_SNDBUF and SO_RCVBUF in bytes, of which the kernel makes twice as much.
+  /// SO_SNDBUF in bytes, of which the kernel makes twice as much; 0 is its default.
   int send_buffer = 0;
+  /// SO_RCVBUF, likewise. What arrives while it is full is lost.
   int receive_buffer = 0;
   /// SO_BINDTODEVICE: the only network device that it uses.
   std::string device{};
@@ -29,12 +30,15 @@ struct udp_options {
 
 /// Memory for one datagram of `receive_many`, and what came into it.
 struct datagram_slot {
+  /// Where it goes; what does not fit is cut off.
   std::span<std::byte> into;
+  /// What came, once `receive_many` has given it.
   received_datagram got{};
 };
 
 /// One datagram of `send_many`.
 struct outgoing_datagram {
+  /// What is sent; it must live until the call has completed.
   std::span<const std::byte> bytes;
   /// None on a connected socket.
   endpoint to{};

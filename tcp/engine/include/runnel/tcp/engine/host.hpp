@@ -62,7 +62,9 @@ struct shard_options {
 
 /// A packet that is another shard's.
 struct stray {
+  /// The packet as it arrived.
   net::packet packet{};
+  /// Whose it is.
   std::uint32_t shard = 0;
 };
 
