@@ -95,10 +95,11 @@ class fleet {
  public:
   explicit fleet(std::uint32_t loops) : running_(loops) {}
 
-  /// Adds what one loop has counted; the last one prints the sums.
-  void finish(const http::server_counters& http, const tcp::counters& tcp) {
+  /// Adds what one loop has counted; the last one prints the sums. `tcp` is null where the kernel's
+  /// TCP serves.
+  void finish(const http::server_counters& http, const tcp::counters* tcp) {
     const std::lock_guard lock(mutex_);
-    tcp_ += tcp;
+    if (tcp != nullptr) (tcp_ ? *tcp_ : tcp_.emplace()) += *tcp;
     accepted_ += http.accepted;
     requests_ += http.requests;
     if (--running_ == 0) print();
@@ -111,18 +112,19 @@ class fleet {
     std::printf("%-28s %12llu\n%-28s %12llu\n", "connections",
                 static_cast<unsigned long long>(accepted_), "requests",
                 static_cast<unsigned long long>(requests_));
-    tcp_.for_each([](std::string_view name, std::uint64_t value) {
+    const auto print_one = [](std::string_view name, std::uint64_t value) {
       const bool always = name == "TcpOutRsts";
       if (value == 0 && !always) return;
       std::printf("%-28.*s %12llu\n", static_cast<int>(name.size()), name.data(),
                   static_cast<unsigned long long>(value));
-    });
+    };
+    if (tcp_) tcp_->for_each(print_one);
     std::fflush(stdout);
   }
 
   std::mutex mutex_;
   std::uint32_t running_;
-  tcp::counters tcp_;
+  std::optional<tcp::counters> tcp_;
   std::uint64_t accepted_ = 0;
   std::uint64_t requests_ = 0;
 };
@@ -186,7 +188,7 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
     const auto delivered = co_await with_timeout(3s, network.stack().idle());
     if (!delivered) std::fprintf(stderr, "http_server: some clients did not end in 3 s.\n");
   }
-  all.finish(server.counters(), network.stack().engine().counters());
+  all.finish(server.counters(), &network.stack().engine().counters());
   co_return impatient ? 1 : 0;
 }
 
@@ -195,7 +197,7 @@ task<int> run_kernel_server(loop& owner, site_server& server, net::endpoint at, 
   auto listener = net::kernel::tcp_listener::listen(owner, at).value();
   announce(listener.local_endpoint(), "by the kernel's TCP", owner);
   const bool impatient = co_await serve_until_signals(owner, server, listener, all, true);
-  all.finish(server.counters(), {});
+  all.finish(server.counters(), nullptr);
   co_return impatient ? 1 : 0;
 }
 
