@@ -23,7 +23,8 @@ namespace runnel::detail {
 
 /// What a loop needs from the world: a clock, kernel operations, and sleep. Each started operation
 /// is handed to `operation_pool::complete` exactly once, from inside `reap`, and a `receive` as
-/// often as it fills a buffer to `operation_pool::progress` before that.
+/// often as it fills a buffer to `operation_pool::progress` before that, an `accept` for each
+/// connection to `operation_pool::accepted`.
 class backend {
  public:
   virtual ~backend() = default;
@@ -44,6 +45,8 @@ class backend {
     static const std::shared_ptr<receive_buffers> none;
     return none;
   }
+  /// Whether there is an `accept` operation.
+  virtual bool accepts() const noexcept { return false; }
   /// Once per backend: from now on a write to the eventfd `wake_fd` from any thread ends the sleep
   /// of `enter`. It counts as no operation in flight and need not be read empty; it outlives this.
   /// Zero, or the errno of a kernel that refuses.

@@ -83,7 +83,7 @@ open_awaiter::~open_awaiter() {
 }
 
 void open_awaiter::fill(operation& op) {
-  op.path = std::move(path_);
+  op.path = std::make_unique<std::string>(std::move(path_));
 }
 
 void open_awaiter::on_complete(operation& op, int result) noexcept {

@@ -54,7 +54,7 @@ int perform_blocking(operation& op) noexcept {
     case op_kind::write:
       return move_bytes(op, r.offset);
     case op_kind::open:
-      return result_of(::open(op.path.c_str(), static_cast<int>(r.flags), r.mode));
+      return result_of(::open(op.path->c_str(), static_cast<int>(r.flags), r.mode));
     case op_kind::size:
       return result_of(::statx(r.fd, "", AT_EMPTY_PATH, STATX_SIZE,
                                reinterpret_cast<struct statx*>(op.buffer.get())));

@@ -67,6 +67,7 @@ loop::loop(loop_options options)
 
 loop::~loop() {
   if (mailbox_ != nullptr) mailbox_->close();
+  residents_.clear();
   operations_->part_from_users();
   backend_.reset();
   timers_.clear();

@@ -25,6 +25,8 @@ std::string_view name_of(op_kind kind) noexcept {
       return "close";
     case op_kind::receive:
       return "receive";
+    case op_kind::accept:
+      return "accept";
   }
   return "unknown";
 }

@@ -1,5 +1,6 @@
 #include "runnel/detail/operation.hpp"
 
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@ void operation_pool::put_back(operation& op) noexcept {
   rest(op);
   op.kept = false;
   op.user = nullptr;
-  op.path.clear();
+  op.path.reset();
   if (std::exchange(op.reaps, false)) {
     siginfo_t facts{};
     ::waitid(P_PIDFD, static_cast<id_t>(op.closes), &facts, WEXITED | WNOHANG);
@@ -57,7 +58,7 @@ void operation_pool::refuse(operation& op, int result) noexcept {
   // close(2) frees the descriptor whatever it says.
   if (op.request.kind == op_kind::close) ::close(op.request.fd);
   op.where = operation::state::refused;
-  op.refused_with = result;
+  op.result = result;
   refused_.push_back(op);
 }
 
@@ -68,7 +69,7 @@ void operation_pool::finish_refused() noexcept {
   while (!now.empty()) {
     operation& op = now.front();
     ++in_flight_count_;
-    complete(op, op.refused_with);
+    complete(op, op.result);
   }
 }
 
@@ -98,6 +99,17 @@ void operation_pool::progress(operation& op, const std::shared_ptr<receive_buffe
   } else {
     buffers->give_back(id);
   }
+}
+
+void operation_pool::accepted(operation& op, int fd) noexcept {
+  if (op.user != nullptr) {
+    op.user->on_accepted(op, fd);
+    return;
+  }
+  // Nobody has seen it, so that its peer gets a reset as from a listener that is closed.
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  ::close(fd);
 }
 
 void operation_pool::part_from_users() noexcept {
@@ -178,6 +190,16 @@ const std::shared_ptr<receive_buffers>& operation_user::buffers_of(loop& owner) 
   return owner.backend_->buffers();
 }
 
+bool operation_user::accepts(loop& owner) noexcept {
+  return owner.backend_->accepts();
+}
+
+void operation_user::on_accepted(operation&, int) noexcept {
+  fail(
+      "runnel: an operation that accepts nothing told of a connection; this is a fault of the "
+      "backend.");
+}
+
 void operation_user::on_progress(operation&, std::uint16_t, std::uint32_t) noexcept {
   fail(
       "runnel: an operation that is not a multishot one told of progress; this is a fault of the "
@@ -218,6 +240,8 @@ wait_description op_awaiter::describe() const {
       return {"close", std::move(fd)};
     case op_kind::receive:
       return {"receive", std::move(fd)};
+    case op_kind::accept:
+      return {"accept", std::move(fd)};
     default:
       return {"kernel operation", std::move(fd)};
   }

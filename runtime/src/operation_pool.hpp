@@ -39,6 +39,8 @@ class operation_pool {
   /// A `receive` that goes on has filled buffer `id`.
   void progress(operation& op, const std::shared_ptr<receive_buffers>& buffers, std::uint16_t id,
                 std::uint32_t length) noexcept;
+  /// An `accept` has got a connection.
+  static void accepted(operation& op, int fd) noexcept;
   /// Gives back an operation that was never started.
   void put_back(operation& op) noexcept;
 

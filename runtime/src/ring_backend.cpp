@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -123,6 +124,8 @@ class ring_backend final : public backend {
       auto& op = *static_cast<operation*>(subject);
       if (op.request.kind == op_kind::receive) {
         settle_receive(op, *entries[i]);
+      } else if (op.request.kind == op_kind::accept) {
+        settle_accept(op, *entries[i]);
       } else {
         operations_->complete(op, entries[i]->res);
       }
@@ -159,6 +162,9 @@ class ring_backend final : public backend {
     buffers_ = ring_buffers_;
     return buffers_;
   }
+
+  // It came with Linux 5.19, one version before SINGLE_ISSUER.
+  bool accepts() const noexcept override { return setup_.single_issuer; }
 
   int watch_wakes(int wake_fd) noexcept override {
     wake_fd_ = wake_fd;
@@ -249,6 +255,14 @@ class ring_backend final : public backend {
     operations_->complete(op, entry.res > 0 ? -EAGAIN : entry.res);
   }
 
+  // The same for connections.
+  void settle_accept(operation& op, const io_uring_cqe& entry) noexcept {
+    if (entry.res >= 0) operation_pool::accepted(op, entry.res);
+    if ((entry.flags & IORING_CQE_F_MORE) != 0) return;
+    // With a connection it has only stopped, and may be started anew.
+    operations_->complete(op, entry.res >= 0 ? -EAGAIN : entry.res);
+  }
+
   // A multishot poll posts one completion for each write and needs no reading.
   void poll_wake_fd() noexcept {
     io_uring_sqe* entry = free_entry();
@@ -312,7 +326,7 @@ class ring_backend final : public backend {
         io_uring_prep_write(&entry, r.fd, op.buffer.get(), r.length, r.offset);
         return;
       case op_kind::open:
-        io_uring_prep_openat(&entry, AT_FDCWD, op.path.c_str(), static_cast<int>(r.flags), r.mode);
+        io_uring_prep_openat(&entry, AT_FDCWD, op.path->c_str(), static_cast<int>(r.flags), r.mode);
         return;
       case op_kind::size:
         io_uring_prep_statx(&entry, r.fd, "", AT_EMPTY_PATH, STATX_SIZE,
@@ -327,6 +341,10 @@ class ring_backend final : public backend {
         entry.ioprio |= IORING_RECVSEND_POLL_FIRST;
         entry.flags |= IOSQE_BUFFER_SELECT;
         entry.buf_group = ring_buffers::group;
+        return;
+      case op_kind::accept:
+        io_uring_prep_multishot_accept(&entry, r.fd, nullptr, nullptr,
+                                       SOCK_NONBLOCK | SOCK_CLOEXEC);
         return;
     }
   }

@@ -15,6 +15,7 @@
 
 #include "runnel/cancel.hpp"
 #include "runnel/clock.hpp"
+#include "runnel/detail/resident.hpp"
 #include "runnel/detail/timer_wheel.hpp"
 #include "runnel/random.hpp"
 #include "runnel/task.hpp"
@@ -245,6 +246,7 @@ class loop {
   friend class cancel_scope;
   friend class detail::task_walk;
   friend detail::stall_watch& detail::watch_of(loop&);
+  friend class detail::resident;
   friend class detail::operation_user;
   friend struct detail::mailbox_access;
   friend class detail::operation_pool;
@@ -295,6 +297,7 @@ class loop {
   std::shared_ptr<detail::fiber_stack_pool> fiber_stacks_;
   bool reports_overflow_ = false;
   loop_observer* observer_ = nullptr;
+  detail::resident_list residents_;
   std::unique_ptr<detail::operation_pool> operations_;
   std::unique_ptr<detail::backend> backend_;
   /// None until `remote()` is called. Counted: others may hold it longer.

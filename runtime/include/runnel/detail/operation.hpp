@@ -23,6 +23,8 @@ enum class op_kind : std::uint8_t {
   /// Receives on a socket into the loop's `receive_buffers` again and again, until it is cancelled,
   /// the stream ends or no buffer is free.
   receive,
+  /// Accepts connections on a listening socket again and again, until it is cancelled or fails.
+  accept,
 };
 
 /// A kernel operation as every backend understands it. `memory` is the operation's own: the kernel
@@ -63,12 +65,11 @@ class operation final : public tagged_hook<operation_in_pool>,
   state where = state::idle;
   bool cancel_requested = false;
   bool cancel_queued = false;
-  bool kept = false;     ///< It stays its user's between two starts.
-  int refused_with = 0;  ///< refused: a negative errno.
-  int result = 0;        ///< Kept here by backends that know it before they are asked to reap.
+  bool kept = false;  ///< It stays its user's between two starts.
+  int result = 0;     ///< Where it is known before it is reaped, as of one that is refused.
   operation_user* user = nullptr;
   std::unique_ptr<std::byte[]> buffer;  ///< read, write: op_buffer_size bytes; size: a statx.
-  std::string path;                     ///< open
+  std::unique_ptr<std::string> path;    ///< open
   /// A descriptor that is closed behind the last completion.
   int closes = -1;
   /// That descriptor is a process's (pidfd), to be reaped first. Is not given up when the loop
@@ -116,6 +117,8 @@ class operation_user {
   void abandon_and_reap(int pidfd) noexcept;
   /// What `receive` operations of this loop fill; null where its backend has no such operation.
   static const std::shared_ptr<receive_buffers>& buffers_of(loop& owner) noexcept;
+  /// Whether this loop's backend has the `accept` operation.
+  static bool accepts(loop& owner) noexcept;
 
   /// Phase 1: the operation is finished with `result`, a negative errno on failure; it goes back to
   /// the pool when this returns. Runs no user code.
@@ -123,6 +126,9 @@ class operation_user {
   /// Phase 1, `receive` only: `length` bytes lie in buffer `id`, which is the user's now. More may
   /// follow, and in the end on_complete: 0 for the end of the stream, else why it stopped.
   virtual void on_progress(operation& op, std::uint16_t id, std::uint32_t length) noexcept;
+  /// Phase 1, `accept` only: `fd` is a new connection, which does not block and is the user's now.
+  /// More may follow, and in the end on_complete: why it stopped, EAGAIN when nothing is wrong.
+  virtual void on_accepted(operation& op, int fd) noexcept;
 
  private:
   friend class operation_pool;
