@@ -81,8 +81,9 @@ bool write_awaiter::begin() noexcept {
   stand(channel_->writer);
   if ((error_ = channel_->write_error())) return true;
   if (advance()) return true;
-  channel_->await_output();
-  return false;
+  if (channel_->await_output()) return false;
+  error_ = std::make_error_code(std::errc::not_enough_memory);
+  return true;
 }
 
 bool write_awaiter::try_again(bool) noexcept {

@@ -67,10 +67,11 @@ channel::channel(loop& owner, int fd, medium kind)
     : read_deadline(owner, reader),
       write_deadline(owner, writer),
       owner_(&owner),
+      watch_(input::watch_number(owner)),
       fd_(fd),
       kind_(kind),
       input_(*this),
-      output_(owner, fd, *this),
+      output_(*this),
       hangup_(*this),
       look_(*this) {}
 
@@ -101,7 +102,7 @@ void channel::release() noexcept {
   // A request in flight keeps the socket open; the peer learns of the end now all the same.
   const bool held = input_.armed() || output_.armed() || hangup_.armed();
   if (held && kind_ != medium::pipe && !aborted_) ::shutdown(fd, SHUT_WR);
-  output_.disarm();
+  output_.stop();
   hangup_.stop();
   if (!input_.part_with(fd)) ::close(fd);
 }
@@ -133,6 +134,7 @@ attempt channel::read(std::span<std::byte> into) noexcept {
 }
 
 void channel::on_input(bool ready) noexcept {
+  if (heir != nullptr) return heir->on_input();
   if (reader == nullptr || !reader->waiting()) return;
   if (!reader->try_again(ready)) await_input();
 }
@@ -141,22 +143,29 @@ void channel::input::arm() noexcept {
   if (busy() || of_->fd_ < 0) return;
   const auto& buffers = buffers_of(*of_->owner_);
   receiving_ = of_->kind_ != medium::pipe && buffers != nullptr && buffers->usable() &&
-               !of_->hangup_.heard();
-  if (receiving_) of_->hangup_.listen();
+               !of_->hangup_.heard() && of_->hangup_.listen();
   prepare(*of_->owner_,
           {.kind = receiving_ ? runnel::detail::op_kind::receive : runnel::detail::op_kind::poll,
            .fd = of_->fd_,
            .flags = POLLIN,
-           .watch = watch_});
+           .watch = of_->watch_});
   submit();
 }
 
-void channel::hangup::listen() noexcept {
-  // Errors and hang-ups are always told.
-  watch_.arm(0);
+bool channel::hangup::listen() noexcept {
+  if (busy()) return true;
+  try {
+    // Errors and hang-ups are always told.
+    prepare(*of_->owner_, {.kind = runnel::detail::op_kind::poll, .fd = of_->fd_});
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  submit();
+  return true;
 }
 
-void channel::hangup::on_ready() noexcept {
+void channel::hangup::on_complete(runnel::detail::operation&, int result) noexcept {
+  if (result == -ECANCELED || result == runnel::detail::op_not_supported) return;
   heard_ = true;
   // What it has not taken yet, and the error behind that, is then asked for.
   if (of_->input_.receiving()) of_->input_.stop();
@@ -210,13 +219,27 @@ attempt channel::write(std::span<const iovec> pieces) noexcept {
   }
 }
 
-void channel::await_output() noexcept {
-  output_.arm(POLLOUT);
+bool channel::output::arm() noexcept {
+  if (busy()) return true;
+  try {
+    prepare(*of_->owner_, {.kind = runnel::detail::op_kind::poll,
+                           .fd = of_->fd_,
+                           .flags = POLLOUT,
+                           .watch = of_->watch_});
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  submit();
+  return true;
 }
 
-void channel::on_ready() noexcept {
-  if (writer == nullptr || !writer->waiting()) return;
-  if (!writer->try_again(true)) await_output();
+void channel::output::on_complete(runnel::detail::operation&, int result) noexcept {
+  if (result != -ECANCELED && result != runnel::detail::op_not_supported) of_->on_output();
+}
+
+void channel::on_output() noexcept {
+  if (writer == nullptr || !writer->waiting() || writer->try_again(true)) return;
+  if (!await_output()) writer->fail(code(std::errc::not_enough_memory));
 }
 
 // ---- errors

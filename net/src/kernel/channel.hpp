@@ -4,7 +4,6 @@
 #include "runnel/detail/receive_buffers.hpp"
 #include "runnel/loop.hpp"
 #include "runnel/net/kernel/detail/awaiters.hpp"
-#include "runnel/poll.hpp"
 #include "runnel/timer.hpp"
 #include "runnel/wire/address.hpp"
 
@@ -28,10 +27,10 @@ struct attempt {
 
 /// A non-blocking descriptor as one or two byte streams: what has arrived, who waits in which
 /// direction, and how it ended.
-class channel final : private fd_watch::client {
+class channel final {
  public:
-  /// Takes over `fd`, and all the memory that waiting will need. Null, and `fd` untouched, when
-  /// there is none.
+  /// Takes over `fd`, and the memory that waiting for input will need. Null, and `fd` untouched,
+  /// when there is none.
   static channel_ptr make(loop& owner, int fd, medium kind) noexcept;
   channel(loop& owner, int fd, medium kind);
   channel(const channel&) = delete;
@@ -47,9 +46,10 @@ class channel final : private fd_watch::client {
   }
   /// Whether there are bytes that nobody has read. Asks the kernel.
   bool unread() const noexcept;
-  /// Tells the reader, or the writer, when there may be more.
+  /// Tells the reader when there may be more.
   void await_input() noexcept { input_.arm(); }
-  void await_output() noexcept;
+  /// The same for the writer; false without memory.
+  bool await_output() noexcept { return output_.arm(); }
   /// Whether all that was written is acknowledged, or never will be. Asks the kernel.
   bool settled() noexcept;
   /// Looks again and again until it is, and tells drainer and closer.
@@ -70,6 +70,10 @@ class channel final : private fd_watch::client {
   bool begin_close() noexcept;
   /// Closes a pipe.
   void drop() noexcept;
+  /// Nobody waits and nothing has ended it, so that it may end by itself.
+  bool may_leave() const noexcept {
+    return fd_ >= 0 && !closing_ && !aborted_ && !ended_ && kind_ != medium::pipe;
+  }
   /// The stream's last word, by close or without.
   close_ending finish_close(std::error_code why) noexcept;
 
@@ -101,6 +105,17 @@ class channel final : private fd_watch::client {
   /// As it was last set, which saves asking for it again.
   bool nodelay = false;
 
+  /// Who hears of input instead of a reader.
+  class listener {
+   public:
+    /// There may be something to read, or the end of it. Must not destroy the channel.
+    virtual void on_input() noexcept = 0;
+
+   protected:
+    ~listener() = default;
+  };
+  listener* heir = nullptr;
+
  private:
   /// How many buffers of the loop one connection may hold while nobody reads it.
   static constexpr unsigned most_unread_buffers = 16;
@@ -108,7 +123,8 @@ class channel final : private fd_watch::client {
   /// Has the kernel receive into shared buffers, or say that there is something to read.
   class input final : private runnel::detail::operation_user {
    public:
-    explicit input(channel& of) : of_(&of), watch_(new_watch(of.owner())) { keep(of.owner()); }
+    explicit input(channel& of) : of_(&of) { keep(of.owner()); }
+    static std::uint64_t watch_number(loop& owner) noexcept { return new_watch(owner); }
     void arm() noexcept;
     /// Takes the request back.
     void stop() noexcept { cancel(); }
@@ -124,26 +140,40 @@ class channel final : private fd_watch::client {
                      std::uint32_t length) noexcept override;
 
     channel* of_;
-    std::uint64_t watch_;
     bool receiving_ = false;
   };
 
   /// Hears of a reset. The kernel's multishot receive sleeps on when the reset came before the
   /// receive had taken what arrived ahead of it: it looks for bytes then, and not for errors.
-  class hangup final : private fd_watch::client {
+  class hangup final : private runnel::detail::operation_user {
    public:
-    explicit hangup(channel& of) : of_(&of), watch_(of.owner(), of.fd(), *this) {}
-    void listen() noexcept;
-    void stop() noexcept { watch_.disarm(); }
-    bool armed() const noexcept { return watch_.armed(); }
+    explicit hangup(channel& of) noexcept : of_(&of) {}
+    /// False without memory.
+    bool listen() noexcept;
+    void stop() noexcept { abandon(); }
+    bool armed() const noexcept { return busy(); }
     bool heard() const noexcept { return heard_; }
 
    private:
-    void on_ready() noexcept override;
+    void on_complete(runnel::detail::operation& op, int result) noexcept override;
 
     channel* of_;
     bool heard_ = false;
-    fd_watch watch_;
+  };
+
+  /// Tells the writer of room. Most connections never need it.
+  class output final : private runnel::detail::operation_user {
+   public:
+    explicit output(channel& of) noexcept : of_(&of) {}
+    /// False without memory.
+    bool arm() noexcept;
+    void stop() noexcept { abandon(); }
+    bool armed() const noexcept { return busy(); }
+
+   private:
+    void on_complete(runnel::detail::operation& op, int result) noexcept override;
+
+    channel* of_;
   };
 
   /// Looks whether everything is acknowledged.
@@ -159,7 +189,7 @@ class channel final : private fd_watch::client {
     duration pause_{};
   };
 
-  void on_ready() noexcept override;
+  void on_output() noexcept;
   void on_input(bool ready) noexcept;
   std::error_code remember(int error) noexcept;
   void take_socket_error() noexcept;
@@ -167,6 +197,8 @@ class channel final : private fd_watch::client {
   void release() noexcept;
 
   loop* owner_;
+  /// For `op_request::watch`, in both directions.
+  std::uint64_t watch_;
   int fd_;
   medium kind_;
   bool finished_ = false;
@@ -181,7 +213,7 @@ class channel final : private fd_watch::client {
   std::size_t lost_bytes_ = 0;
   runnel::detail::received_bytes received_;
   input input_;
-  fd_watch output_;
+  output output_;
   hangup hangup_;
   look look_;
 };

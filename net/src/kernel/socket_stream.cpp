@@ -1,6 +1,7 @@
 #include "runnel/net/kernel/socket_stream.hpp"
 
 #include "channel.hpp"
+#include "departing.hpp"
 #include "runnel/detail/check.hpp"
 
 namespace runnel::net::kernel {
@@ -17,6 +18,10 @@ result<void> socket_stream::shutdown() noexcept {
 }
 void socket_stream::abort() noexcept {
   checked().abort();
+}
+void socket_stream::leave(departure how, duration time) noexcept {
+  checked();
+  detail::departing::begin(std::move(channel_), how, time);
 }
 void socket_stream::set_read_deadline(time_point when) noexcept {
   checked().read_deadline.set(when);

@@ -51,6 +51,13 @@ class socket_stream {
   /// See `stream`. Waits as `drained()` does for the acknowledgement of everything and of the end,
   /// then gives the descriptor back; the kernel keeps TIME-WAIT.
   detail::close_awaiter close() noexcept { return detail::close_awaiter{checked()}; }
+  /// See `leavable_stream`: the loop keeps the connection until it has ended, and closes it when it
+  /// dies. What was written is still delivered by the kernel; `graceful` is what destroying does.
+  /// The stream is empty afterwards, nothing on it may be awaited, and its deadlines count no more.
+  /// After `peer_first` and its time the peer has five seconds more. 4,096 connections of a loop
+  /// may be ending in this way, and for the next one the oldest is closed. One allocation; without
+  /// memory the stream is closed at once.
+  void leave(departure how, duration time) noexcept;
   /// See `stream`. A Unix socket knows no reset: there the peer reads the end of the stream, or
   /// `connection_reset` when this end had bytes unread.
   void abort() noexcept;
