@@ -87,8 +87,9 @@ result<tcp_listener> tcp_listener::listen(loop& owner, const endpoint& at,
       apply(fd.get(), options.connection) && bind_to(fd.get(), at) &&
       ::listen(fd.get(), options.backlog) == 0;
   if (!ready) return last_error();
-  auto* const made = new (std::nothrow)
-      detail::acceptor(owner, fd.get(), detail::medium::tcp, options.connection.nodelay);
+  auto* const made = new (std::nothrow) detail::acceptor(
+      owner, fd.get(), detail::medium::tcp, options.connection.nodelay,
+      options.multishot ? detail::accept_mode::multishot : detail::accept_mode::asking);
   if (made == nullptr) return std::make_error_code(std::errc::not_enough_memory);
   fd.release();
   return tcp_listener(detail::acceptor_ptr(made));

@@ -46,6 +46,12 @@ struct tcp_listener_options {
   bool reuse_port = false;
   /// IPV6_V6ONLY: a listener on `::` does not take IPv4, too.
   bool v6only = false;
+  /// One operation of the ring accepts all connections (IORING_OP_ACCEPT multishot), which saves
+  /// two system calls for each where they come one by one. Up to 64, and those of one burst, then
+  /// wait here and not in the kernel's backlog, and the peer of one that was reset before it was
+  /// accepted is unknown. Nothing changes where the loop runs on epoll or the kernel is older
+  /// than 6.0.
+  bool multishot = false;
   /// Of each connection that is accepted.
   tcp_options connection{};
 };
@@ -173,7 +179,7 @@ class tcp_connector {
   tcp_connector_options options_;
 };
 
-static_assert(stream<tcp_stream>);
+static_assert(leavable_stream<tcp_stream>);
 static_assert(listener<tcp_listener>);
 static_assert(connector<tcp_connector>);
 
