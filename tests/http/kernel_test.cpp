@@ -140,6 +140,7 @@ RING_TASK_TEST("http over kernel TCP: each way to close gives the whole response
     }
     CHECK(rig.client.counters().opened == 3);
     co_await rig.finish();
+    CHECK(rig.server.counters().left == (how == net::departure::graceful ? 0 : 3));
   }
 }
 
