@@ -287,9 +287,13 @@ TEST_CASE("kernel accept: what arrives for a loop that dies is reset") {
 }
 
 TEST_CASE("kernel accept: tasks that are destroyed at any moment leave nothing behind") {
+  const int before = testing::open_descriptors();
   testing::kill_everywhere_real(&several_accept, {.time_step = 200us, .times = 3, .passes = 12});
+  CHECK(testing::open_descriptors() == before);
 }
 
 TEST_CASE("kernel accept: tasks that are cancelled at any moment come to their end") {
+  const int before = testing::open_descriptors();
   testing::cancel_everywhere_real(&several_accept, {.time_step = 200us, .times = 3, .passes = 12});
+  CHECK(testing::open_descriptors() == before);
 }

@@ -7,6 +7,8 @@
 #include <runnel/net/kernel/tcp.hpp>
 #include <runnel/task_group.hpp>
 
+#include <fcntl.h>
+
 #include <optional>
 #include <utility>
 
@@ -21,6 +23,14 @@ inline void run_both_ways(test_body body) {
     loop driver{loop_options{.receive_buffers = buffers}};
     driver.run(body(driver, 0));
   }
+}
+
+/// How many descriptors below 1,024 this process has.
+inline int open_descriptors() {
+  constexpr int most = 1024;
+  int count = 0;
+  for (int fd = 0; fd < most; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  return count;
 }
 
 template <class Listener>

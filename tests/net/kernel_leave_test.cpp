@@ -205,9 +205,13 @@ TEST_CASE("kernel leave: a loop that dies closes what is still ending") {
 }
 
 TEST_CASE("kernel leave: tasks that are destroyed at any moment leave nothing behind") {
+  const int before = testing::open_descriptors();
   testing::kill_everywhere_real(&leave_all_ways, {.time_step = 200us, .times = 3, .passes = 12});
+  CHECK(testing::open_descriptors() == before);
 }
 
 TEST_CASE("kernel leave: tasks that are cancelled at any moment come to their end") {
+  const int before = testing::open_descriptors();
   testing::cancel_everywhere_real(&leave_all_ways, {.time_step = 200us, .times = 3, .passes = 12});
+  CHECK(testing::open_descriptors() == before);
 }
