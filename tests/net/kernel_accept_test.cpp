@@ -1,4 +1,5 @@
 #include <runnel/net/kernel/tcp.hpp>
+#include <runnel/sleep.hpp>
 #include <runnel/trace.hpp>
 
 #include "net/kernel_fixture.hpp"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 #include <string_view>
 #include <vector>
 
@@ -64,6 +66,18 @@ void check_same_peers(const std::vector<tcp_stream>& clients,
       return client.local_endpoint() == one.remote_endpoint();
     }));
   }
+}
+
+// Until the loop has been in the kernel.
+task<> turn() {
+  co_await sleep(1ns);
+}
+
+task<> accept_and_close(tcp_listener& listener) {
+  auto first = co_await listener.accept();
+  CHECK(first.has_value());
+  listener.close();
+  first->abort();
 }
 
 task<> accept_all(loop& owner, int count) {
@@ -169,10 +183,14 @@ RING_TASK_TEST("kernel accept: what nobody awaits waits here up to a bound, then
   std::vector<tcp_stream> clients;
   task_group group{loop};
   group.spawn(accept_some(listener, accepted, 1));
+  co_await turn();
   co_await connect_some(loop, listener, clients, 1);
   co_await group.join();
   constexpr int many = 200;
-  co_await connect_some(loop, listener, clients, many);
+  for (int i = 0; i < many; ++i) {
+    co_await connect_some(loop, listener, clients, 1);
+    co_await turn();
+  }
   CHECK(backlog_of(listener) > many / 2);
   co_await accept_some(listener, accepted, many);
   CHECK(backlog_of(listener) == 0);
@@ -197,9 +215,9 @@ RING_TASK_TEST("kernel accept: a cancelled accept loses no connection, nor does 
       } else {
         group->spawn(accept_some(listener, accepted, 1));
       }
-      co_await yield();
+      co_await turn();
       auto client = (co_await connector.connect(listener.local_endpoint())).value();
-      for (int i = 0; i < turns; ++i) co_await yield();
+      for (int i = 0; i < turns; ++i) co_await turn();
       victim.destroy();
       group->cancel();
       co_await group->join();
@@ -218,6 +236,7 @@ RING_TASK_TEST("kernel accept: closing resets what has arrived and ends the wait
   std::vector<tcp_stream> clients;
   task_group group{loop};
   group.spawn(accept_some(listener, accepted, 1));
+  co_await turn();
   co_await connect_some(loop, listener, clients, 4);
   co_await group.join();
   listener.close();
@@ -227,7 +246,7 @@ RING_TASK_TEST("kernel accept: closing resets what has arrived and ends the wait
   }
   auto other = listen_at(loop);
   group.spawn(accept_some(other, accepted, 1));
-  co_await yield();
+  co_await turn();
   other.close();
   co_await group.join();
   CHECK(accepted.size() == 1);
@@ -240,6 +259,7 @@ RING_TASK_TEST("kernel accept: without free descriptors an accept says so, and t
     std::vector<tcp_stream> accepted;
     task_group group{loop};
     group.spawn(accept_some(listener, accepted, 1));
+    co_await turn();
     co_await connect_some(loop, listener, clients, 1);
     co_await group.join();
     // The kernel's own end, which needs a descriptor only when it is accepted.
@@ -276,6 +296,7 @@ TEST_CASE("kernel accept: what arrives for a loop that dies is reset") {
       std::vector<tcp_stream> clients;
       task_group group{owner};
       group.spawn(accept_some(*made, accepted, 1));
+      co_await turn();
       co_await connect_some(owner, *made, clients, 1);
       co_await group.join();
       late.emplace(made->local_endpoint().port);
@@ -284,6 +305,26 @@ TEST_CASE("kernel accept: what arrives for a loop that dies is reset") {
   }
   listener.reset();
   CHECK(client->was_reset());
+}
+
+TEST_CASE("kernel accept: closing resets what the kernel had accepted and nobody has seen") {
+  // More than a turn takes in.
+  constexpr int many = 300;
+  std::deque<raw_client> clients;
+  const auto body = [](loop& owner, std::deque<raw_client>& late) -> task<> {
+    auto listener = listen_at(owner);
+    task_group group{owner};
+    group.spawn(accept_and_close(listener));
+    co_await turn();
+    for (int i = 0; i < many; ++i) late.emplace_back(listener.local_endpoint().port);
+    co_await group.join();
+    co_await turn();
+  };
+  {
+    loop driver;
+    driver.run(body(driver, clients));
+  }
+  for (const raw_client& each : clients) CHECK(each.was_reset());
 }
 
 TEST_CASE("kernel accept: tasks that are destroyed at any moment leave nothing behind") {
