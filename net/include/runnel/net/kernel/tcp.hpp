@@ -49,9 +49,9 @@ struct tcp_listener_options {
   /// One operation of the ring accepts all connections (IORING_OP_ACCEPT multishot), which saves
   /// two system calls for each where they come one by one. Up to 64, and those of one burst, then
   /// wait here and not in the kernel's backlog, and the peer of one that was reset before it was
-  /// accepted is unknown. Nothing changes where the loop runs on epoll or the kernel is older
-  /// than 6.0.
-  bool multishot = false;
+  /// accepted is unknown. Without it, on epoll and before Linux 6.0 the listener is polled and
+  /// asked for each connection.
+  bool multishot = true;
   /// Of each connection that is accepted.
   tcp_options connection{};
 };
@@ -84,8 +84,9 @@ class tcp_stream : public socket_stream {
 };
 
 /// Accepts TCP connections of the kernel: the `listener` concept. Several tasks may accept at once
-/// and are served in the order they came. Connections wait in the kernel until they are accepted.
-/// `std::errc::too_many_files_open` leaves them there.
+/// and are served in the order they came. Connections wait in the kernel until they are accepted,
+/// but for those that `tcp_listener_options::multishot` takes ahead of the tasks.
+/// `std::errc::too_many_files_open` leaves them where they are.
 class tcp_listener {
  public:
   /// What `accept` gives.
