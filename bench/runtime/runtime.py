@@ -160,7 +160,7 @@ def ratio(name, runs, peer):
 
 
 def show(runs):
-    print(f"\n{'':14}{'unit':>6}" + "".join(f"{name:>30}" for name in CONTENDERS) +
+    print(f"\n{'':14}{'unit':>6}" + "".join(f"{name:>36}" for name in CONTENDERS) +
           f"{'epoll/ours':>12}{'uring/ours':>12}")
     for name, (_, unit) in runs["runnel"][0].items():
         line = f"{name:14}{unit:>6}"
@@ -169,7 +169,7 @@ def show(runs):
             cell = "-"
             if values:
                 cell = f"{statistics.median(values):.4g} ({min(values):.4g}..{max(values):.4g})"
-            line += f"{cell:>30}"
+            line += f"{cell:>36}"
         for peer in CONTENDERS[1:]:
             better = ratio(name, runs, peer)
             line += f"{'-':>12}" if better is None else f"{better:12.2f}"
