@@ -45,6 +45,23 @@ task<result<void>> await_bytes(From& from, loop& owner, activity& both, duration
   }
 }
 
+/// Writes all of it, however slowly it is taken, unless nothing moves either way for too long.
+template <net::stream To>
+task<bool> hand_on(To& to, std::span<const std::byte> bytes, loop& owner, activity& both,
+                   duration idle) {
+  while (!bytes.empty()) {
+    to.set_write_deadline(after(both.last, idle));
+    const auto sent = co_await to.write(bytes);
+    if (sent) {
+      bytes = bytes.subspan(*sent);
+      both.last = owner.now();
+    } else if (sent.error() != errc::deadline_exceeded || owner.now() >= after(both.last, idle)) {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
 /// Passes on what comes until it ends. What `to` does not take stays unread in `from`, so that its
 /// peer waits. Whatever is not an end is a reset, for both sides.
 template <net::stream From, net::stream To>
@@ -61,10 +78,9 @@ task<> pass(From& from, To& to, activity& both, duration idle) {
       co_return;
     }
     both.last = owner.now();
-    to.set_write_deadline(after(owner.now(), idle));
-    const auto sent = co_await to.write(std::span<const std::byte>(buffer).first(*got));
-    if (!sent || *sent < *got) break;
-    both.last = owner.now();
+    const auto bytes = std::span<const std::byte>(buffer).first(*got);
+    const bool taken = co_await hand_on(to, bytes, owner, both, idle);
+    if (!taken) break;
   }
   from.abort();
   to.abort();

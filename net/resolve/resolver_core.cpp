@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <vector>
@@ -150,9 +151,14 @@ void resolver_core::on_answer(void* query, int status, int, ares_addrinfo* found
   if (asked == nullptr) return;
   asked->query_ = nullptr;
   asked->error_ = error_of(status);
-  for (auto* node = found != nullptr ? found->nodes : nullptr; node; node = node->ai_next) {
-    const address one = address_of(*node);
-    if (one != address{}) asked->found_.push_back(one);
+  // What would fly through c-ares becomes the error of the look-up.
+  try {
+    for (auto* node = found != nullptr ? found->nodes : nullptr; node; node = node->ai_next) {
+      const address one = address_of(*node);
+      if (one != address{}) asked->found_.push_back(one);
+    }
+  } catch (const std::bad_alloc&) {
+    asked->error_ = std::make_error_code(std::errc::not_enough_memory);
   }
   if (!asked->error_ && asked->found_.empty()) asked->error_ = resolve_errc::no_address;
   asked->wake();
@@ -164,8 +170,16 @@ void resolver_core::on_socket_state(void* self, ares_socket_t fd, int readable, 
     me.descriptors_.erase(fd);
     return;
   }
-  auto& one = me.descriptors_[fd];
-  if (!one) one = std::make_unique<descriptor>(me, fd);
+  auto place = me.descriptors_.find(fd);
+  if (place == me.descriptors_.end()) {
+    // Without memory nobody hears of it, and its question ends with c-ares's time-out.
+    try {
+      place = me.descriptors_.emplace(fd, std::make_unique<descriptor>(me, fd)).first;
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+  }
+  auto& one = place->second;
   one->reading.wanted = readable != 0;
   one->writing.wanted = writable != 0;
 }

@@ -33,7 +33,7 @@ class resolver_core final : private timer {
 
  private:
   struct side final : fd_watch::client {
-    side(resolver_core& user, int fd) noexcept : core(&user), watch(user.owner(), fd, *this) {}
+    side(resolver_core& user, int fd) : core(&user), watch(user.owner(), fd, *this) {}
     void on_ready() noexcept override;
 
     resolver_core* core;
@@ -42,7 +42,7 @@ class resolver_core final : private timer {
     fd_watch watch;
   };
   struct descriptor {
-    descriptor(resolver_core& core, int fd) noexcept : reading(core, fd), writing(core, fd) {}
+    descriptor(resolver_core& core, int fd) : reading(core, fd), writing(core, fd) {}
     side reading;
     side writing;
   };

@@ -47,8 +47,14 @@ bool condition_wait::begin() noexcept {
 void condition_wait::on_cancel() noexcept {
   if (end_ != wait_end::none) return;
   end_ = wait_end::cancelled;
+  // The mutex and the condition may have died with a frame that was destroyed.
+  const bool reachable = wait_hook::linked();
   wait_hook::unlink();
-  lock_again();
+  if (reachable) {
+    lock_again();
+  } else {
+    wake();
+  }
 }
 
 void condition_wait::lock_again() noexcept {

@@ -54,14 +54,14 @@ loop::loop(loop_options options)
   timers_.start_at(now_);
   description_ = backend_->description();
   if (options.log) options.log(description_);
-  if (options.report_fiber_overflow) {
-    detail::report_fiber_overflow();
-    reports_overflow_ = true;
-  }
   if (options.stall_threshold > duration::zero()) {
     watch_ = std::make_unique<detail::stall_watch>(options, metrics_);
   } else {
     stall_clock_ = options.stall_clock;
+  }
+  if (options.report_fiber_overflow) {
+    detail::report_fiber_overflow();
+    reports_overflow_ = true;
   }
 }
 
@@ -69,6 +69,7 @@ loop::~loop() {
   if (mailbox_ != nullptr) mailbox_->close();
   residents_.clear();
   operations_->part_from_users();
+  operations_->finish_refused();
   backend_.reset();
   timers_.clear();
   ready_.clear();
@@ -238,7 +239,9 @@ void loop::sleep_or_go(bool work_left) {
   if (idle && !busy && (mailbox_ == nullptr || mailbox_->announce_sleep())) {
     deadline = wake_time();
   }
-  if (backend_->enter(now_, deadline)) return;
+  // The tasks of this turn have taken time, too.
+  const bool may_sleep = deadline > now_ && deadline != time_point::max();
+  if (backend_->enter(may_sleep ? backend_->read_clock() : now_, deadline)) return;
   throw deadlock_error(
       "runnel: the task given to loop::run waits for something that can never happen: no task is "
       "ready, no timer is armed, no kernel operation is in flight and nobody holds a loop_remote; "

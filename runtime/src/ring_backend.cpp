@@ -28,6 +28,9 @@ constexpr unsigned turns_without_enter = 32;
 // How long a dying loop waits for the kernel to let go of what is in flight.
 constexpr auto shutdown_patience = std::chrono::seconds{5};
 
+// In the otherwise unused mode of a poll: it has to go on after an event that nobody asked for.
+constexpr std::uint32_t polls_on = 1;
+
 __kernel_timespec timespec_of(duration d) noexcept {
   auto whole = std::chrono::duration_cast<std::chrono::seconds>(d);
   return {.tv_sec = whole.count(), .tv_nsec = (d - whole).count()};
@@ -86,6 +89,7 @@ class ring_backend final : public backend {
       return;
     }
     op.where = operation::state::submitted;
+    op.result = 0;
     describe(*entry, op);
     io_uring_sqe_set_data(entry, &op);
   }
@@ -108,7 +112,6 @@ class ring_backend final : public backend {
 
   void reap() noexcept override {
     if (backlog_) settle_backlog();
-    if (watch_again_) poll_wake_fd();
     io_uring_cqe* entries[completions_per_turn];
     unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
     for (unsigned i = 0; i < count; ++i) {
@@ -126,19 +129,28 @@ class ring_backend final : public backend {
         settle_receive(op, *entries[i]);
       } else if (op.request.kind == op_kind::accept) {
         settle_accept(op, *entries[i]);
+      } else if (op.request.kind == op_kind::poll) {
+        settle_poll(op, *entries[i]);
       } else {
         operations_->complete(op, entries[i]->res);
       }
     }
     io_uring_cq_advance(&setup_.ring, count);
+    // After its last completion was seen: the loop may sleep at the end of this very turn.
+    if (watch_again_) poll_wake_fd();
   }
 
   bool enter(time_point now, time_point deadline) noexcept override {
-    if (deadline <= now) {
+    // What the kernel has not been given cannot end a sleep.
+    if (deadline <= now || backlog_ || watch_again_) {
       submit_without_waiting();
       return true;
     }
-    if (deadline == time_point::max() && operations_->in_flight() == 0) return false;
+    if (deadline == time_point::max() && operations_->in_flight() == 0) {
+      // Messages to other loops leave all the same.
+      submit_without_waiting();
+      return false;
+    }
     turns_skipped_ = 0;
     ++metrics_->enters;
     ++metrics_->waits;
@@ -204,12 +216,18 @@ class ring_backend final : public backend {
     if (entry != nullptr) return entry;
     ++metrics_->enters;
     io_uring_submit(&setup_.ring);
+    // With SQPOLL the kernel's thread has yet to take what was submitted.
+    io_uring_sqring_wait(&setup_.ring);
     return io_uring_get_sqe(&setup_.ring);
   }
 
   // With DEFER_TASKRUN completions appear only on an enter that asks for events; the kernel says in
   // the submission ring's flags when there are some.
   void submit_without_waiting() noexcept {
+    if ((setup_.ring.flags & IORING_SETUP_SQPOLL) != 0) {
+      submit_to_poller();
+      return;
+    }
     if (io_uring_sq_ready(&setup_.ring) == 0) {
       if (operations_->in_flight() == 0) return;
       bool flagged = (setup_.ring.flags & IORING_SETUP_TASKRUN_FLAG) != 0;
@@ -220,6 +238,19 @@ class ring_backend final : public backend {
     turns_skipped_ = 0;
     ++metrics_->enters;
     io_uring_submit_and_get_events(&setup_.ring);
+  }
+
+  // The kernel's thread looks by itself; it is called only when it sleeps, or when completions wait
+  // for room.
+  void submit_to_poller() noexcept {
+    const bool overflowed =
+        (IO_URING_READ_ONCE(*setup_.ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
+    if (overflowed) {
+      ++metrics_->enters;
+      io_uring_submit_and_get_events(&setup_.ring);
+    } else if (io_uring_sq_ready(&setup_.ring) > 0) {
+      io_uring_submit(&setup_.ring);
+    }
   }
 
   // The ring was full and would not take more, which the kernel allows when memory is short.
@@ -253,6 +284,32 @@ class ring_backend final : public backend {
     if (entry.res == -EINVAL) buffers_->refuse();
     // With bytes it has only stopped, and may be started anew.
     operations_->complete(op, entry.res > 0 ? -EAGAIN : entry.res);
+  }
+
+  // The kernel adds POLLRDHUP to what is asked for, so the wait of one who does not care whether
+  // the peer has ended its stream ends with nothing. It goes on as a multishot poll, which tells of
+  // that once, and is called off when it has told of something.
+  void settle_poll(operation& op, const io_uring_cqe& entry) noexcept {
+    const unsigned wanted = op.request.flags | POLLERR | POLLHUP | POLLNVAL;
+    const int told =
+        entry.res > 0 ? static_cast<int>(static_cast<unsigned>(entry.res) & wanted) : entry.res;
+    const bool for_nothing = entry.res > 0 && told == 0;
+    if ((entry.flags & IORING_CQE_F_MORE) != 0) {
+      if (for_nothing || op.result != 0) return;
+      op.result = told;
+      cancel(op);
+      return;
+    }
+    if (op.result != 0) {
+      operations_->complete(op, std::exchange(op.result, 0));
+    } else if (!for_nothing) {
+      operations_->complete(op, told);
+    } else if (op.cancel_requested) {
+      operations_->complete(op, -ECANCELED);
+    } else {
+      op.request.mode = polls_on;
+      submit(op);
+    }
   }
 
   // The same for connections.
@@ -317,7 +374,11 @@ class ring_backend final : public backend {
     const op_request& r = op.request;
     switch (r.kind) {
       case op_kind::poll:
-        io_uring_prep_poll_add(&entry, r.fd, r.flags);
+        if (r.mode == polls_on) {
+          io_uring_prep_poll_multishot(&entry, r.fd, r.flags);
+        } else {
+          io_uring_prep_poll_add(&entry, r.fd, r.flags);
+        }
         return;
       case op_kind::read:
         io_uring_prep_read(&entry, r.fd, op.buffer.get(), r.length, r.offset);

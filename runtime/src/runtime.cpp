@@ -8,14 +8,29 @@
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "runnel/detail/mailbox.hpp"
+#include "runnel/detail/thread_state.hpp"
 #include "runnel/event.hpp"
 #include "runnel/task_group.hpp"
 
 namespace runnel {
 namespace detail {
 namespace {
+
+// Sends letters as a thread without a loop does, so that each wakes its reader at once. By a loop's
+// thread they would leave with its turn, which does not end while this thread blocks.
+class blocking_sender {
+ public:
+  blocking_sender() noexcept : loop_(std::exchange(this_thread.running, nullptr)) {}
+  blocking_sender(const blocking_sender&) = delete;
+  blocking_sender& operator=(const blocking_sender&) = delete;
+  ~blocking_sender() { this_thread.running = loop_; }
+
+ private:
+  loop* loop_;
+};
 
 std::vector<int> allowed_cores() {
   std::vector<int> cores;
@@ -119,7 +134,11 @@ task<> run_roots(runtime_worker& self, loop& here, runtime_job& job) {
   task_group group{here, on_failure::collect};
   self.group = &group;
   if (self.owner->stopping()) group.cancel();
-  group.spawn(job.run_root(here, self.index));
+  try {
+    group.spawn(job.run_root(here, self.index));
+  } catch (...) {
+    job.finished({}, std::current_exception());
+  }
   co_await group.join();
   self.group = nullptr;
   self.owner->root_ended();
@@ -131,7 +150,17 @@ task<> serve(runtime_worker& self, loop& here) {
     self.work.reset();
     runtime_job* job = self.owner->job;
     if (job == nullptr) co_return;
-    co_await run_roots(self, here, *job);
+    std::exception_ptr failure;
+    try {
+      co_await run_roots(self, here, *job);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure == nullptr) continue;
+    // It had no memory to begin with.
+    self.group = nullptr;
+    job->finished({}, std::move(failure));
+    self.owner->root_ended();
   }
 }
 
@@ -144,7 +173,7 @@ void runtime_worker::on_called(mail& self, loop*) noexcept {
 void runtime_worker::on_stop(mail& self, loop*) noexcept {
   runtime_worker& worker = letter::of(self);
   // Before it looks: whoever wants a stop after this look sends another letter.
-  worker.stop_under_way.store(false);
+  worker.stop_under_way.exchange(false);
   if (worker.group != nullptr && worker.owner->stopping()) worker.group->cancel();
 }
 
@@ -188,16 +217,18 @@ void runtime_state::report(std::exception_ptr failure, loop_remote remote) noexc
 std::exception_ptr runtime_state::host(runtime_worker& worker) {
   std::optional<loop> here;
   loop_remote remote;
+  task<> service;
   try {
     name_thread(options.name, worker.index);
     if (options.pin && !cores.empty()) pin_to(cores[worker.index % cores.size()]);
     here.emplace(options.loop);
     remote = here->remote();
+    service = serve(worker, *here);
   } catch (...) {
     return std::current_exception();
   }
   report(nullptr, std::move(remote));
-  here->run(serve(worker, *here));
+  here->run(std::move(service));
   return nullptr;
 }
 
@@ -227,6 +258,7 @@ void runtime_state::start(std::size_t index) {
 
 void runtime_state::end() noexcept {
   job = nullptr;
+  const blocking_sender sender;
   for (std::size_t i = 0; i < remotes.size(); ++i) {
     static_cast<void>(mailbox_of(remotes[i])->send(workers[i]->called));
   }
@@ -241,6 +273,11 @@ runtime::runtime() : runtime(runtime_options{}) {}
 
 runtime::runtime(runtime_options options)
     : state_(std::make_unique<detail::runtime_state>(std::move(options))) {
+  if (state_->options.loop.observer != nullptr) {
+    throw std::logic_error(
+        "runnel: a loop_observer looks into one loop, on its thread; leave "
+        "runtime_options::loop.observer empty.");
+  }
   if (state_->options.loop.simulated) {
     throw std::logic_error(
         "runnel: a runtime's loops run in real time; leave runtime_options::loop.simulated empty.");
@@ -287,10 +324,17 @@ void runtime::run_job(detail::runtime_job& job) {
         "runnel: runtime::run was called while it is under way; call it once at a time, and not "
         "from its own loops.");
   }
+  for (const auto& worker : state.workers) {
+    if (worker->thread.get_id() != std::this_thread::get_id()) continue;
+    throw std::logic_error(
+        "runnel: runtime::run was called on one of the runtime's own loops, which it would wait "
+        "for; call it on another thread.");
+  }
   state.running = true;
   state.roots_left = state.workers.size();
   state.job = &job;
   lock.unlock();
+  const detail::blocking_sender sender;
   for (std::size_t i = 0; i < state.workers.size(); ++i) {
     static_cast<void>(detail::mailbox_of(state.remotes[i])->send(state.workers[i]->called));
   }

@@ -63,9 +63,11 @@ bool semaphore_acquire::begin() noexcept {
 }
 
 void semaphore_acquire::on_cancel() noexcept {
+  // As long as it is in a list, the semaphore is alive.
+  const bool reachable = wait_hook::linked();
   finish(wait_end::cancelled);
   // Those behind it may fit where it did not.
-  source_->serve();
+  if (reachable) source_->serve();
 }
 
 // As long as it is in a list, the semaphore is alive.

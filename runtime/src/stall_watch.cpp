@@ -1,6 +1,7 @@
 #include "stall_watch.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "runnel/detail/text.hpp"
@@ -20,7 +21,10 @@ stall_watch::stall_watch(loop_options options, loop_metrics& metrics)
       threshold_(options.stall_threshold > duration::zero() ? options.stall_threshold
                                                             : duration::max()),
       options_(std::move(options)),
-      metrics_(&metrics) {}
+      metrics_(&metrics) {
+  // One that is made in the middle of a turn measures from here.
+  last_ = clock_();
+}
 
 // Each store is a release: whoever reads one of them also sees the number that ended the one
 // before.
@@ -50,7 +54,11 @@ void stall_watch::tell() noexcept {
   if (options_.on_stall) {
     options_.on_stall(current_);
   } else if (options_.log) {
-    options_.log(current_.to_string());
+    try {
+      options_.log(current_.to_string());
+    } catch (const std::bad_alloc&) {
+      // It is counted; for words there is no memory.
+    }
   }
 }
 

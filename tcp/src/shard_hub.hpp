@@ -172,7 +172,8 @@ class held_shard {
   held_shard() noexcept = default;
   held_shard(std::shared_ptr<shard_hub> hub, std::uint32_t index) noexcept
       : hub_(std::move(hub)), index_(index) {}
-  held_shard(held_shard&& other) noexcept : hub_(std::move(other.hub_)), index_(other.index_) {}
+  held_shard(held_shard&& other) noexcept
+      : hub_(std::move(other.hub_)), index_(other.index_), held_(other.held_) {}
   held_shard& operator=(held_shard&&) = delete;
   ~held_shard() { leave(); }
 
@@ -180,13 +181,17 @@ class held_shard {
   shard_hub* operator->() const noexcept { return hub_.get(); }
   const std::shared_ptr<shard_hub>& hub() const noexcept { return hub_; }
   std::uint32_t index() const noexcept { return index_; }
+  /// The seat was granted: until then it may be another stack's, and is not given back.
+  void hold() noexcept { held_ = true; }
   void leave() noexcept {
-    if (const auto from = std::exchange(hub_, nullptr)) from->leave(index_);
+    const auto from = std::exchange(hub_, nullptr);
+    if (from && held_) from->leave(index_);
   }
 
  private:
   std::shared_ptr<shard_hub> hub_;
   std::uint32_t index_ = 0;
+  bool held_ = false;
 };
 
 }  // namespace runnel::tcp::detail

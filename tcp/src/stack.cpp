@@ -19,7 +19,7 @@ duration offset_to_wall_clock(const loop& owner, const stack_options& options) {
   return std::chrono::duration_cast<duration>(wall) - owner.now().time_since_epoch();
 }
 
-host_options engine_options(loop& owner, const net::link& link, const held_shard& place,
+host_options engine_options(loop& owner, const net::link& link, held_shard& place,
                             stack_options&& options) {
   const net::link_info& info = link.info();
   host_options out;
@@ -28,6 +28,7 @@ host_options engine_options(loop& owner, const net::link& link, const held_shard
     const auto granted = place->reserve(
         place.index(), {options.addresses, options.policy.local_port_first,
                         options.policy.local_port_last, options.shared_keys, out.clock_offset});
+    place.hold();
     out.shard = granted.place;
     out.keys = granted.keys;
     out.clock_offset = granted.clock_offset;

@@ -1,6 +1,7 @@
 #include <runnel/net/kernel/tcp.hpp>
 
 #include "net/kernel_fixture.hpp"
+#include "runnel/timeout.hpp"
 #include "support/kill_test.hpp"
 
 #include <netinet/in.h>
@@ -90,6 +91,33 @@ task<> conversation(loop& owner, std::uint64_t) {
   group.spawn(serve(listener, 3));
   for (int i = 0; i < 3; ++i) group.spawn(ask(owner, listener.local_endpoint()));
   co_await group.join();
+}
+
+// Writes until nothing more is taken in a while, with a peer that has ended its own stream.
+task<> write_to_half_closed(loop& owner, std::uint64_t& turns) {
+  auto both = co_await testing::connect_tcp(owner);
+  CHECK(both.second.shutdown().has_value());
+  const std::vector<std::byte> much(std::size_t{1} << 20);
+  for (;;) {
+    both.first.set_write_deadline(owner.now() + 50ms);
+    const std::uint64_t before = owner.metrics().turns;
+    const auto sent = co_await both.first.write(std::span<const std::byte>(much));
+    turns = owner.metrics().turns - before;
+    if (!sent || *sent == 0) break;
+  }
+  // What the peer takes makes room, and is heard of.
+  both.first.set_write_deadline(time_point::max());
+  task_group group{owner};
+  std::vector<std::byte> sink(std::size_t{16} << 20);
+  const auto drain = [](tcp_stream& from, std::vector<std::byte>& into) -> task<> {
+    static_cast<void>(co_await from.read(into));
+  };
+  group.spawn(drain(both.second, sink));
+  const auto more = co_await with_timeout(10s, both.first.write(std::span(much).first(1)));
+  CHECK(more.has_value());
+  co_await group.join();
+  both.first.abort();
+  both.second.abort();
 }
 
 }  // namespace
@@ -289,4 +317,12 @@ TEST_CASE("kernel TCP: tasks that are destroyed at any moment leave nothing behi
 
 TEST_CASE("kernel TCP: tasks that are cancelled at any moment come to their end") {
   testing::cancel_everywhere_real(&conversation, {.time_step = 200us, .times = 3, .passes = 12});
+}
+
+TEST_CASE("kernel tcp: waiting for room beside a half-closed peer sleeps") {
+  std::uint64_t turns = 0;
+  loop driver;
+  driver.run(write_to_half_closed(driver, turns));
+  // Some for bytes under way on loopback; a loop that spins makes tens of thousands.
+  CHECK(turns < 500);
 }

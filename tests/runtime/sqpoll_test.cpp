@@ -3,7 +3,9 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "runnel/file.hpp"
 #include "runnel/loop.hpp"
@@ -84,4 +86,34 @@ TEST_CASE("sqpoll: it is ignored where there is no ring") {
   options.backend = backend_kind::epoll;
   runnel::loop driver{options};
   driver.run(exchange(driver));
+}
+
+TEST_CASE("sqpoll: what does not fit into the ring at once is not forgotten") {
+  runnel::loop_options options = polled();
+  options.ring_entries = 8;
+  runnel::loop driver{options};
+  constexpr std::size_t count = 200;
+  std::vector<std::unique_ptr<runnel::testing::pipe_pair>> pipes;
+  for (std::size_t i = 0; i < count; ++i) {
+    pipes.push_back(std::make_unique<runnel::testing::pipe_pair>());
+  }
+  const auto hear = [](int fd, std::size_t& heard) -> task<> {
+    const auto ready = co_await runnel::poll_once(fd, 1);
+    if (ready.has_value()) ++heard;
+  };
+  const auto tell = [](int fd) -> task<> {
+    co_await runnel::yield();
+    CHECK(::write(fd, "x", 1) == 1);
+  };
+  std::size_t heard = 0;
+  const auto all = [&](runnel::loop& on) -> task<> {
+    runnel::task_group group{on};
+    for (auto& pipe : pipes) group.spawn(hear(pipe->reader(), heard));
+    for (auto pipe = pipes.rbegin(); pipe != pipes.rend(); ++pipe) {
+      group.spawn(tell((*pipe)->writer()));
+    }
+    static_cast<void>(co_await runnel::with_timeout(30s, group.join()));
+  };
+  driver.run(all(driver));
+  CHECK(heard == count);
 }

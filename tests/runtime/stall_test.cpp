@@ -252,3 +252,15 @@ TEST_CASE("watchdog: may come and go, and beside a stall threshold") {
   CHECK(stuck.count.load() == 1);
   CHECK(stalls.size() == 2);
 }
+
+TEST_CASE("watchdog: one that is made by a task measures from there") {
+  stuck_reports stuck;
+  loop loop{watched_options()};
+  auto body = [](runnel::loop& on, stuck_reports& reports) -> task<> {
+    const runnel::watchdog dog{on, watching(reports)};
+    co_await runnel::yield();
+  };
+  loop.run(body(loop, stuck));
+  CHECK(stuck.count.load() == 0);
+  CHECK(loop.metrics().longest_callback < 1h);
+}

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <semaphore>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -275,6 +276,39 @@ TEST_CASE("runtime: run inside a run, and simulated loops, are refused") {
   runnel::runtime_options options = with_threads(1);
   options.loop.simulated = 1;
   CHECK_THROWS_AS(runtime{options}, std::logic_error);
+}
+
+TEST_CASE("runtime: may be made, run and destroyed by a task of another loop") {
+  runnel::loop outer;
+  auto body = []() -> task<> {
+    std::vector<std::size_t> seen;
+    {
+      runtime cores{with_threads(2)};
+      // The loops fall asleep first: a task of their own has come and gone.
+      seen = cores.run(index_of);
+      seen = cores.run(index_of);
+    }
+    CHECK(seen == std::vector<std::size_t>{0, 1});
+    co_await runnel::yield();
+  };
+  outer.run(body());
+}
+
+TEST_CASE("runtime: a run that one of its own loops asks for between two runs is refused") {
+  runtime cores{with_threads(2)};
+  std::binary_semaphore answered{0};
+  bool refused = false;
+  auto ask = [&] {
+    try {
+      cores.run(index_of);
+    } catch (const std::logic_error&) {
+      refused = true;
+    }
+    answered.release();
+  };
+  CHECK(cores.remotes()[0].post(ask).has_value());
+  answered.acquire();
+  CHECK(refused);
 }
 
 TEST_CASE("runtime: remotes outlive it and say that the loops have ended") {

@@ -310,6 +310,8 @@ TEST_CASE("tcp shards: a place is one stack's, and the stacks of a group are ali
   options.shard = shards.seat(0);
   const tcp::stack first(driver, wire.first(), std::move(options));
   const auto same = [](tcp::stack_options&) {};
+  // The second refusal: the first one has not taken the place from its stack.
+  CHECK(refusal(0, same).find("given to two stacks") != std::string::npos);
   CHECK(refusal(0, same).find("given to two stacks") != std::string::npos);
   CHECK(refusal(1, [](auto& o) {
           o.addresses.push_back(test_address(10, 0, 0, 9));

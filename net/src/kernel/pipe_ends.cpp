@@ -34,7 +34,9 @@ result<detail::channel_ptr> channel_over(loop& owner, owned_fd fd) noexcept {
 // A description of its own, whose flags nobody else sees. A socket has none to be opened.
 owned_fd open_anew(int fd, int how) noexcept {
   struct stat facts {};
-  if (::fstat(fd, &facts) == 0 && S_ISSOCK(facts.st_mode)) {
+  const bool known = ::fstat(fd, &facts) == 0;
+  // A file that was opened anew would begin anew, and one never waits.
+  if (known && (S_ISSOCK(facts.st_mode) || S_ISREG(facts.st_mode))) {
     return owned_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
   }
   const std::string path = "/proc/self/fd/" + std::to_string(fd);

@@ -31,7 +31,9 @@ struct runtime_options {
   bool pin = true;
   /// Threads are called `name`/0, `name`/1 and so on, cut to the 15 characters that Linux shows.
   std::string name = "runnel";
-  /// For every loop. `simulated` must not be set. `log` is called by one thread after the other.
+  /// For every loop. `simulated` and `observer` must not be set. `log` is called by one thread
+  /// after the other about the start; `on_stall`, and `log` about stalls, by each loop's own
+  /// thread.
   loop_options loop{};
 };
 
@@ -50,13 +52,13 @@ class runtime_job {
   bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
   /// True for one caller after a failure: the one who cancels the others.
   bool take_alarm() noexcept { return failed() && !alarm_taken_.exchange(true); }
+  /// Keeps the first failure.
+  void finished(std::error_code failure, std::exception_ptr exception) noexcept;
 
  protected:
   runtime_job() noexcept = default;
   ~runtime_job() = default;
 
-  /// Keeps the first failure.
-  void finished(std::error_code failure, std::exception_ptr exception) noexcept;
   /// Throws the first failure if it was an exception.
   std::error_code take_failure();
 

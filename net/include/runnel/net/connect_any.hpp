@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -62,7 +63,12 @@ task<result<typename Connector::stream_type>> connect_any(Connector& by, std::ve
   std::error_code stopped;
   for (std::size_t next = 0; next < to.size() && !race.won && !stopped; ++next) {
     race.changed.reset();
-    attempts.spawn(detail::attempt(by, to[next], race));
+    try {
+      attempts.spawn(detail::attempt(by, to[next], race));
+    } catch (const std::bad_alloc&) {
+      stopped = std::make_error_code(std::errc::not_enough_memory);
+      break;
+    }
     if (next + 1 == to.size()) break;
     auto waited = co_await with_timeout(options.attempt_delay, race.changed.wait());
     if (!waited && waited.error() == errc::cancelled) stopped = waited.error();

@@ -157,7 +157,7 @@ task<> refuse_connection(Stream stream, ticket place) {
     if (!got || *got == 0) break;
     left -= *got;
   }
-  const auto how = co_await stream.close();
+  const auto how = co_await with_deadline(plan.deadline, stream.close());
   static_cast<void>(how);
 }
 
