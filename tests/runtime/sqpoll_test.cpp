@@ -60,6 +60,27 @@ task<> exchange(runnel::loop& on) {
   CHECK(late.error() == runnel::errc::deadline_exceeded);
 }
 
+using pipe_list = std::vector<std::unique_ptr<runnel::testing::pipe_pair>>;
+
+task<> hear(int fd, std::size_t& heard) {
+  const auto ready = co_await runnel::poll_once(fd, 1);
+  if (ready.has_value()) ++heard;
+}
+
+task<> tell(int fd) {
+  co_await runnel::yield();
+  CHECK(::write(fd, "x", 1) == 1);
+}
+
+task<> hear_all(runnel::loop& on, pipe_list& pipes, std::size_t& heard) {
+  runnel::task_group group{on};
+  for (auto& pipe : pipes) group.spawn(hear(pipe->reader(), heard));
+  for (auto pipe = pipes.rbegin(); pipe != pipes.rend(); ++pipe) {
+    group.spawn(tell((*pipe)->writer()));
+  }
+  static_cast<void>(co_await runnel::with_timeout(30s, group.join()));
+}
+
 }  // namespace
 
 TEST_CASE("sqpoll: a loop whose submissions the kernel polls does what any other does") {
@@ -93,27 +114,11 @@ TEST_CASE("sqpoll: what does not fit into the ring at once is not forgotten") {
   options.ring_entries = 8;
   runnel::loop driver{options};
   constexpr std::size_t count = 200;
-  std::vector<std::unique_ptr<runnel::testing::pipe_pair>> pipes;
+  pipe_list pipes;
   for (std::size_t i = 0; i < count; ++i) {
     pipes.push_back(std::make_unique<runnel::testing::pipe_pair>());
   }
-  const auto hear = [](int fd, std::size_t& heard) -> task<> {
-    const auto ready = co_await runnel::poll_once(fd, 1);
-    if (ready.has_value()) ++heard;
-  };
-  const auto tell = [](int fd) -> task<> {
-    co_await runnel::yield();
-    CHECK(::write(fd, "x", 1) == 1);
-  };
   std::size_t heard = 0;
-  const auto all = [&](runnel::loop& on) -> task<> {
-    runnel::task_group group{on};
-    for (auto& pipe : pipes) group.spawn(hear(pipe->reader(), heard));
-    for (auto pipe = pipes.rbegin(); pipe != pipes.rend(); ++pipe) {
-      group.spawn(tell((*pipe)->writer()));
-    }
-    static_cast<void>(co_await runnel::with_timeout(30s, group.join()));
-  };
-  driver.run(all(driver));
+  driver.run(hear_all(driver, pipes, heard));
   CHECK(heard == count);
 }
