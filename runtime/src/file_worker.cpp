@@ -1,5 +1,6 @@
 #include "file_worker.hpp"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -84,6 +85,13 @@ file_worker::~file_worker() {
 
 void file_worker::submit(operation& op) noexcept {
   op.result = not_finished;
+  const op_kind kind = op.request.kind;
+  if (kind == op_kind::read || kind == op_kind::write || kind == op_kind::size) {
+    // Who asked may go away and close its descriptor, whose number may then be another file's by
+    // the time the thread comes to it. Where there is no free one the number is all there is.
+    const int own = ::fcntl(op.request.fd, F_DUPFD_CLOEXEC, 0);
+    if (own >= 0) op.request.fd = op.closes = own;
+  }
   {
     const std::lock_guard lock{shared_->mutex};
     shared_->queue.push_back(op);
