@@ -62,6 +62,13 @@ void waiter::wake() noexcept {
   owner().ready_.push_back(*this);
 }
 
+void waiter::sleep_again() noexcept {
+  if (state_ != state::ready) return;
+  unlink();
+  state_ = state::waiting;
+  scope_->waiting_.push_back(*this);
+}
+
 bool waiter::take_budget(cancel_scope& scope) noexcept {
   return !scope.cancelled() && scope.owner().take_budget();
 }

@@ -17,6 +17,11 @@ void join_awaiter::begin() noexcept {
   if (cancelled()) group_->cancel();
 }
 
+void join_awaiter::expect_more() noexcept {
+  sleep_again();
+  if (cancelled()) group_->cancel();
+}
+
 void join_awaiter::on_cancel() noexcept {
   group_->cancel();
 }
@@ -49,6 +54,8 @@ task_group::~task_group() {
 
 void task_group::launch(std::coroutine_handle<child_promise> frame,
                         std::source_location where) noexcept {
+  // Who joins was woken by the last child and has not gone on yet: there is one more.
+  if (joining_ != nullptr) static_cast<detail::join_awaiter*>(joining_)->expect_more();
   child_promise& child = frame.promise();
   child.set_where(where);
   child.set_group(joining_);

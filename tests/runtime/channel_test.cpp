@@ -389,3 +389,37 @@ TASK_TEST("channel: under random deadlines on both sides each value sent arrives
     CHECK(all > 20);
   }
 }
+
+TASK_TEST("channel: closed with a value that is promised, which its receiver then does not take") {
+  channel<int> values{4};
+  numbers first;
+  numbers second;
+  runnel::task_group doomed{loop};
+  runnel::task_group patient{loop};
+  doomed.spawn(receive_one(values, first));
+  co_await runnel::sleep(1ms);
+  patient.spawn(receive_one(values, second));
+  co_await runnel::sleep(1ms);
+  CHECK(values.try_send(7).has_value());
+  values.close();
+  doomed.cancel();
+  co_await doomed.join();
+  co_await patient.join();
+  CHECK(first.empty());
+  CHECK(second == numbers{7});
+}
+
+TASK_TEST("channel: closed with a value that is promised, the others hear of it when it is taken") {
+  channel<int> values{4};
+  numbers got;
+  runnel::task_group group{loop};
+  group.spawn(receive_one(values, got));
+  co_await runnel::sleep(1ms);
+  group.spawn(receive_all(values, got));
+  co_await runnel::sleep(1ms);
+  CHECK(values.try_send(7).has_value());
+  values.close();
+  group.spawn(receive_all(values, got));
+  co_await group.join();
+  CHECK(got == numbers{7});
+}

@@ -195,3 +195,40 @@ TASK_TEST("task_group: a callable and its arguments live as long as the child ma
   co_await group.join();
   CHECK(sum == 11);
 }
+
+namespace {
+
+task<> set_and_end(runnel::event& told) {
+  co_await runnel::sleep(1ms);
+  told.set();
+}
+
+task<> spawn_when_told(runnel::event& told, runnel::task_group& into, bool& spawned, bool& ended) {
+  co_await told.wait();
+  const auto child = [](bool& done) -> task<> {
+    co_await runnel::sleep(1ms);
+    done = true;
+  };
+  spawned = true;
+  into.spawn(child(ended));
+}
+
+}  // namespace
+
+TASK_TEST(
+    "task_group: join waits for a child that comes after the last one and before it goes on") {
+  runnel::event told;
+  bool spawned = false;
+  bool ended = false;
+  runnel::task_group group{loop};
+  runnel::task_group outside{loop};
+  outside.spawn(spawn_when_told(told, group, spawned, ended));
+  group.spawn(set_and_end(told));
+  co_await group.join();
+  // In another order of what is ready it may be spawned after join has ended.
+  CHECK(spawned == ended);
+  if (seed == 0) CHECK(ended);
+  co_await outside.join();
+  co_await group.join();
+  CHECK(ended);
+}

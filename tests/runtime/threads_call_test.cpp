@@ -77,6 +77,10 @@ TEST_CASE("call: gives the value, the result or the exception of a function run 
     auto boxed = []() { return std::make_unique<int>(7); };
     result<std::unique_ptr<int>> box = co_await runnel::call(there.remote(), boxed);
     CHECK(**box == 7);
+    auto give_code = [] { return std::make_error_code(std::errc::io_error); };
+    result<std::error_code> code = co_await runnel::call(there.remote(), give_code);
+    REQUIRE(code.has_value());
+    CHECK(*code == std::errc::io_error);
     std::string said;
     try {
       auto raise = [] { throw std::runtime_error("over there"); };

@@ -155,3 +155,23 @@ TASK_TEST("timeout: passes an exception and leaves the outer scope as it was") {
   result<void> slept = co_await runnel::sleep(1s);
   CHECK(slept.has_value());
 }
+
+namespace {
+
+task<result<std::error_code>> code_after(runnel::duration d) {
+  result<void> slept = co_await runnel::sleep(d);
+  if (!slept) co_return result<std::error_code>(boost::system::in_place_error, slept.error());
+  co_return result<std::error_code>(boost::system::in_place_value,
+                                    std::make_error_code(std::errc::io_error));
+}
+
+}  // namespace
+
+TASK_TEST("timeout: a value that could be an error is told from one") {
+  result<std::error_code> in_time = co_await runnel::with_timeout(1s, code_after(1ms));
+  REQUIRE(in_time.has_value());
+  CHECK(*in_time == std::errc::io_error);
+  result<std::error_code> late = co_await runnel::with_timeout(1ms, code_after(1s));
+  REQUIRE(late.has_error());
+  CHECK(late.error() == errc::deadline_exceeded);
+}

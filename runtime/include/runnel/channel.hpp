@@ -180,7 +180,7 @@ class channel {
   void close() noexcept {
     closed_ = true;
     while (!senders_.empty()) senders_.front().finish(detail::wait_end::closed);
-    while (!receivers_.empty()) receivers_.front().finish(detail::wait_end::closed);
+    settle();
   }
 
   /// Whether `close()` was called.
@@ -217,10 +217,7 @@ class channel {
   bool begin(detail::channel_receive<T>& who) noexcept {
     receivers_.push_back(who);
     settle();
-    if (who.promised()) return true;
-    if (!closed_) return false;
-    who.finish(detail::wait_end::closed);
-    return true;
+    return who.end_ != detail::wait_end::none;
   }
 
   // Lets in the senders that fit, then promises values to the receivers that wait.
@@ -236,6 +233,9 @@ class channel {
       next.finish(detail::wait_end::served);
       promised_.push_back(next);
     }
+    // A value that is promised comes back when its receiver is cancelled before it goes on.
+    if (!closed_ || !promised_.empty()) return;
+    while (!receivers_.empty()) receivers_.front().finish(detail::wait_end::closed);
   }
 
   T take(std::uint64_t position) noexcept {

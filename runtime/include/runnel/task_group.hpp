@@ -85,9 +85,12 @@ class [[nodiscard]] join_awaiter final : public waiter {
   result<void> await_resume();
 
  private:
+  friend class runnel::task_group;
+
   void on_cancel() noexcept override;
   wait_description describe() const override;
   void begin() noexcept;
+  void expect_more() noexcept;
 
   task_group* group_;
 };
@@ -203,11 +206,13 @@ template <std::derived_from<detail::promise_base> Promise>
 bool detail::join_awaiter::await_suspend(std::coroutine_handle<Promise> h) noexcept {
   check(group_->joining_ == nullptr,
         "runnel: task_group::join is already awaited by another task; join from one place.");
-  if (group_->empty() && !suspend_unless(h, true)) return false;
-  if (!group_->empty()) {
-    suspend(h);
-    begin();
+  if (group_->empty()) {
+    if (!suspend_unless(h, true)) return false;
+    group_->joining_ = this;
+    return true;
   }
+  suspend(h);
+  begin();
   return true;
 }
 

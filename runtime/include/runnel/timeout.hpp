@@ -70,7 +70,8 @@ class [[nodiscard]] timeout_awaiter {
     if constexpr (is_result<value>) {
       value outcome = awaiter_.await_resume();
       if (expired && outcome.has_error() && outcome.error() == errc::cancelled) {
-        return errc::deadline_exceeded;
+        // In place, as what is in a result may be made from an error too.
+        return value(boost::system::in_place_error, errc::deadline_exceeded);
       }
       return outcome;
     } else if constexpr (std::is_void_v<value>) {
@@ -78,7 +79,6 @@ class [[nodiscard]] timeout_awaiter {
       if (expired) return errc::deadline_exceeded;
       return {};
     } else {
-      // In place, as a T may be made from an error too.
       result<value> outcome(boost::system::in_place_value, awaiter_.await_resume());
       if (expired) return {boost::system::in_place_error, errc::deadline_exceeded};
       return outcome;

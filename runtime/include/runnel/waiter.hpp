@@ -83,6 +83,10 @@ class waiter : private detail::list_hook {
   /// waits; may allocate.
   virtual wait_description describe() const { return {}; }
 
+  /// Takes back a `wake()` whose coroutine has not gone on yet: it waits again. Does nothing
+  /// otherwise. A scope that was cancelled in between does not tell of it any more.
+  void sleep_again() noexcept;
+
   /// Whether the scope is already cancelled; valid after `suspend`.
   bool cancelled() const noexcept { return scope_->cancelled(); }
 

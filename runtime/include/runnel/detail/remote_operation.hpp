@@ -153,12 +153,15 @@ class remote_outcome : public remote_operation {
   void set_exception(std::exception_ptr e) noexcept { exception_ = std::move(e); }
 
   as_result take() {
-    if (failure_) return failure_;
+    // In place, as a T may be made from an error too.
+    if (failure_) return as_result(boost::system::in_place_error, failure_);
     if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
     if constexpr (std::is_void_v<T>) {
       return {};
-    } else {
+    } else if constexpr (is_result<T>) {
       return std::move(*value_);
+    } else {
+      return as_result(boost::system::in_place_value, std::move(*value_));
     }
   }
 
@@ -180,7 +183,8 @@ class [[nodiscard]] remote_awaiter final : public remote_waiter {
   remote_awaiter(remote_awaiter&&) noexcept = default;
 
   typename remote_outcome<T>::as_result await_resume() {
-    if (refused_) return refused_;
+    using as_result = typename remote_outcome<T>::as_result;
+    if (refused_) return as_result(boost::system::in_place_error, refused_);
     return static_cast<remote_outcome<T>*>(operation_)->take();
   }
 };
