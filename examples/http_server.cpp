@@ -17,6 +17,7 @@
 #include <csignal>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 #include "runnel/dump.hpp"
@@ -194,7 +195,13 @@ task<int> run_server(loop& owner, example::tun_stack& network, site_server& serv
 
 /// The same on a socket of the kernel.
 task<int> run_kernel_server(loop& owner, site_server& server, net::endpoint at, fleet& all) {
-  auto listener = net::kernel::tcp_listener::listen(owner, at).value();
+  auto opened = net::kernel::tcp_listener::listen(owner, at);
+  if (!opened) {
+    throw std::runtime_error("cannot listen at " + at.to_string() + ": " +
+                             opened.error().message() +
+                             "; give --kernel another address or port, or 0 for a free one.");
+  }
+  auto listener = std::move(*opened);
   announce(listener.local_endpoint(), "by the kernel's TCP", owner);
   const bool impatient = co_await serve_until_signals(owner, server, listener, all, true);
   all.finish(server.counters(), nullptr);
