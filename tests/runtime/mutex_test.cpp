@@ -18,14 +18,14 @@ using runnel::mutex_guard;
 using runnel::result;
 using runnel::task;
 
-struct log {
+struct holders {
   std::vector<int> asked;
   std::vector<int> got;
   std::vector<int> cancelled;
   int inside = 0;
 };
 
-task<> hold(mutex& m, log& seen, int id, runnel::duration time) {
+task<> hold(mutex& m, holders& seen, int id, runnel::duration time) {
   seen.asked.push_back(id);
   result<mutex_guard> guard = co_await m.lock();
   if (!guard) {
@@ -44,7 +44,7 @@ task<> hold(mutex& m, log& seen, int id, runnel::duration time) {
 
 TASK_TEST("mutex: one holder at a time, in the order of asking") {
   mutex m;
-  log seen;
+  holders seen;
   runnel::task_group group{loop};
   for (int i = 0; i < 20; ++i) {
     group.spawn(hold(m, seen, i, i % 3 == 0 ? 0ms : 1ms));
@@ -79,7 +79,7 @@ TASK_TEST("mutex: a free one is taken without waiting, a guard moves and lets go
 
 TASK_TEST("mutex: a late waiter leaves the queue and the next one gets the lock") {
   mutex m;
-  log seen;
+  holders seen;
   runnel::task_group group{loop};
   mutex_guard mine = m.try_lock();
   result<mutex_guard> late = co_await runnel::with_timeout(1s, m.lock());
@@ -94,7 +94,7 @@ TASK_TEST("mutex: a late waiter leaves the queue and the next one gets the lock"
 
 TASK_TEST("mutex: who was handed the lock and is cancelled before going on gives it on") {
   mutex m;
-  log seen;
+  holders seen;
   runnel::task_group first{loop};
   runnel::task_group second{loop};
   mutex_guard mine = m.try_lock();
@@ -113,7 +113,7 @@ TASK_TEST("mutex: who was handed the lock and is cancelled before going on gives
 
 TASK_TEST("mutex: a waiter that is destroyed, handed the lock or not, is passed over") {
   mutex m;
-  log seen;
+  holders seen;
   mutex_guard mine = m.try_lock();
   auto waiting = runnel::testing::make_victim(hold(m, seen, 1, 1ms));
   auto heir = runnel::testing::make_victim(hold(m, seen, 2, 1ms));
@@ -134,7 +134,7 @@ TASK_TEST("mutex: a waiter that is destroyed, handed the lock or not, is passed 
 
 TASK_TEST("mutex: a task that is destroyed with the lock in hand lets go of it") {
   mutex m;
-  log seen;
+  holders seen;
   auto holder = runnel::testing::make_victim(hold(m, seen, 1, 1h));
   holder.start(loop);
   co_await runnel::sleep(1ms);
@@ -154,8 +154,8 @@ TASK_TEST("mutex: a cancelled scope does not get a free lock") {
 }
 
 TASK_TEST("mutex: may die before its waiters and holder where the frame around them dies") {
-  log seen;
-  auto body = [](runnel::loop& on, log& out) -> task<> {
+  holders seen;
+  auto body = [](runnel::loop& on, holders& out) -> task<> {
     runnel::task_group group{on};
     std::optional<mutex> m{std::in_place};
     for (int i = 0; i < 3; ++i) {

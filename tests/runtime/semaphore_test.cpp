@@ -18,14 +18,14 @@ using runnel::semaphore;
 using runnel::semaphore_permit;
 using runnel::task;
 
-struct log {
+struct holders {
   std::vector<int> asked;
   std::vector<int> got;
   std::size_t inside = 0;
   std::size_t most = 0;
 };
 
-task<> work(semaphore& s, log& seen, int id, std::size_t count, runnel::duration time) {
+task<> work(semaphore& s, holders& seen, int id, std::size_t count, runnel::duration time) {
   seen.asked.push_back(id);
   result<semaphore_permit> permit = co_await s.acquire(count);
   if (!permit) co_return;
@@ -41,7 +41,7 @@ task<> work(semaphore& s, log& seen, int id, std::size_t count, runnel::duration
 
 TASK_TEST("semaphore: lets in as much at once as it has units, in the order of asking") {
   semaphore s{5};
-  log seen;
+  holders seen;
   runnel::task_group group{loop};
   for (int i = 0; i < 30; ++i) {
     group.spawn(work(s, seen, i, static_cast<std::size_t>(1 + i % 3), 1ms));
@@ -55,7 +55,7 @@ TASK_TEST("semaphore: lets in as much at once as it has units, in the order of a
 
 TASK_TEST("semaphore: a large request holds back the small ones behind it until it fits") {
   semaphore s{4};
-  log seen;
+  holders seen;
   runnel::task_group group{loop};
   semaphore_permit mine = s.try_acquire(2);
   group.spawn(work(s, seen, 1, 4, 1ms));
@@ -71,7 +71,7 @@ TASK_TEST("semaphore: a large request holds back the small ones behind it until 
 
 TASK_TEST("semaphore: those behind a cancelled large request are served at once") {
   semaphore s{4};
-  log seen;
+  holders seen;
   runnel::task_group large{loop};
   runnel::task_group small{loop};
   semaphore_permit mine = s.try_acquire(1);
@@ -88,7 +88,7 @@ TASK_TEST("semaphore: those behind a cancelled large request are served at once"
 
 TASK_TEST("semaphore: units given to a task that is cancelled or destroyed first go back") {
   semaphore s{0};
-  log seen;
+  holders seen;
   runnel::task_group group{loop};
   group.spawn(work(s, seen, 1, 2, 1ms));
   auto victim = runnel::testing::make_victim(work(s, seen, 2, 1, 1ms));
@@ -106,7 +106,7 @@ TASK_TEST("semaphore: units given to a task that is cancelled or destroyed first
 
 TASK_TEST("semaphore: a request that is destroyed lets the ones behind it through") {
   semaphore s{1};
-  log seen;
+  holders seen;
   auto victim = runnel::testing::make_victim(work(s, seen, 1, 2, 1ms));
   victim.start(loop);
   co_await runnel::sleep(1ms);
@@ -170,8 +170,8 @@ TASK_TEST("semaphore: a deadline ends the wait and takes nothing") {
 }
 
 TASK_TEST("semaphore: may die before its waiters and permits where the frame around them dies") {
-  log seen;
-  auto body = [](runnel::loop& on, log& out) -> task<> {
+  holders seen;
+  auto body = [](runnel::loop& on, holders& out) -> task<> {
     runnel::task_group group{on};
     semaphore s{2};
     for (int i = 0; i < 4; ++i) {
