@@ -1,5 +1,6 @@
 #include "runnel/net/connect_any.hpp"
 
+#include <stdexcept>
 #include <vector>
 
 #include "net/scripted_connector.hpp"
@@ -75,6 +76,37 @@ TASK_TEST("connect_any: when none answers the first failure is told") {
   CHECK(by.asked.size() == 3);
   auto none = co_await connect_any(by, std::vector<net::endpoint>());
   CHECK(none.error() == std::errc::invalid_argument);
+}
+
+TASK_TEST("connect_any: what an attempt throws is thrown at once, and the others are cancelled") {
+  scripted_connector by;
+  by.script[first.address] = {scripted_connector::never};
+  by.script[second.address] = {.after = 1ms, .throws = true};
+  const auto begin = loop.now();
+  bool thrown = false;
+  try {
+    auto opened = co_await connect_any(by, three());
+    CHECK(opened.has_error());
+  } catch (const std::runtime_error&) {
+    thrown = true;
+  }
+  CHECK(thrown);
+  CHECK(loop.now() - begin == 251ms);
+  CHECK(by.asked.size() == 2);
+  CHECK(by.under_way == 0);
+}
+
+TASK_TEST("connect_any: the last attempt may throw and nobody waits for ever") {
+  scripted_connector by;
+  by.script[first.address] = {.after = 1ms, .throws = true};
+  bool thrown = false;
+  try {
+    auto opened = co_await connect_any(by, std::vector<net::endpoint>(1, first));
+    CHECK(opened.has_error());
+  } catch (const std::runtime_error&) {
+    thrown = true;
+  }
+  CHECK(thrown);
 }
 
 TASK_TEST("connect_any: a deadline from outside leaves nothing behind") {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <map>
+#include <stdexcept>
 #include <system_error>
 #include <vector>
 
@@ -20,6 +21,8 @@ class scripted_connector {
   struct behaviour {
     duration after{0};
     std::errc error{};
+    /// Throws instead of giving an error.
+    bool throws = false;
   };
   /// Longer than any test waits.
   static constexpr duration never = std::chrono::hours{1};
@@ -36,6 +39,7 @@ class scripted_connector {
     const behaviour how = found == script.end() ? behaviour{} : found->second;
     auto waited = co_await sleep(how.after);
     if (!waited) co_return waited.error();
+    if (how.throws) throw std::runtime_error("thrown by the connector");
     if (how.error != std::errc{}) co_return std::make_error_code(how.error);
     auto& on = co_await this_loop();
     const net::pipe_options ends{.second = to};

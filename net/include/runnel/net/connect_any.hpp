@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -31,18 +32,29 @@ template <class Stream>
 struct connect_race {
   std::optional<Stream> won{};
   std::error_code failure{};
+  std::exception_ptr thrown{};
   event changed{};
+
+  bool over() const noexcept { return won || thrown; }
 };
 
 template <class Connector>
 task<> attempt(Connector& by, endpoint to, connect_race<typename Connector::stream_type>& race) {
-  auto opened = co_await by.connect(to);
-  if (!opened) {
-    // The first refusal is the one of the best address, and tells most.
-    if (!race.failure) race.failure = opened.error();
-  } else if (!race.won) {
-    race.won.emplace(std::move(*opened));
+  std::error_code failure;
+  try {
+    auto opened = co_await by.connect(to);
+    if (!opened) {
+      failure = opened.error();
+    } else if (!race.won) {
+      race.won.emplace(std::move(*opened));
+    }
+  } catch (const std::bad_alloc&) {
+    failure = std::make_error_code(std::errc::not_enough_memory);
+  } catch (...) {
+    race.thrown = std::current_exception();
   }
+  // The first refusal is the one of the best address, and tells most.
+  if (!race.failure) race.failure = failure;
   race.changed.set();
 }
 
@@ -52,7 +64,9 @@ task<> attempt(Connector& by, endpoint to, connect_race<typename Connector::stre
 /// failed or has had its delay; the first that answers wins, the others are cancelled and awaited
 /// ("Happy Eyeballs", RFC 8305 section 5). Gives `result<Stream>`; when none answers the error of
 /// the first that failed, `std::errc::invalid_argument` when there is none. Cancelled:
-/// `errc::cancelled`, and nothing remains. `by` must outlive it. Costs a frame for each attempt.
+/// `errc::cancelled`, and nothing remains. What `by.connect` throws ends it: the others are
+/// cancelled and awaited, then it is thrown; `std::bad_alloc` is a failure like others. `by` must
+/// outlive it. Costs a frame for each attempt.
 template <connector Connector>
 task<result<typename Connector::stream_type>> connect_any(Connector& by, std::vector<endpoint> to,
                                                           connect_any_options options = {}) {
@@ -61,7 +75,7 @@ task<result<typename Connector::stream_type>> connect_any(Connector& by, std::ve
   auto& scope = co_await this_scope();
   task_group attempts{scope, on_failure::collect};
   std::error_code stopped;
-  for (std::size_t next = 0; next < to.size() && !race.won && !stopped; ++next) {
+  for (std::size_t next = 0; next < to.size() && !race.over() && !stopped; ++next) {
     race.changed.reset();
     try {
       attempts.spawn(detail::attempt(by, to[next], race));
@@ -73,13 +87,14 @@ task<result<typename Connector::stream_type>> connect_any(Connector& by, std::ve
     auto waited = co_await with_timeout(options.attempt_delay, race.changed.wait());
     if (!waited && waited.error() == errc::cancelled) stopped = waited.error();
   }
-  while (!race.won && !stopped && !attempts.empty()) {
+  while (!race.over() && !stopped && !attempts.empty()) {
     race.changed.reset();
     auto waited = co_await race.changed.wait();
     if (!waited) stopped = waited.error();
   }
   attempts.cancel();
   static_cast<void>(co_await attempts.join());
+  if (race.thrown) std::rethrow_exception(race.thrown);
   if (race.won) co_return std::move(*race.won);
   if (stopped) co_return stopped;
   co_return race.failure;
