@@ -1,6 +1,7 @@
 #include <runnel/net/kernel/child_process.hpp>
 
 #include "net/bytes.hpp"
+#include "support/death_test.hpp"
 #include "support/kill_test.hpp"
 #include "support/task_test.hpp"
 
@@ -8,6 +9,7 @@
 #include <runnel/timeout.hpp>
 
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -157,4 +159,36 @@ TEST_CASE("child process: tasks that are destroyed at any moment leave nothing b
 TEST_CASE("child process: tasks that are cancelled at any moment come to their end") {
   testing::cancel_everywhere_real(&live, {.time_step = 1ms, .times = 2, .passes = 4});
   CHECK_FALSE(has_children());
+}
+
+TEST_CASE("child process: its descriptors are right where this process has none of them") {
+  // The numbers are the process's own, so another one closes them.
+  const auto lacking = testing::run_in_child([] {
+    loop owner;
+    for (const int number : {0, 1, 2}) ::close(number);
+    std::string said;
+    const auto body = [](loop& on, std::string& out) -> task<> {
+      for (const auto input : {child_stdio::null, child_stdio::pipe}) {
+        for (const auto output : {child_stdio::null, child_stdio::inherit, child_stdio::pipe}) {
+          child_options options = shell("read line; echo $line 2>/dev/null; echo error >&2");
+          options.standard_input = input;
+          options.standard_output = output;
+          options.standard_error = child_stdio::pipe;
+          auto child = child_process::start(on, options).value();
+          if (input == child_stdio::pipe) {
+            const byte_string line = bytes_of("line\n");
+            const auto sent = co_await child.input().write(std::span<const std::byte>(line));
+            static_cast<void>(sent);
+          }
+          if (output == child_stdio::pipe) out += co_await read_text(child.output());
+          out += co_await read_text(child.error_output());
+          const auto ended = co_await child.exited();
+          static_cast<void>(ended);
+        }
+      }
+    };
+    owner.run(body(owner, said));
+    ::_exit(said == "error\nerror\n\nerror\nerror\nerror\nline\nerror\n" ? 0 : 1);
+  });
+  CHECK(lacking.exit_code == 0);
 }

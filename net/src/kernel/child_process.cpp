@@ -176,6 +176,14 @@ struct channel_ends {
   owned_fd parent;
 };
 
+// In a process that lacks one of the first three a pipe gets its number, and what the child gets
+// there would overwrite the pipe before its turn.
+owned_fd above_the_standard_ones(owned_fd fd) noexcept {
+  constexpr int first_other = 3;
+  if (fd.get() >= first_other) return fd;
+  return owned_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, first_other));
+}
+
 int plan_descriptor(spawn_plan& plan, child_stdio how, int number, channel_ends& ends) noexcept {
   const bool reads = number == 0;
   if (how == child_stdio::inherit) return 0;
@@ -185,8 +193,11 @@ int plan_descriptor(spawn_plan& plan, child_stdio how, int number, channel_ends&
   }
   int made[2];
   if (::pipe2(made, O_CLOEXEC) != 0) return errno;
-  ends.child = owned_fd(made[reads ? 0 : 1]);
-  ends.parent = owned_fd(made[reads ? 1 : 0]);
+  owned_fd child(made[reads ? 0 : 1]);
+  owned_fd parent(made[reads ? 1 : 0]);
+  ends.child = above_the_standard_ones(std::move(child));
+  ends.parent = above_the_standard_ones(std::move(parent));
+  if (ends.child.get() < 0 || ends.parent.get() < 0) return errno;
   return ::posix_spawn_file_actions_adddup2(&plan.actions, ends.child.get(), number);
 }
 
