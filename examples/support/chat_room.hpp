@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <string>
@@ -75,15 +76,12 @@ class chat_room {
   struct member {
     explicit member(chat_room& in)
         : room(&in), name("guest" + std::to_string(++in.guests_)), queue(in.options_.queue_lines) {
-      room->say("* " + name + " has come");
       room->members_.push_back(this);
     }
     member(const member&) = delete;
     member& operator=(const member&) = delete;
-    ~member() {
-      std::erase(room->members_, this);
-      room->say("* " + name + (too_slow ? " was too slow" : " has gone"));
-    }
+    // Tells nobody: there may be no memory for words.
+    ~member() { std::erase(room->members_, this); }
 
     chat_room* room;
     runnel::task_group* tasks = nullptr;
@@ -98,12 +96,21 @@ class chat_room {
   runnel::task<bool> stay(Stream& client) {
     runnel::cancel_scope& scope = co_await runnel::this_scope();
     member me(*this);
-    runnel::task_group both(scope, runnel::on_failure::collect);
+    say("* " + me.name + " has come", &me);
+    runnel::task_group both(scope);
     me.tasks = &both;
-    both.spawn(write_lines(client, me));
     auto read = [&](runnel::fiber& self) { read_lines(self, client, me); };
-    both.spawn(runnel::run_fiber(read));
+    std::exception_ptr failed;
+    try {
+      both.spawn(write_lines(client, me));
+      both.spawn(runnel::run_fiber(read));
+    } catch (...) {
+      failed = std::current_exception();
+      both.cancel();
+    }
     co_await both.join();
+    if (failed) std::rethrow_exception(failed);
+    say("* " + me.name + (me.too_slow ? " was too slow" : " has gone"), &me);
     co_return me.too_slow;
   }
 
