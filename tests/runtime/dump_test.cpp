@@ -127,6 +127,27 @@ TASK_TEST("dump: a record tells the chain, what is waited for and for how long")
   co_await group.join();
 }
 
+TASK_TEST("dump: a callable with its arguments was spawned somewhere, too") {
+  event done;
+  const auto wait = [](event& e, auto...) { return wait_for(e); };
+  task_group group{loop};
+  group.spawn([&done] { return wait_for(done); });
+  group.spawn(wait, std::ref(done));
+  group.spawn(wait, std::ref(done), 1);
+  group.spawn(wait, std::ref(done), 1, 2);
+  const unsigned last_line = __LINE__ - 1;
+  group.spawn(wait, std::ref(done), 1, 2, 3, 4);
+  co_await runnel::sleep(1s);
+  std::vector<unsigned> lines;
+  for (const task_record& each : list_tasks(loop)) {
+    if (each.what == "event") lines.push_back(each.spawned.line());
+  }
+  std::ranges::sort(lines);
+  CHECK(lines == std::vector<unsigned>{0, last_line - 3, last_line - 2, last_line - 1, last_line});
+  done.set();
+  co_await group.join();
+}
+
 TASK_TEST("dump: children stand below the task that joins their group") {
   event done;
   auto joiner = [](runnel::loop& l, event& e) -> task<> {

@@ -126,20 +126,45 @@ class task_group {
   /// The same with the task that `callable(args...)` returns; it is called when the child first
   /// runs. The callable and the arguments are moved here and live as long as the child, so a lambda
   /// that is a coroutine may capture and may take its parameters by reference.
-  /// With arguments, whose number is open, a dump does not know where it was.
-  template <class Callable, class First, class... Rest>
-  requires detail::group_callable<Callable, First, Rest...>
-  void spawn(Callable callable, First first, Rest... rest) {
-    launch(run_call<Callable, First, Rest...>(*this, std::move(callable), std::move(first),
-                                              std::move(rest)...)
-               .frame,
-           {});
-  }
-  /// Without arguments it does.
   template <class Callable>
   requires detail::group_callable<Callable>
   void spawn(Callable callable, std::source_location where = std::source_location::current()) {
     launch(run_call<Callable>(*this, std::move(callable)).frame, where);
+  }
+  /// With one argument.
+  template <class Callable, class A>
+  requires detail::group_callable<Callable, A>
+  void spawn(Callable callable, A a, std::source_location where = std::source_location::current()) {
+    launch(run_call<Callable, A>(*this, std::move(callable), std::move(a)).frame, where);
+  }
+  /// With two.
+  template <class Callable, class A, class B>
+  requires detail::group_callable<Callable, A, B>
+  void spawn(Callable callable, A a, B b,
+             std::source_location where = std::source_location::current()) {
+    launch(run_call<Callable, A, B>(*this, std::move(callable), std::move(a), std::move(b)).frame,
+           where);
+  }
+  /// With three.
+  template <class Callable, class A, class B, class C>
+  requires detail::group_callable<Callable, A, B, C>
+  void spawn(Callable callable, A a, B b, C c,
+             std::source_location where = std::source_location::current()) {
+    launch(run_call<Callable, A, B, C>(*this, std::move(callable), std::move(a), std::move(b),
+                                       std::move(c))
+               .frame,
+           where);
+  }
+  /// With four or more, of which a dump does not know where it was: nothing can follow arguments
+  /// whose number is open.
+  template <class Callable, class A, class B, class C, class D, class... Rest>
+  requires detail::group_callable<Callable, A, B, C, D, Rest...>
+  void spawn(Callable callable, A a, B b, C c, D d, Rest... rest) {
+    launch(run_call<Callable, A, B, C, D, Rest...>(*this, std::move(callable), std::move(a),
+                                                   std::move(b), std::move(c), std::move(d),
+                                                   std::move(rest)...)
+               .frame,
+           {});
   }
 
   /// Waits until there are no children, also those spawned meanwhile. Gives the first failure: an
