@@ -11,6 +11,24 @@
 namespace runnel {
 namespace detail {
 
+namespace {
+
+// In the lowest bit of a letter's address, which alignment leaves.
+constexpr std::uintptr_t due = 1;
+static_assert(alignof(mail) > due);
+
+mail* with_due(mail& m) noexcept {
+  return reinterpret_cast<mail*>(reinterpret_cast<std::uintptr_t>(&m) | due);
+}
+bool is_due(mail* word) noexcept {
+  return (reinterpret_cast<std::uintptr_t>(word) & due) != 0;
+}
+mail* letter_of(mail* word) noexcept {
+  return reinterpret_cast<mail*>(reinterpret_cast<std::uintptr_t>(word) & ~due);
+}
+
+}  // namespace
+
 constinit mail mailbox::asleep_mark_{nullptr};
 constinit mail mailbox::closed_mark_{nullptr};
 
@@ -51,25 +69,24 @@ std::error_code mailbox::send(mail& m) noexcept {
   loop* here = this_thread.running;
   const bool by_loop = here != nullptr && here != owner_;
   mail* seen = head_.load(std::memory_order_acquire);
+  mail* word = nullptr;
+  bool first = false;
   do {
     if (seen == &closed_mark_) return errc::loop_ended;
-    m.next_ = seen == &asleep_mark_ ? nullptr : seen;
-    if (seen == &asleep_mark_ && by_loop) ring_due_.store(true, std::memory_order_relaxed);
-  } while (
-      !head_.compare_exchange_weak(seen, &m, std::memory_order_acq_rel, std::memory_order_acquire));
+    first = seen == &asleep_mark_;
+    m.next_ = first ? nullptr : letter_of(seen);
+    word = by_loop && (first || is_due(seen)) ? with_due(m) : &m;
+  } while (!head_.compare_exchange_weak(seen, word, std::memory_order_acq_rel,
+                                        std::memory_order_acquire));
   // From here on `m` may be gone; the mailbox is not, as the caller holds it.
-  const bool first = seen == &asleep_mark_;
   if (here == owner_) {
     here->request_turn();
     return {};
   }
   if (first) wakes_.fetch_add(1, std::memory_order_relaxed);
-  bool ring_now = !by_loop && (first || ring_due_.load(std::memory_order_relaxed));
-  if (by_loop && first) ring_now = !mailbox_access::wake_from(*here, *this);
-  if (ring_now) {
-    ring_due_.store(false, std::memory_order_relaxed);
-    ring();
-  }
+  const bool ring_now =
+      by_loop ? first && !mailbox_access::wake_from(*here, *this) : first || is_due(seen);
+  if (ring_now) ring();
   return {};
 }
 
@@ -82,8 +99,7 @@ void mailbox::ring() noexcept {
 // Takes everything and turns it round, so that the oldest comes first.
 void mailbox::collect() noexcept {
   announced_ = false;
-  mail* newest = head_.exchange(nullptr, std::memory_order_acquire);
-  ring_due_.store(false, std::memory_order_relaxed);
+  mail* newest = letter_of(head_.exchange(nullptr, std::memory_order_acquire));
   while (newest != nullptr) {
     mail* older = newest->next_;
     newest->next_ = pending_;
@@ -126,7 +142,7 @@ void mailbox::close() noexcept {
   // What is refused may try to send again and has to find the door closed.
   mail* last = head_.exchange(&closed_mark_, std::memory_order_acq_rel);
   mail* rest = nullptr;
-  if (last == &asleep_mark_) last = nullptr;
+  last = last == &asleep_mark_ ? nullptr : letter_of(last);
   while (last != nullptr) {
     mail* older = last->next_;
     last->next_ = rest;

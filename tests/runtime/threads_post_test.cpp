@@ -134,6 +134,14 @@ RING_TASK_TEST("post: a thread need not wait for the turn of a loop that posted 
   runnel::testing::loop_thread other;
   // Both posts are made and waited for in one turn, at whose end only the loop's wake-up leaves.
   std::atomic<int> ran{0};
+  // Meanwhile the other loop wakes and falls asleep again and again for the sake of a third.
+  std::atomic<bool> over{false};
+  std::thread third{[&] {
+    while (!over) {
+      CHECK(other.remote().post([] {}).has_value());
+      std::this_thread::yield();
+    }
+  }};
   for (int round = 0; round < runnel::testing::worthwhile(500); ++round) {
     CHECK(other.remote().post([&ran] { ++ran; }).has_value());
     std::thread sender{[&] { CHECK(other.remote().post([&ran] { ++ran; }).has_value()); }};
@@ -142,6 +150,8 @@ RING_TASK_TEST("post: a thread need not wait for the turn of a loop that posted 
       std::this_thread::yield();
     }
   }
+  over = true;
+  third.join();
   co_return;
 }
 

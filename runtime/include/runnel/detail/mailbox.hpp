@@ -74,9 +74,10 @@ class guest : public list_hook {
 /// loop that gets no letters never writes the word again, and the next sender rings once too often.
 ///
 /// A loop rings another with the system call that ends its own turn. A thread without a loop must
-/// not have to wait for that turn, which may be long: `ring_due_` says that a ring may still be on
-/// its way, and then the thread rings as well. It is set before the letter is pushed, so that
-/// whoever pushes onto that letter sees it; set in vain it costs one ring too many.
+/// not have to wait for that turn, which may be long: the lowest bit of the letter's word says that
+/// the ring is due and may still be on its way, and a thread that pushes onto such a letter rings
+/// as well and takes the bit away. It is part of the word because it must be seen by whoever pushes
+/// onto that letter and by nobody else. One ring too many does no harm.
 ///
 /// Senders only push and the reader only takes everything, so a node that came back to the same
 /// address between a sender's load and its swap does no harm.
@@ -139,7 +140,6 @@ class mailbox {
   std::atomic<mail*> head_{nullptr};
   std::atomic<std::uint32_t> refs_{1};
   std::atomic<std::uint32_t> handles_{0};
-  std::atomic<bool> ring_due_{false};
   std::atomic<std::uint64_t> wakes_{0};
   loop* const owner_;
   const std::thread::id thread_;
