@@ -82,7 +82,8 @@ class ring_backend final : public backend {
   }
 
   void submit(operation& op) noexcept override {
-    io_uring_sqe* entry = free_entry();
+    // What waits already found no room in this turn, and to ask again costs a system call.
+    io_uring_sqe* entry = backlog_ ? nullptr : free_entry();
     if (entry == nullptr) {
       op.where = operation::state::queued;
       backlog_ = true;
@@ -96,7 +97,8 @@ class ring_backend final : public backend {
 
   void cancel(operation& op) noexcept override {
     // Of one that the kernel has not seen, reap() disposes.
-    io_uring_sqe* entry = op.where == operation::state::queued ? nullptr : free_entry();
+    const bool unknown = op.where == operation::state::queued;
+    io_uring_sqe* entry = unknown || backlog_ ? nullptr : free_entry();
     if (entry == nullptr) {
       backlog_ = true;
       op.cancel_queued = true;
@@ -253,7 +255,8 @@ class ring_backend final : public backend {
     }
   }
 
-  // The ring was full and would not take more, which the kernel allows when memory is short.
+  // The ring was full and would not take more, which the kernel allows when memory is short. The
+  // first one that still finds no room sets the flag anew, and the others are not offered.
   void settle_backlog() noexcept {
     backlog_ = false;
     for (operation* op = first_running(); op != nullptr;) {
