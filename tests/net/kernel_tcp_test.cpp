@@ -6,8 +6,12 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <cerrno>
+#include <span>
+#include <thread>
 #include <vector>
 
 using namespace runnel;
@@ -91,6 +95,29 @@ task<> conversation(loop& owner, std::uint64_t) {
   group.spawn(serve(listener, 3));
   for (int i = 0; i < 3; ++i) group.spawn(ask(owner, listener.local_endpoint()));
   co_await group.join();
+}
+
+// A thread that does nothing but throw away what comes, without copying it, until the end.
+void throw_away(int from) {
+  std::vector<std::byte> room(std::size_t{1} << 20);
+  for (;;) {
+    pollfd until{.fd = from, .events = POLLIN, .revents = 0};
+    static_cast<void>(::poll(&until, 1, -1));
+    const ssize_t got = ::recv(from, room.data(), room.size(), MSG_TRUNC | MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN)) return;
+  }
+}
+
+task<> write_to_fast_reader(loop& owner, std::uint64_t& turns, std::size_t& taken,
+                            std::span<const std::byte> much) {
+  auto both = co_await testing::connect_tcp(owner);
+  std::thread reader{[from = both.second.descriptor()] { throw_away(from); }};
+  const std::uint64_t before = owner.metrics().turns;
+  const auto sent = co_await both.first.write(much);
+  turns = owner.metrics().turns - before;
+  taken = sent.has_value() ? *sent : 0;
+  static_cast<void>(both.first.shutdown());
+  reader.join();
 }
 
 // Writes until nothing more is taken in a while, with a peer that has ended its own stream.
@@ -328,4 +355,19 @@ TEST_CASE("kernel tcp: waiting for room beside a half-closed peer sleeps") {
   driver.run(write_to_half_closed(driver, turns));
   // Some for bytes under way on loopback; a loop that spins makes tens of thousands.
   CHECK(turns < 500);
+}
+
+TEST_CASE("kernel TCP: a large write to a fast reader takes many turns, each of them short") {
+  constexpr std::size_t most_in_a_turn = std::size_t{512} << 10;
+  const std::vector<std::byte> much(std::size_t{64} << 20);
+  for (const auto backend : {backend_kind::automatic, backend_kind::epoll}) {
+    loop_options options;
+    options.backend = backend;
+    loop driver{options};
+    std::uint64_t turns = 0;
+    std::size_t taken = 0;
+    driver.run(write_to_fast_reader(driver, turns, taken, much));
+    CHECK(taken == much.size());
+    CHECK(turns >= much.size() / most_in_a_turn - 1);
+  }
 }

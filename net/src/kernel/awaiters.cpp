@@ -7,6 +7,13 @@
 #include <array>
 
 namespace runnel::net::kernel::detail {
+namespace {
+
+// What one write moves before the loop's other work has its turn. A peer that reads as fast as this
+// writes would let it go on until all is written.
+constexpr std::size_t most_bytes_at_once = std::size_t{512} << 10;
+
+}  // namespace
 
 void channel_waiter::stand(channel_waiter*& place) noexcept {
   runnel::detail::check(place == nullptr,
@@ -93,21 +100,25 @@ bool write_awaiter::try_again(bool) noexcept {
 }
 
 bool write_awaiter::advance() noexcept {
-  constexpr std::size_t at_once = 64;
+  constexpr std::size_t most_pieces = 64;
+  std::size_t left = most_bytes_at_once;
   for (;;) {
-    std::array<iovec, at_once> vector;
+    std::array<iovec, most_pieces> vector;
     std::size_t count = 0;
     std::size_t wanted = 0;
     const auto add = [&](std::span<const std::byte> piece) {
+      piece = piece.first(std::min(piece.size(), left - wanted));
       if (piece.empty()) return;
       vector[count++] = {const_cast<std::byte*>(piece.data()), piece.size()};
       wanted += piece.size();
     };
     add(current_);
-    for (std::size_t i = 0; i < pieces_.size() && count < at_once; ++i) add(pieces_[i]);
-    if (wanted == 0) return true;
+    for (std::size_t i = 0; i < pieces_.size() && count < most_pieces; ++i) add(pieces_[i]);
+    // Otherwise it goes on when it hears of room, which is in another turn.
+    if (wanted == 0) return all_taken();
     const attempt sent = channel_->write(std::span<const iovec>(vector.data(), count));
     took(sent.count);
+    left -= sent.count;
     if (sent.blocked) return false;
     if (sent.error) {
       // A short count says nothing yet.
@@ -116,6 +127,10 @@ bool write_awaiter::advance() noexcept {
       return true;
     }
   }
+}
+
+bool write_awaiter::all_taken() const noexcept {
+  return current_.empty() && std::ranges::all_of(pieces_, &std::span<const std::byte>::empty);
 }
 
 void write_awaiter::took(std::size_t count) noexcept {

@@ -34,7 +34,8 @@ class socket_stream {
   detail::read_awaiter read(std::span<std::byte> into) noexcept { return {checked(), into}; }
   /// See `stream`.
   detail::readable_awaiter readable() noexcept { return detail::readable_awaiter{checked()}; }
-  /// See `stream`. The stream's buffer is the kernel's (SO_SNDBUF).
+  /// See `stream`. The stream's buffer is the kernel's (SO_SNDBUF). At most 512 KiB go in one turn
+  /// of the loop, however fast the peer reads.
   detail::write_awaiter write(std::span<const std::byte> from) noexcept {
     return {checked(), from};
   }

@@ -126,6 +126,7 @@ class [[nodiscard]] write_awaiter final : public channel_waiter {
   wait_description describe() const override { return {"socket write"}; }
   bool try_again(bool ready) noexcept override;
   bool advance() noexcept;
+  bool all_taken() const noexcept;
   void took(std::size_t count) noexcept;
 
   std::span<const std::byte> current_;
