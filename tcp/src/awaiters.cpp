@@ -209,24 +209,25 @@ connect_awaiter::~connect_awaiter() {
   if (socket_ != nullptr) stack_->free_socket(std::exchange(socket_, nullptr));
 }
 
-void connect_awaiter::begin() noexcept {
+bool connect_awaiter::begin() noexcept {
   error_ = stack_->link_error();
   socket* fresh = error_ ? nullptr : stack_->make_socket();
   if (fresh == nullptr) {
     if (!error_) error_ = std::make_error_code(std::errc::no_buffer_space);
-    return wake();
+    return true;
   }
   const auto opened =
       stack_->engine().connect(remote_, options_, stack_core::token_of(*fresh), stack_->now());
   if (!opened) {
     stack_->free_socket(fresh);
     error_ = to_error_code(opened.error);
-    return wake();
+    return true;
   }
   fresh->id = opened.value;
   fresh->open = true;
   socket_ = fresh;
   enter(socket_->closer);
+  return false;
 }
 
 void connect_awaiter::on_events(events what) noexcept {
@@ -252,18 +253,16 @@ accept_awaiter::~accept_awaiter() {
   if (accepted_ != nullptr) accepted_->stack->free_socket(accepted_);
 }
 
-bool accept_awaiter::attempt() noexcept {
+bool accept_awaiter::begin() noexcept {
   if (listener_ == nullptr || !listener_->open) {
     error_ = std::make_error_code(std::errc::bad_file_descriptor);
     return true;
   }
   if ((error_ = listener_->stack->link_error())) return true;
   // Where others wait already there is nothing to take.
-  return listener_->accepting.empty() && listener_->take(accepted_, error_);
-}
-
-void accept_awaiter::stand() noexcept {
+  if (listener_->accepting.empty() && listener_->take(accepted_, error_)) return true;
   listener_->accepting.push_back(*this);
+  return false;
 }
 
 void accept_awaiter::give(socket* accepted, std::error_code error) noexcept {

@@ -124,11 +124,6 @@ bool child_exited::begin() noexcept {
   return false;
 }
 
-void child_exited::on_cancel() noexcept {
-  cancelled_ = true;
-  wake();
-}
-
 result<child_exit> child_exited::await_resume() noexcept {
   if (std::exchange(standing_, false)) core_->forget();
   if (core_->ended()) return *core_->ended();

@@ -188,7 +188,9 @@ bool unix_connect_awaiter::begin() noexcept {
     error_ = last_error();
     return true;
   }
-  return attempt();
+  if (attempt()) return true;
+  again_.emplace(*this);
+  return false;
 }
 
 bool unix_connect_awaiter::attempt() noexcept {

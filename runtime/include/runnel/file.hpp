@@ -21,9 +21,7 @@ class [[nodiscard]] read_awaiter final : public op_awaiter {
   read_awaiter(int fd, std::span<std::byte> into, std::uint64_t offset) noexcept;
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    if (finished_now(h.promise().scope())) return suspend_unless(h, true);
-    op_awaiter::await_suspend(h);
-    return true;
+    return operate_unless(h, finished_now(h.promise().scope()));
   }
   result<std::size_t> await_resume() const noexcept;
 
@@ -66,9 +64,7 @@ class [[nodiscard]] size_awaiter final : public op_awaiter {
   explicit size_awaiter(int fd) noexcept : op_awaiter({.kind = op_kind::size, .fd = fd}) {}
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    if (finished_now(h.promise().scope())) return suspend_unless(h, true);
-    op_awaiter::await_suspend(h);
-    return true;
+    return operate_unless(h, finished_now(h.promise().scope()));
   }
   result<std::uint64_t> await_resume() const noexcept;
 

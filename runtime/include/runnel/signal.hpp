@@ -20,9 +20,7 @@ class [[nodiscard]] signal_awaiter final : public op_awaiter {
 
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    if (take_pending(h.promise().scope())) return suspend_unless(h, true);
-    op_awaiter::await_suspend(h);
-    return true;
+    return operate_unless(h, take_pending(h.promise().scope()));
   }
   result<int> await_resume() noexcept;
 

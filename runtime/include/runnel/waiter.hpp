@@ -32,7 +32,7 @@ struct wait_description {
 ///
 /// A leaf's `await_suspend(h)` calls `suspend(h)`, then `if (cancelled())` stores the error and
 /// calls `wake()`, else starts its operation. A leaf that may be ready at once calls
-/// `suspend_unless`.
+/// `suspend_unless`, one that tries before it waits `suspend_unless_done`.
 ///
 /// Its destructor unlinks it from the scope and from the ready queue, so that a frame may be
 /// destroyed at any suspension point; a derived class must unlink itself from its own wait list
@@ -72,6 +72,25 @@ class waiter : private detail::list_hook {
     if (ready && take_budget(h.promise().scope())) return false;
     suspend(h);
     if (ready || cancelled()) wake();
+    return true;
+  }
+
+  /// For a leaf that tries before it waits: `begin()` gives true when it has finished, else it has
+  /// put the leaf where somebody will find and wake it. In a cancelled scope `on_cancel` is called
+  /// in its place. Returns whether the coroutine waits; going on spends one unit of its budget.
+  template <std::derived_from<detail::promise_base> Promise, std::predicate Begin>
+  bool suspend_unless_done(std::coroutine_handle<Promise> h, const Begin& begin) noexcept {
+    cancel_scope& scope = h.promise().scope();
+    // Looked at first: who is cancelled ends, also where there is always something ready.
+    const bool stopped = scope.cancelled();
+    const bool done = !stopped && begin();
+    if (done && take_budget(scope)) return false;
+    suspend(h);
+    if (stopped) [[unlikely]] {
+      on_cancel();
+    } else if (done) {
+      wake();
+    }
     return true;
   }
 

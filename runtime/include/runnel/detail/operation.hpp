@@ -155,6 +155,14 @@ class op_awaiter : public waiter, protected operation_user {
   explicit op_awaiter(const op_request& request) noexcept : request_(request) {}
   ~op_awaiter() override = default;
 
+  /// For one that may have finished without an operation.
+  template <std::derived_from<promise_base> Promise>
+  bool operate_unless(std::coroutine_handle<Promise> h, bool finished) noexcept {
+    if (finished) return suspend_unless(h, true);
+    suspend(h);
+    begin();
+    return true;
+  }
   void begin() noexcept;
   /// Fills the operation's own memory.
   virtual void fill(operation&) {}

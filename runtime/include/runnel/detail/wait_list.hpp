@@ -32,9 +32,7 @@ class list_waiter : public waiter, public wait_hook {
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    bool stopped = h.promise().scope().cancelled();
-    if (stopped) end_ = wait_end::cancelled;
-    suspended_ = suspend_unless(h, !stopped && begin());
+    suspended_ = suspend_unless_done(h, [this]() noexcept { return begin(); });
     return suspended_;
   }
 

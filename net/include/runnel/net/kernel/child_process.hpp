@@ -66,8 +66,7 @@ class [[nodiscard]] child_exited final : public waiter {
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<runnel::detail::promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    cancelled_ = h.promise().scope().cancelled();
-    return suspend_unless(h, !cancelled_ && begin());
+    return suspend_unless_done(h, [this]() noexcept { return begin(); });
   }
   result<child_exit> await_resume() noexcept;
 
@@ -75,12 +74,11 @@ class [[nodiscard]] child_exited final : public waiter {
   friend class child_core;
 
   bool begin() noexcept;
-  void on_cancel() noexcept override;
+  void on_cancel() noexcept override { wake(); }
   wait_description describe() const override { return {"end of child process"}; }
 
   child_core* core_;
   bool standing_ = false;
-  bool cancelled_ = false;
 };
 
 }  // namespace detail

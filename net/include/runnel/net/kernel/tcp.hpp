@@ -143,9 +143,7 @@ class [[nodiscard]] tcp_connect_awaiter final : public runnel::detail::op_awaite
       error_ = errc::cancelled;
       return suspend_unless(h, false);
     }
-    if (connected_at_once()) return suspend_unless(h, true);
-    op_awaiter::await_suspend(h);
-    return true;
+    return operate_unless(h, connected_at_once());
   }
   result<tcp_stream> await_resume() noexcept;
 

@@ -131,11 +131,7 @@ class [[nodiscard]] unix_connect_awaiter final : public waiter {
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<runnel::detail::promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    const bool stopped = h.promise().scope().cancelled();
-    if (stopped) error_ = errc::cancelled;
-    const bool finished = !stopped && begin();
-    if (!stopped && !finished) again_.emplace(*this);
-    return suspend_unless(h, finished);
+    return suspend_unless_done(h, [this]() noexcept { return begin(); });
   }
   result<unix_stream> await_resume() noexcept;
 

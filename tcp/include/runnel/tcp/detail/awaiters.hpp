@@ -39,16 +39,11 @@ class slot_awaiter : public socket_waiter {
     auto& self = static_cast<Derived&>(*this);
     socket_waiter*& slot = self.slot();
     check_slot_free(slot);
-    // Looked at first: who is cancelled ends, also where a peer always has something ready.
-    const bool stopped = h.promise().scope().cancelled();
-    if (!stopped && self.attempt()) return suspend_unless(h, true);
-    suspend(h);
-    if (stopped) {
-      on_cancel();
-    } else {
+    return suspend_unless_done(h, [&]() noexcept {
+      if (self.attempt()) return true;
       enter(slot);
-    }
-    return true;
+      return false;
+    });
   }
 
  protected:
@@ -219,18 +214,12 @@ class [[nodiscard]] connect_awaiter final : public socket_waiter {
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    suspend(h);
-    if (cancelled()) {
-      on_cancel();
-    } else {
-      begin();
-    }
-    return true;
+    return suspend_unless_done(h, [this]() noexcept { return begin(); });
   }
   result<stream> await_resume() noexcept;
 
  private:
-  void begin() noexcept;
+  bool begin() noexcept;
   void on_events(events what) noexcept override;
   wait_description describe() const override { return {"tcp connect", remote_.to_string()}; }
 
@@ -252,15 +241,7 @@ class [[nodiscard]] accept_awaiter final : public waiter,
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    const bool stopped = h.promise().scope().cancelled();
-    if (!stopped && attempt()) return suspend_unless(h, true);
-    suspend(h);
-    if (stopped) {
-      on_cancel();
-    } else {
-      stand();
-    }
-    return true;
+    return suspend_unless_done(h, [this]() noexcept { return begin(); });
   }
   result<stream> await_resume() noexcept;
 
@@ -268,8 +249,7 @@ class [[nodiscard]] accept_awaiter final : public waiter,
   void give(socket* accepted, std::error_code error) noexcept;
 
  private:
-  bool attempt() noexcept;
-  void stand() noexcept;
+  bool begin() noexcept;
   void on_cancel() noexcept override { give(nullptr, errc::cancelled); }
   wait_description describe() const override;
 

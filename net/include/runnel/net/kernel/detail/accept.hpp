@@ -34,9 +34,7 @@ class accept_wait : public waiter, private runnel::detail::tagged_hook<accept_ta
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<runnel::detail::promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    const bool stopped = h.promise().scope().cancelled();
-    if (stopped) error_ = errc::cancelled;
-    return suspend_unless(h, !stopped && begin());
+    return suspend_unless_done(h, [this]() noexcept { return begin(); });
   }
 
  protected:

@@ -46,9 +46,7 @@ class datagram_waiter : public waiter {
   bool await_ready() const noexcept { return false; }
   template <std::derived_from<runnel::detail::promise_base> Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    const bool stopped = h.promise().scope().cancelled();
-    if (stopped) error_ = errc::cancelled;
-    return suspend_unless(h, !stopped && begin());
+    return suspend_unless_done(h, [this]() noexcept { return begin(); });
   }
 
  protected:
