@@ -51,16 +51,12 @@ void pipe_buffer::discard() noexcept {
   size_ = 0;
 }
 
-pipe_ref::pipe_ref(pipe_end& end) noexcept : end_(&end) {
-  ++end.pair->references;
+void add_reference(pipe_end& to) noexcept {
+  ++to.pair->references;
 }
 
-pipe_ref::pipe_ref(const pipe_ref& other) noexcept : end_(other.end_) {
-  if (end_ != nullptr) ++end_->pair->references;
-}
-
-pipe_ref::~pipe_ref() {
-  if (end_ != nullptr && --end_->pair->references == 0) delete end_->pair;
+void drop_reference(pipe_end& to) noexcept {
+  if (--to.pair->references == 0) delete to.pair;
 }
 
 void pipe_end::alarm::set(time_point when) noexcept {

@@ -14,16 +14,12 @@ std::error_code code(std::errc value) noexcept {
 
 }  // namespace
 
-pipe_queue_ref::pipe_queue_ref(pipe_queue& queue) noexcept : queue_(&queue) {
-  ++queue.references;
+void add_reference(pipe_queue& to) noexcept {
+  ++to.references;
 }
 
-pipe_queue_ref::pipe_queue_ref(const pipe_queue_ref& other) noexcept : queue_(other.queue_) {
-  if (queue_ != nullptr) ++queue_->references;
-}
-
-pipe_queue_ref::~pipe_queue_ref() {
-  if (queue_ != nullptr && --queue_->references == 0) delete queue_;
+void drop_reference(pipe_queue& to) noexcept {
+  if (--to.references == 0) delete &to;
 }
 
 bool pipe_queue::begin(pipe_accept& who) noexcept {

@@ -4,6 +4,7 @@
 #include "channel.hpp"
 #include "owned_fd.hpp"
 #include "socket_address.hpp"
+#include "socket_option.hpp"
 
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -18,11 +19,8 @@ namespace {
 
 using detail::last_error;
 using detail::owned_fd;
+using detail::set;
 using detail::socket_address;
-
-bool set(int fd, int level, int name, int value) noexcept {
-  return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
-}
 
 // A listener's options are those of the connections it accepts.
 bool apply(int fd, const tcp_options& options) noexcept {
@@ -38,17 +36,7 @@ bool apply(int fd, const tcp_options& options) noexcept {
     good = good && set(fd, IPPROTO_TCP, TCP_KEEPCNT, options.keepalive_probes);
   }
   if (limit != 0) good = good && set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, limit);
-  if (options.send_buffer != 0) {
-    good = good && set(fd, SOL_SOCKET, SO_SNDBUF, options.send_buffer);
-  }
-  if (options.receive_buffer != 0) {
-    good = good && set(fd, SOL_SOCKET, SO_RCVBUF, options.receive_buffer);
-  }
-  if (!options.device.empty()) {
-    good = good && ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options.device.data(),
-                                static_cast<socklen_t>(options.device.size())) == 0;
-  }
-  return good;
+  return good && detail::set_common(fd, options.send_buffer, options.receive_buffer, options.device);
 }
 
 int make_socket(const endpoint& like) noexcept {

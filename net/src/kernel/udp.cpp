@@ -5,6 +5,7 @@
 #include "runnel/detail/thread_state.hpp"
 #include "runnel/poll.hpp"
 #include "socket_address.hpp"
+#include "socket_option.hpp"
 
 #include <poll.h>
 #include <sys/uio.h>
@@ -108,10 +109,6 @@ bool must_wait(std::error_code& error) noexcept {
   return false;
 }
 
-bool set(int fd, int level, int name, int value) noexcept {
-  return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
-}
-
 bool apply(int fd, const endpoint& at, const udp_options& options) noexcept {
   bool good = true;
   if (options.reuse_address) good = good && set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -120,17 +117,7 @@ bool apply(int fd, const endpoint& at, const udp_options& options) noexcept {
   if (at.address.is_v6()) {
     good = good && set(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.v6only ? 1 : 0);
   }
-  if (options.send_buffer != 0) {
-    good = good && set(fd, SOL_SOCKET, SO_SNDBUF, options.send_buffer);
-  }
-  if (options.receive_buffer != 0) {
-    good = good && set(fd, SOL_SOCKET, SO_RCVBUF, options.receive_buffer);
-  }
-  if (!options.device.empty()) {
-    good = good && ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options.device.data(),
-                                static_cast<socklen_t>(options.device.size())) == 0;
-  }
-  return good;
+  return good && set_common(fd, options.send_buffer, options.receive_buffer, options.device);
 }
 
 }  // namespace

@@ -37,45 +37,40 @@ namespace detail {
 class pipe_end;
 class pipe_queue;
 
-/// A counted reference to one end of a pipe; the two ends live and die together.
-class pipe_ref {
+void add_reference(pipe_end& to) noexcept;
+void drop_reference(pipe_end& to) noexcept;
+void add_reference(pipe_queue& to) noexcept;
+void drop_reference(pipe_queue& to) noexcept;
+
+/// A counted reference.
+template <class Shared>
+class pipe_reference {
  public:
-  pipe_ref() noexcept = default;
-  explicit pipe_ref(pipe_end& end) noexcept;
-  pipe_ref(const pipe_ref& other) noexcept;
-  pipe_ref(pipe_ref&& other) noexcept : end_(std::exchange(other.end_, nullptr)) {}
-  pipe_ref& operator=(pipe_ref other) noexcept {
-    std::swap(end_, other.end_);
+  pipe_reference() noexcept = default;
+  explicit pipe_reference(Shared& to) noexcept : to_(&to) { add_reference(to); }
+  pipe_reference(const pipe_reference& other) noexcept : to_(other.to_) {
+    if (to_ != nullptr) add_reference(*to_);
+  }
+  pipe_reference(pipe_reference&& other) noexcept : to_(std::exchange(other.to_, nullptr)) {}
+  pipe_reference& operator=(pipe_reference other) noexcept {
+    std::swap(to_, other.to_);
     return *this;
   }
-  ~pipe_ref();
-
-  explicit operator bool() const noexcept { return end_ != nullptr; }
-  pipe_end* operator->() const noexcept { return end_; }
-
- private:
-  pipe_end* end_ = nullptr;
-};
-
-/// A counted reference to what a listener and its connectors share.
-class pipe_queue_ref {
- public:
-  pipe_queue_ref() noexcept = default;
-  explicit pipe_queue_ref(pipe_queue& queue) noexcept;
-  pipe_queue_ref(const pipe_queue_ref& other) noexcept;
-  pipe_queue_ref(pipe_queue_ref&& other) noexcept : queue_(std::exchange(other.queue_, nullptr)) {}
-  pipe_queue_ref& operator=(pipe_queue_ref other) noexcept {
-    std::swap(queue_, other.queue_);
-    return *this;
+  ~pipe_reference() {
+    if (to_ != nullptr) drop_reference(*to_);
   }
-  ~pipe_queue_ref();
 
-  explicit operator bool() const noexcept { return queue_ != nullptr; }
-  pipe_queue* operator->() const noexcept { return queue_; }
+  explicit operator bool() const noexcept { return to_ != nullptr; }
+  Shared* operator->() const noexcept { return to_; }
 
  private:
-  pipe_queue* queue_ = nullptr;
+  Shared* to_ = nullptr;
 };
+
+/// To one end of a pipe; the two ends live and die together.
+using pipe_ref = pipe_reference<pipe_end>;
+/// To what a listener and its connectors share.
+using pipe_queue_ref = pipe_reference<pipe_queue>;
 
 /// The base of what waits in a pipe: `begin` starts the operation and says whether it is finished.
 class pipe_waiter : public runnel::waiter {
