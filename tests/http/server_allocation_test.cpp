@@ -1,40 +1,10 @@
 // Once the buffers are there, a request on a kept connection, and a connection with a request on
-// it, allocate nothing but what the pipe itself takes. This replaces the global allocator by one
-// that counts, so it is left out of sanitised builds, which bring their own.
-
-#include <cstdlib>
-#include <new>
+// it, allocate nothing but what the pipe itself takes.
 
 #include "support.hpp"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RUNNEL_COUNT_ALLOCATIONS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RUNNEL_COUNT_ALLOCATIONS 0
-#endif
-#endif
-#if !defined(RUNNEL_COUNT_ALLOCATIONS)
-#define RUNNEL_COUNT_ALLOCATIONS 1
-#endif
+#include "support/allocation_count.hpp"
 
 #if RUNNEL_COUNT_ALLOCATIONS
-
-namespace {
-std::size_t allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace http = runnel::http;
 namespace net = runnel::net;

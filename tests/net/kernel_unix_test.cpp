@@ -3,6 +3,7 @@
 #include "net/kernel_fixture.hpp"
 #include "net/stream_contract.hpp"
 #include "support/kill_test.hpp"
+#include "support/temporary_folder.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,26 +22,10 @@ using net::kernel::unix_listener;
 using net::kernel::unix_listener_options;
 using net::kernel::unix_stream;
 using testing::read_text;
+using testing::temporary_folder;
 using testing::write_text;
 
 namespace {
-
-/// A folder of the test's own.
-class folder {
- public:
-  folder() {
-    char name[] = "/tmp/runnel-unix-XXXXXX";
-    REQUIRE(::mkdtemp(name) != nullptr);
-    path_ = name;
-  }
-  ~folder() { std::filesystem::remove_all(path_); }
-  std::string file(std::string_view name = "socket") const {
-    return path_ + "/" + std::string(name);
-  }
-
- private:
-  std::string path_;
-};
 
 bool exists(const std::string& path) {
   struct stat facts {};
@@ -91,14 +76,14 @@ task<> meet(loop& owner, std::uint64_t) {
 RUNNEL_STREAM_CONTRACT(unix_model, "Unix contract")
 
 RING_TASK_TEST("Unix: a listener makes its file, is connected to, and removes it") {
-  folder place;
+  temporary_folder place;
   unix_listener_options options;
   options.mode = 0600;
-  auto listener = unix_listener::listen(loop, place.file(), options).value();
+  auto listener = unix_listener::listen(loop, place.file("socket"), options).value();
   struct stat facts {};
-  CHECK(::lstat(place.file().c_str(), &facts) == 0);
+  CHECK(::lstat(place.file("socket").c_str(), &facts) == 0);
   CHECK((facts.st_mode & 0777) == 0600);
-  unix_connector connector{loop, place.file()};
+  unix_connector connector{loop, place.file("socket")};
   auto client = co_await connector.connect();
   REQUIRE(client.has_value());
   auto server = co_await listener.accept();
@@ -108,34 +93,35 @@ RING_TASK_TEST("Unix: a listener makes its file, is connected to, and removes it
   CHECK(text == "hello");
   CHECK(server->peer().value().process == ::getpid());
   listener.close();
-  CHECK_FALSE(exists(place.file()));
+  CHECK_FALSE(exists(place.file("socket")));
   const auto gone = co_await connector.connect();
   CHECK(gone.error() == std::errc::no_such_file_or_directory);
 }
 
 RING_TASK_TEST("Unix: a file that is there is replaced only when it is stale and that was asked") {
-  folder place;
+  temporary_folder place;
   {
     // What a process leaves that is killed: the file without the socket.
-    auto first = unix_listener::listen(loop, place.file()).value();
-    std::filesystem::rename(place.file(), place.file("kept"));
+    auto first = unix_listener::listen(loop, place.file("socket")).value();
+    std::filesystem::rename(place.file("socket"), place.file("kept"));
   }
-  std::filesystem::rename(place.file("kept"), place.file());
-  CHECK(exists(place.file()));
-  unix_connector connector{loop, place.file()};
+  std::filesystem::rename(place.file("kept"), place.file("socket"));
+  CHECK(exists(place.file("socket")));
+  unix_connector connector{loop, place.file("socket")};
   const auto refused = co_await connector.connect();
   CHECK(refused.error() == std::errc::connection_refused);
   unix_listener_options replacing;
   replacing.existing = stale_file::replace;
-  CHECK(unix_listener::listen(loop, place.file()).error() == std::errc::address_in_use);
-  auto second = unix_listener::listen(loop, place.file(), replacing).value();
-  CHECK(unix_listener::listen(loop, place.file(), replacing).error() == std::errc::address_in_use);
+  CHECK(unix_listener::listen(loop, place.file("socket")).error() == std::errc::address_in_use);
+  auto second = unix_listener::listen(loop, place.file("socket"), replacing).value();
+  CHECK(unix_listener::listen(loop, place.file("socket"), replacing).error() ==
+        std::errc::address_in_use);
   const auto connected = co_await connector.connect();
   CHECK(connected.has_value());
-  std::filesystem::remove(place.file());
-  auto third = unix_listener::listen(loop, place.file()).value();
+  std::filesystem::remove(place.file("socket"));
+  auto third = unix_listener::listen(loop, place.file("socket")).value();
   second.close();
-  CHECK(exists(place.file()));
+  CHECK(exists(place.file("socket")));
 }
 
 RING_TASK_TEST("Unix: abstract names need no file, and names may be too long") {

@@ -1,11 +1,6 @@
-// Once the pools are warm, nothing that a server does per operation allocates. This replaces the
-// global allocator by one that counts, so it is left out of sanitised builds, which bring their
-// own.
+// Once the pools are warm, nothing that a server does per operation allocates.
 
 #include <unistd.h>
-
-#include <cstdlib>
-#include <new>
 
 #include "runnel/channel.hpp"
 #include "runnel/condition.hpp"
@@ -20,36 +15,10 @@
 #include "runnel/timeout.hpp"
 #include "runnel/when_all.hpp"
 #include "runnel/when_any.hpp"
+#include "support/allocation_count.hpp"
 #include "support/task_test.hpp"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RUNNEL_COUNT_ALLOCATIONS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RUNNEL_COUNT_ALLOCATIONS 0
-#endif
-#endif
-#if !defined(RUNNEL_COUNT_ALLOCATIONS)
-#define RUNNEL_COUNT_ALLOCATIONS 1
-#endif
-
 #if RUNNEL_COUNT_ALLOCATIONS
-
-namespace {
-std::size_t allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace {
 

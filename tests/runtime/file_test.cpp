@@ -17,6 +17,7 @@
 #include "support/kill_test.hpp"
 #include "support/pipe_pair.hpp"
 #include "support/task_test.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -25,22 +26,7 @@ using runnel::errc;
 using runnel::result;
 using runnel::task;
 using runnel::testing::pipe_pair;
-
-class temporary_folder {
- public:
-  temporary_folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "runnel-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-  ~temporary_folder() { std::filesystem::remove_all(path_); }
-  std::string file(const char* name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
+using runnel::testing::temporary_folder;
 
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span{text.data(), text.size()});

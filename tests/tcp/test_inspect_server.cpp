@@ -17,31 +17,17 @@
 #include "runnel/task_group.hpp"
 #include "stack_network.hpp"
 #include "support/task_test.hpp"
+#include "support/temporary_folder.hpp"
 
 // The Unix socket that another shell looks through, on the real kernel.
 
 using namespace runnel;
 using namespace runnel::tcp;
 using namespace runnel::tcp::test;
+using runnel::testing::temporary_folder;
 using namespace std::chrono_literals;
 
 namespace {
-
-class temporary_folder {
- public:
-  temporary_folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "runnel-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-  ~temporary_folder() { std::filesystem::remove_all(path_); }
-  std::string file(const char* name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 sockaddr_un address_of(const std::string& path) {
   sockaddr_un out = {};
