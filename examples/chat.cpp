@@ -41,10 +41,11 @@ int main(int argc, char** argv) {
     tcp::policy_set policy;
     policy.connection.nodelay = true;
     policy.connection.send_buffer = send_buffer;
+    example::interruption signals;
     loop owner;
     example::tun_stack network(owner, flags, policy);
     example::chat_room room(chat);
     const auto serve = [&room](tcp::stream client) { return room.serve(std::move(client)); };
-    return owner.run(example::serve_until_signal(owner, network, "chat", port, serve));
+    return owner.run(example::serve_until_signal(owner, network, "chat", port, serve, signals));
   });
 }

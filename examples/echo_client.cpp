@@ -15,6 +15,7 @@
 #include "runnel/tcp/stack.hpp"
 #include "runnel/timeout.hpp"
 #include "support/link_flags.hpp"
+#include "support/printing.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -36,21 +37,6 @@ task<result<void>> send_input(tcp::stream& stream) {
   co_return ended;
 }
 
-task<result<void>> print_answer(tcp::stream& stream) {
-  std::vector<std::byte> buffer(block_bytes);
-  for (;;) {
-    const auto got = co_await stream.read(buffer);
-    if (!got) co_return got.error();
-    if (*got == 0) co_return result<void>();
-    std::span<const std::byte> rest = std::span<const std::byte>(buffer).first(*got);
-    while (!rest.empty()) {
-      const auto written = co_await write_at(STDOUT_FILENO, rest, current_position);
-      if (!written) co_return written.error();
-      rest = rest.subspan(*written);
-    }
-  }
-}
-
 task<result<void>> talk(example::tun_stack& network, net::endpoint server) {
   auto connected = co_await with_timeout(30s, network.stack().connect(server));
   if (!connected) co_return connected.error();
@@ -59,7 +45,7 @@ task<result<void>> talk(example::tun_stack& network, net::endpoint server) {
   cancel_scope& scope = co_await this_scope();
   task_group both(scope);
   both.spawn(send_input(stream));
-  both.spawn(print_answer(stream));
+  both.spawn(example::print_all(stream));
   const auto done = co_await both.join();
   const auto ended = co_await stream.close();
   if (!done) co_return done.error();

@@ -6,16 +6,13 @@
 #include <vector>
 
 #include "runnel/tcp/stack.hpp"
-#include "support/inspect_flags.hpp"
-#include "support/link_flags.hpp"
-#include "support/policy_flags.hpp"
-#include "support/serving.hpp"
+#include "support/server_flags.hpp"
 
 using namespace runnel;
 
 namespace {
 
-task<> serve(tcp::stream stream) {
+task<> serve(tcp::stream stream, tcp::stack&) {
   std::vector<std::byte> buffer(256 * 1024);
   for (;;) {
     const auto got = co_await stream.read(buffer);
@@ -30,23 +27,11 @@ task<> serve(tcp::stream stream) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Sends back whatever it is sent, over its own TCP on a TUN device.", "echo_server"};
-  example::link_flags flags;
-  example::policy_flags policies;
-  std::uint16_t port = 7;
-  example::inspect_flags inspect;
+  example::server_flags flags(7);
   flags.add_to(app);
-  inspect.add_to(app);
-  policies.add_to(app);
-  app.add_option("--port", port, "Port to listen on")->capture_default_str();
   return example::run(app, argc, argv, [&] {
     tcp::policy_set base;
     base.connection.nodelay = true;
-    const tcp::policy_set policy = policies.over(base);
-    if (policies.printed(policy)) return 0;
-    loop owner;
-    example::tun_stack network(owner, flags, policy);
-    return owner.run(example::inspected(
-        owner, network.stack(), inspect,
-        example::serve_until_signal(owner, network, "echo_server", port, &serve)));
+    return example::run_server("echo_server", flags, base, &serve);
   });
 }

@@ -10,11 +10,8 @@
 
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
-#include "runnel/timeout.hpp"
-#include "support/inspect_flags.hpp"
-#include "support/link_flags.hpp"
-#include "support/policy_flags.hpp"
-#include "support/serving.hpp"
+#include "support/relay.hpp"
+#include "support/server_flags.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -43,13 +40,8 @@ task<> pass(tcp::stream& from, tcp::stream& to) {
 }
 
 task<> forward(tcp::stream client, tcp::stack& stack, net::endpoint server) {
-  auto connected = co_await with_timeout(10s, stack.connect(server));
-  if (!connected) {
-    std::fprintf(stderr, "forward: no connection to %s: %s.\n", server.to_string().c_str(),
-                 connected.error().message().c_str());
-    client.abort();
-    co_return;
-  }
+  auto connected = co_await example::connect_behind("forward", client, stack, server, 10s);
+  if (!connected) co_return;
   tcp::stream upstream = std::move(*connected);
   client.set_nodelay(true);
   upstream.set_nodelay(true);
@@ -67,29 +59,15 @@ task<> forward(tcp::stream client, tcp::stack& stack, net::endpoint server) {
 int main(int argc, char** argv) {
   CLI::App app{"Forwards TCP connections without copying, by its own TCP on a TUN device.",
                "forward"};
-  example::link_flags flags;
-  example::policy_flags policies;
-  example::inspect_flags inspect;
-  std::uint16_t port = 7;
+  example::server_flags flags(7);
   std::string server;
   app.add_option("server", server, "Address and port to forward to, as in 10.77.0.1:5201")
       ->required();
   flags.add_to(app);
-  inspect.add_to(app);
-  policies.add_to(app);
-  app.add_option("--port", port, "Port to listen on")->capture_default_str();
   return example::run(app, argc, argv, [&] {
-    const tcp::policy_set policy = policies.over({});
-    if (policies.printed(policy)) return 0;
     const net::endpoint to = example::parse_endpoint(server);
-    loop owner;
-    example::tun_stack network(owner, flags, policy);
-    tcp::stack& stack = network.stack();
-    const auto serve = [&stack, to](tcp::stream client) {
+    return example::run_server("forward", flags, {}, [to](tcp::stream client, tcp::stack& stack) {
       return forward(std::move(client), stack, to);
-    };
-    return owner.run(
-        example::inspected(owner, stack, inspect,
-                           example::serve_until_signal(owner, network, "forward", port, serve)));
+    });
   });
 }

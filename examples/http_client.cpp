@@ -10,8 +10,6 @@
 //
 //   sudo ./http_client http://10.77.0.1:8080/ -n 1000 --close --set fastopen_connect=on
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
@@ -19,7 +17,6 @@
 #include <string_view>
 #include <vector>
 
-#include "runnel/file.hpp"
 #include "runnel/net/http/client.hpp"
 #include "runnel/net/http/server.hpp"
 #include "runnel/net/kernel/tcp.hpp"
@@ -33,6 +30,7 @@
 #include "runnel/timeout.hpp"
 #include "support/link_flags.hpp"
 #include "support/policy_flags.hpp"
+#include "support/printing.hpp"
 #include "support/url.hpp"
 
 using namespace runnel;
@@ -89,21 +87,6 @@ struct tally {
   duration elapsed{0};
 };
 
-task<result<void>> print_body(http::client_body& body) {
-  std::vector<std::byte> buffer(64 * 1024);
-  for (;;) {
-    const auto got = co_await body.read(buffer);
-    if (!got) co_return got.error();
-    if (*got == 0) co_return result<void>();
-    std::span<const std::byte> rest = std::span<const std::byte>(buffer).first(*got);
-    while (!rest.empty()) {
-      const auto written = co_await write_at(STDOUT_FILENO, rest, current_position);
-      if (!written) co_return written.error();
-      rest = rest.subspan(*written);
-    }
-  }
-}
-
 /// One request: the status line to standard error, the body to standard output.
 template <net::connector Connector>
 task<result<void>> fetch_and_print(http::client<Connector>& client, const location& from,
@@ -113,7 +96,7 @@ task<result<void>> fetch_and_print(http::client<Connector>& client, const locati
   const std::string_view reason = response->head().reason();
   std::fprintf(stderr, "HTTP/1.%c %u %.*s\n", response->head().is_http_1_0() ? '0' : '1',
                http::to_number(response->status()), static_cast<int>(reason.size()), reason.data());
-  const auto printed = co_await print_body(response->body());
+  const auto printed = co_await example::print_all(response->body());
   co_return printed;
 }
 

@@ -244,11 +244,7 @@ void add_flags(CLI::App& app, settings& flags) {
   flags.inspect.add_to(app);
   flags.policy.add_to(app);
   const auto positive = CLI::PositiveNumber;
-  CLI::Option* loops =
-      app.add_option("--loops", flags.loops,
-                     "Loops, each on a thread of its own with a queue of the device")
-          ->capture_default_str()
-          ->check(CLI::Range(1, 64));
+  CLI::Option* loops = example::add_loops_to(app, flags.loops);
   app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
   app.add_option("--kernel", flags.kernel,
                  "Serve at this address and port by the kernel's TCP instead, as in "

@@ -12,10 +12,8 @@
 #include "runnel/task_group.hpp"
 #include "runnel/tcp/stack.hpp"
 #include "runnel/timeout.hpp"
-#include "support/inspect_flags.hpp"
-#include "support/link_flags.hpp"
-#include "support/policy_flags.hpp"
-#include "support/serving.hpp"
+#include "support/relay.hpp"
+#include "support/server_flags.hpp"
 
 using namespace runnel;
 using namespace std::chrono_literals;
@@ -86,16 +84,11 @@ task<> pass(From& from, To& to, activity& both, duration idle) {
   to.abort();
 }
 
-task<> serve(tcp::stream client, net::kernel::tcp_connector& behind, net::endpoint server,
-             limits most) {
+task<> serve(tcp::stream client, net::endpoint server, limits most) {
   loop& owner = co_await this_loop();
-  auto connected = co_await with_timeout(most.connect, behind.connect(server));
-  if (!connected) {
-    std::fprintf(stderr, "proxy: no connection to %s: %s.\n", server.to_string().c_str(),
-                 connected.error().message().c_str());
-    client.abort();
-    co_return;
-  }
+  net::kernel::tcp_connector behind(owner);
+  auto connected = co_await example::connect_behind("proxy", client, behind, server, most.connect);
+  if (!connected) co_return;
   net::kernel::tcp_stream upstream = std::move(*connected);
   client.set_nodelay(true);
   activity both{owner.now()};
@@ -115,35 +108,21 @@ task<> serve(tcp::stream client, net::kernel::tcp_connector& behind, net::endpoi
 int main(int argc, char** argv) {
   CLI::App app{"Connects what comes to its own TCP on a TUN device to a server of the kernel's.",
                "proxy"};
-  example::link_flags flags;
-  example::policy_flags policies;
-  example::inspect_flags inspect;
-  std::uint16_t port = 80;
+  example::server_flags flags(80);
   std::uint32_t idle_seconds = 300;
   std::string server;
   app.add_option("server", server, "Address and port behind, as in 127.0.0.1:8080")->required();
   flags.add_to(app);
-  inspect.add_to(app);
-  policies.add_to(app);
-  app.add_option("--port", port, "Port to listen on")->capture_default_str();
   app.add_option("--idle", idle_seconds,
                  "Seconds after which a connection ends on which nothing moves")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   return example::run(app, argc, argv, [&] {
-    const tcp::policy_set policy = policies.over({});
-    if (policies.printed(policy)) return 0;
     const net::endpoint to = example::parse_endpoint(server);
-    loop owner;
-    example::tun_stack network(owner, flags, policy);
-    net::kernel::tcp_connector behind(owner);
     limits most;
     most.idle = std::chrono::seconds(idle_seconds);
-    const auto each = [&behind, to, most](tcp::stream client) {
-      return serve(std::move(client), behind, to, most);
-    };
-    return owner.run(
-        example::inspected(owner, network.stack(), inspect,
-                           example::serve_until_signal(owner, network, "proxy", port, each)));
+    return example::run_server("proxy", flags, {}, [=](tcp::stream client, tcp::stack&) {
+      return serve(std::move(client), to, most);
+    });
   });
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -12,6 +13,14 @@
 #include "runnel/runtime.hpp"
 
 namespace example {
+
+/// The flag that says on how many loops a server runs.
+inline CLI::Option* add_loops_to(CLI::App& app, std::uint32_t& loops) {
+  return app
+      .add_option("--loops", loops, "Loops, each on a thread of its own with a queue of the device")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+}
 
 /// Runs `body(loop, part)` on so many loops, each on a thread of its own with its part of the
 /// device; the largest of their exit codes. One loop runs on this thread.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "link_flags.hpp"
+#include "loops.hpp"
 #include "runnel/dump.hpp"
 #include "runnel/signal.hpp"
 #include "runnel/task_group.hpp"
@@ -26,18 +27,19 @@ runnel::task<> accept_all(runnel::tcp::listener& listener, Serve serve,
   running.cancel();
 }
 
-inline runnel::task<> stop_on_signal(runnel::signal_set& signals, runnel::task_group& running) {
-  co_await signals.wait();
-  running.cancel();
+inline runnel::task<> stop_on_signal(runnel::loop& owner, interruption& all) {
+  runnel::signal_set signals(owner, {SIGINT, SIGTERM});
+  const auto signal = co_await signals.wait();
+  if (signal) all.happen();
 }
 
 /// Runs `serve` with each connection to this port, until Ctrl-C or the end of the device; then
 /// gives what was written three seconds to arrive. SIGUSR1 prints what every task waits for. The
-/// exit code. `name` is the program's, for what it prints.
+/// exit code. `name` is the program's, for what it prints. The first of several loops hears the
+/// signals for all.
 template <class Serve>
 runnel::task<int> serve_until_signal(runnel::loop& owner, tun_stack& network, const char* name,
-                                     std::uint16_t port, Serve serve) {
-  runnel::signal_set signals(owner, {SIGINT, SIGTERM});
+                                     std::uint16_t port, Serve serve, interruption& all) {
   auto listener = network.stack().listen({.address = {}, .port = port}).value();
   std::printf("%s: listening on port %u of device %s\n", name, listener.local_endpoint().port,
               network.device().c_str());
@@ -45,9 +47,14 @@ runnel::task<int> serve_until_signal(runnel::loop& owner, tun_stack& network, co
   runnel::task_group connections(owner, runnel::on_failure::collect);
   runnel::task_group running(owner);
   running.spawn(accept_all(listener, std::move(serve), connections, running));
-  running.spawn(stop_on_signal(signals, running));
-  running.spawn(runnel::dump_on_signal(owner));
-  co_await running.join();
+  if (network.stack().engine().shard().index == 0) {
+    running.spawn(stop_on_signal(owner, all));
+    running.spawn(runnel::dump_on_signal(owner));
+  }
+  {
+    const interruption::part interrupted(all, owner, [&](unsigned) { running.cancel(); });
+    co_await running.join();
+  }
   listener.close();
   connections.cancel();
   co_await connections.join();
