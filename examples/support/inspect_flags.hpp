@@ -31,18 +31,14 @@ struct inspect_flags {
         });
   }
 
-  /// The server, when it was asked for; throws with a sentence when it cannot be. Of several loops
-  /// each answers for its own stack, the first one under the path that was given, the others with
-  /// their number behind it.
+  /// The server, when it was asked for; throws with a sentence when it cannot be. The first of
+  /// several loops answers for all.
   std::optional<runnel::tcp::inspect_server> open(runnel::loop& owner,
                                                   const runnel::tcp::stack& stack) const {
     if (wanted_ == nullptr || wanted_->count() == 0) return std::nullopt;
+    if (stack.engine().shard().index != 0) return std::nullopt;
     runnel::tcp::inspect_server_options options;
     options.path = path;
-    if (const std::uint32_t loop = stack.engine().shard().index; loop > 0) {
-      options.path = path.empty() ? runnel::tcp::default_inspect_path() : path;
-      options.path += "." + std::to_string(loop);
-    }
     options.mode = static_cast<unsigned>(std::stoul(mode, nullptr, 8));
     return runnel::tcp::inspect_server::open(owner, stack, options).value();
   }

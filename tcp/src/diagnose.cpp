@@ -54,7 +54,7 @@ void see_accept_queues(const evidence& seen, findings& out) {
         each.drops.accept_queue_full_syns + each.drops.accept_queue_full_acks;
     const bool full = each.accept_queue > each.backlog;
     if (!full && dropped == 0 && each.drops.park_timeouts == 0) continue;
-    const std::uint32_t somaxconn = seen.engine->policy().somaxconn;
+    const std::uint32_t somaxconn = seen.policy.somaxconn;
     finding said;
     said.id = full ? "accept-queue-full" : "accept-queue-overflowed";
     said.what =
@@ -117,7 +117,7 @@ void see_half_open(const evidence& seen, const limits_type& limits, findings& ou
         "from " + std::to_string(who.addresses()) + " addresses: a SYN flood with forged sources.";
     said.cure = "Filter in front of this host; ";
   }
-  const std::uint64_t sent = seen.engine->counters().syncookies_sent;
+  const std::uint64_t sent = seen.counters.syncookies_sent;
   if (sent > 0)
     said.what += " " + count_text(sent, "SYN cookie was", "SYN cookies were") + " sent.";
   said.cure +=
@@ -251,9 +251,8 @@ void see_half_closed(const evidence& seen, const limits_type& limits, findings& 
 }
 
 void see_time_wait(const evidence& seen, const limits_type& limits, findings& out) {
-  const std::size_t most = seen.engine->share_of(seen.engine->policy().max_tw_buckets);
-  const std::uint64_t held = seen.engine->memory().time_wait;
-  const std::uint64_t overflowed = seen.engine->counters().time_wait_overflow;
+  const auto [held, most] = seen.time_waits;
+  const std::uint64_t overflowed = seen.counters.time_wait_overflow;
   const bool near = is_near(held, most, limits);
   if (!near && overflowed == 0) return;
   finding said;
@@ -274,15 +273,13 @@ void see_time_wait(const evidence& seen, const limits_type& limits, findings& ou
 }
 
 void see_ports(const evidence& seen, const limits_type& limits, findings& out) {
-  const stack_policy& policy = seen.engine->policy();
-  const std::size_t range =
-      seen.engine->share_of(policy.local_port_last - policy.local_port_first + 1U);
   for (const auto& [place, use] : seen.ports) {
-    if (!is_near(use.all, range, limits)) continue;
+    if (!is_near(use.all, use.range, limits)) continue;
     out.push_back(
         {"ports-nearly-exhausted",
          "Towards " + place.second.to_string() + " " + std::to_string(use.all) + " of " +
-             std::to_string(range) + " local ports are in use, " + std::to_string(use.time_wait) +
+             std::to_string(use.range) + " local ports are in use, " +
+             std::to_string(use.time_wait) +
              " of them in TIME-WAIT: connects to it will soon fail with EADDRNOTAVAIL.",
          "Use connections for more than one request. Widen stack_policy::local_port_first and "
          "local_port_last (net.ipv4.ip_local_port_range), give the stack more addresses, or allow "
@@ -291,10 +288,10 @@ void see_ports(const evidence& seen, const limits_type& limits, findings& out) {
 }
 
 void see_orphans(const evidence& seen, const limits_type& limits, findings& out) {
-  const std::size_t most = seen.engine->share_of(seen.engine->policy().max_orphans);
-  if (!is_near(seen.orphans, most, limits)) return;
+  const auto [held, most] = seen.orphans;
+  if (!is_near(held, most, limits)) return;
   out.push_back({"orphans-near-limit",
-                 count_text(seen.orphans, "connection has", "connections have") +
+                 count_text(held, "connection has", "connections have") +
                      " been closed by the program and not yet by the peer, where " +
                      std::to_string(most) +
                      " may be: beyond it they are reset, and what was not delivered is lost.",
@@ -304,10 +301,8 @@ void see_orphans(const evidence& seen, const limits_type& limits, findings& out)
 }
 
 void see_memory(const evidence& seen, const limits_type& limits, findings& out) {
-  const std::size_t limit = seen.engine->share_of(seen.engine->policy().memory_limit);
-  const memory_table memory = seen.engine->memory();
-  const std::size_t held = memory.buffer_bytes + memory.flight_bytes;
-  const std::uint64_t aborted = seen.engine->counters().abort_on_memory;
+  const auto [held, limit] = seen.memory;
+  const std::uint64_t aborted = seen.counters.abort_on_memory;
   const bool near = is_near(held, limit, limits);
   if (!near && aborted == 0) return;
   out.push_back({near ? "memory-near-limit" : "memory-ran-out",
@@ -346,8 +341,9 @@ std::vector<finding> conclude(const evidence& seen, const diagnosis_thresholds& 
 }  // namespace detail
 
 struct diagnosis::impl {
-  impl(const host& engine, const diagnosis_thresholds& limits) : seen(engine), thresholds(limits) {}
+  impl(const host& of, const diagnosis_thresholds& limits) : engine(&of), thresholds(limits) {}
 
+  const host* engine;
   detail::evidence seen;
   diagnosis_thresholds thresholds;
   walk_position at;
@@ -362,13 +358,11 @@ diagnosis::~diagnosis() = default;
 
 bool diagnosis::step(std::uint32_t places, time_point now) {
   impl& self = *impl_;
-  const host& engine = *self.seen.engine;
-  if (!self.started) {
-    engine.for_each_listener([&](const listener_snapshot& each) { self.seen.add(each); });
-  }
-  self.started = true;
-  return engine.walk_connections(
+  if (!std::exchange(self.started, true)) self.seen.begin(*self.engine);
+  const bool more = self.engine->walk_connections(
       self.at, places, [&](const snapshot& each) { self.seen.add(each, self.thresholds, now); });
+  if (!more) self.seen.end(*self.engine);
+  return more;
 }
 
 std::vector<finding> diagnosis::findings() const {

@@ -25,20 +25,45 @@ std::pair<net::address, std::uint64_t> suspects::most() const {
   return *found;
 }
 
-void evidence::add(const listener_snapshot& row) {
-  listeners.push_back(row);
+void fill::raise(std::uint64_t other_used, std::uint64_t other_limit) noexcept {
+  const auto share = [](std::uint64_t part, std::uint64_t whole) {
+    return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+  };
+  if (limit != 0 && share(other_used, other_limit) <= share(used, limit)) return;
+  used = other_used;
+  limit = other_limit;
+}
+
+void evidence::begin(const host& engine) {
+  policy = engine.policy();
+  orphans_here_ = 0;
+  ports_here_.clear();
+  engine.for_each_listener([&](const listener_snapshot& each) { listeners.push_back(each); });
+}
+
+void evidence::end(const host& engine) {
+  counters += engine.counters();
+  const memory_table held = engine.memory();
+  time_waits.raise(held.time_wait, engine.share_of(policy.max_tw_buckets));
+  orphans.raise(orphans_here_, engine.share_of(policy.max_orphans));
+  memory.raise(held.buffer_bytes + held.flight_bytes, engine.share_of(policy.memory_limit));
+  const std::size_t range = engine.share_of(policy.local_port_last - policy.local_port_first + 1U);
+  for (auto& [place, use] : ports_here_) {
+    use.range = range;
+    port_use& fullest = ports[place];
+    if (use.all > fullest.all) fullest = use;
+  }
 }
 
 void evidence::add_port(const snapshot& row) {
-  const stack_policy& policy = engine->policy();
   if (row.local.port < policy.local_port_first || row.local.port > policy.local_port_last) return;
   const bool served = std::any_of(listeners.begin(), listeners.end(), [&](const auto& listener) {
     return listener.local.port == row.local.port;
   });
   if (served) return;
   const auto place = std::pair(row.local.address, row.remote);
-  if (ports.size() >= suspects::address_limit && !ports.contains(place)) return;
-  port_use& use = ports[place];
+  if (ports_here_.size() >= suspects::address_limit && !ports_here_.contains(place)) return;
+  port_use& use = ports_here_[place];
   ++use.all;
   if (row.state == state::time_wait) ++use.time_wait;
 }
@@ -57,7 +82,7 @@ void evidence::add(const snapshot& row, const diagnosis_thresholds& limits, time
   const duration heard = now - std::max(row.last_received, row.last_ack);
   const duration moved = std::min(heard, now - std::max(row.last_sent, row.last_ack));
   // Those in FIN-WAIT-2 have a limit of their own, as compact entries do.
-  if (row.orphan && row.state != state::fin_wait_2) ++orphans;
+  if (row.orphan && row.state != state::fin_wait_2) ++orphans_here_;
   if (row.timer == armed_timer::persist) {
     (row.orphan ? zero_window_orphans : zero_window).add(row.remote, heard);
   }

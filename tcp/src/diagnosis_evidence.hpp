@@ -34,16 +34,32 @@ class suspects {
 struct port_use {
   std::uint32_t all = 0;
   std::uint32_t time_wait = 0;
+  /// How many there may be.
+  std::size_t range = 0;
 };
 
-/// What a walk over a host finds.
-struct evidence {
-  explicit evidence(const host& of) noexcept : engine(&of) {}
+/// How much there is of something that is bounded.
+struct fill {
+  std::uint64_t used = 0;
+  std::uint64_t limit = 0;
 
+  /// Keeps the fuller of the two.
+  void raise(std::uint64_t other_used, std::uint64_t other_limit) noexcept;
+};
+
+/// What a walk over a host finds: over each of its shards in turn, `begin` before one and `end`
+/// behind it. Each shard has its part of a bound, and what is told is of the fullest.
+class evidence {
+ public:
+  void begin(const host& engine);
   void add(const snapshot& row, const diagnosis_thresholds& limits, time_point now);
-  void add(const listener_snapshot& row);
+  void end(const host& engine);
 
-  const host* engine;
+  stack_policy policy;
+  tcp::counters counters;
+  fill time_waits;
+  fill orphans;
+  fill memory;
   std::vector<listener_snapshot> listeners;
   suspects close_wait;
   suspects half_open;
@@ -54,12 +70,15 @@ struct evidence {
   suspects idle;
   suspects unread;
   suspects half_closed;
-  std::uint64_t orphans = 0;
   /// By local address and remote endpoint; bounded like the addresses.
   std::map<std::pair<net::address, net::endpoint>, port_use> ports;
 
  private:
   void add_port(const snapshot& row);
+
+  /// Of the shard at hand.
+  std::uint64_t orphans_here_ = 0;
+  std::map<std::pair<net::address, net::endpoint>, port_use> ports_here_;
 };
 
 /// What follows from it.

@@ -15,8 +15,8 @@
 #include "runnel/poll.hpp"
 #include "runnel/sleep.hpp"
 #include "runnel/task_group.hpp"
-#include "runnel/tcp/inspect.hpp"
 #include "runnel/timeout.hpp"
+#include "shards_page.hpp"
 #include "unix_socket.hpp"
 
 namespace runnel::tcp {
@@ -86,10 +86,8 @@ task<bool> write_all(int client, std::string_view text, std::chrono::millisecond
 }  // namespace
 
 struct inspect_server::impl {
-  impl(loop& on, const stack& of, const inspect_server_options& options,
-       detail::unix_listener made) noexcept
-      : owner(&on),
-        watched(&of),
+  impl(const stack& of, const inspect_server_options& options, detail::unix_listener made) noexcept
+      : watched(&of),
         clients(options.clients),
         request_patience(options.request_patience),
         patience(options.patience),
@@ -98,7 +96,6 @@ struct inspect_server::impl {
   task<> answer(descriptor client);
   task<> answer_page(int client, inspect_request request);
 
-  loop* owner;
   const stack* watched;
   std::size_t clients;
   std::chrono::milliseconds request_patience;
@@ -109,11 +106,12 @@ struct inspect_server::impl {
 };
 
 task<> inspect_server::impl::answer_page(int client, inspect_request request) {
-  inspection page(watched->engine(), std::move(request));
+  detail::shards_page page(*watched, std::move(request));
   std::string part = "ok\n";
-  for (bool more = true; more;) {
-    more = page.next(part, owner->now());
-    if (!more) part += "end\n";
+  while (!page.done()) {
+    const auto made = co_await with_timeout(patience, page.next(part));
+    if (!made) co_return;
+    if (page.done()) part += "end\n";
     const bool taken = co_await write_all(client, part, patience);
     if (!taken) co_return;
     part.clear();
@@ -190,7 +188,7 @@ boost::system::result<inspect_server, inspect_error> inspect_server::open(
   const std::string path = options.path.empty() ? default_inspect_path() : options.path;
   auto made = detail::unix_listener::open(path, options.mode);
   if (!made) return made.error();
-  return inspect_server(std::make_unique<impl>(owner, of, options, std::move(*made)));
+  return inspect_server(std::make_unique<impl>(of, options, std::move(*made)));
 }
 
 inspect_server::inspect_server(std::unique_ptr<impl> made) noexcept : impl_(std::move(made)) {}

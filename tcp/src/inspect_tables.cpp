@@ -83,12 +83,12 @@ void append_counters_json(json_writer json, const counters& count, const inspect
   json.close('}').close('}');
 }
 
-void append_summary(std::string& out, const summary& sums, const host& engine) {
-  const memory_table memory = engine.memory();
+void append_summary(std::string& out, const summary& sums, const shards_view& all) {
+  const memory_table& memory = all.memory;
   const std::uint64_t waits = sums.of(state::time_wait);
   out += "Total: " + std::to_string(sums.rows) + "\n";
   out += "TCP:   " + std::to_string(sums.rows) + " (estab " +
-         std::to_string(engine.counters().curr_estab) + ", closed " + std::to_string(waits) +
+         std::to_string(all.counters.curr_estab) + ", closed " + std::to_string(waits) +
          ", orphaned " + std::to_string(sums.orphans) + ", timewait " + std::to_string(waits) +
          ")\n\n";
   out += "Transport Total     IP        IPv6\n";
@@ -109,10 +109,10 @@ void append_summary(std::string& out, const summary& sums, const host& engine) {
          std::to_string(memory.buffer_bytes >> 10) + " KiB of buffers\n";
 }
 
-void append_summary_json(json_writer json, const summary& sums, const host& engine) {
-  const memory_table memory = engine.memory();
+void append_summary_json(json_writer json, const summary& sums, const shards_view& all) {
+  const memory_table& memory = all.memory;
   json.open('{').number("total", sums.rows);
-  json.number("estab", engine.counters().curr_estab).number("orphaned", sums.orphans);
+  json.number("estab", all.counters.curr_estab).number("orphaned", sums.orphans);
   json.open('{', "states");
   for (const state each : shown_states) json.number(ss_name(each), sums.of(each));
   json.close('}').open('{', "memory");

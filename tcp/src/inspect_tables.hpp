@@ -7,6 +7,7 @@
 #include "inspect_format.hpp"
 #include "runnel/tcp/diagnose.hpp"
 #include "runnel/tcp/inspect.hpp"
+#include "runnel/tcp/shard_group.hpp"
 
 namespace runnel::tcp::detail {
 
@@ -32,8 +33,8 @@ struct summary {
 /// Each page as text and as a JSON document.
 void append_counters(std::string& out, const counters& count, const inspect_request& request);
 void append_counters_json(json_writer json, const counters& count, const inspect_request& request);
-void append_summary(std::string& out, const summary& sums, const host& engine);
-void append_summary_json(json_writer json, const summary& sums, const host& engine);
+void append_summary(std::string& out, const summary& sums, const shards_view& all);
+void append_summary_json(json_writer json, const summary& sums, const shards_view& all);
 void append_findings(std::string& out, const std::vector<finding>& all);
 void append_findings_json(json_writer json, const std::vector<finding>& all);
 

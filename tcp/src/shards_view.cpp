@@ -1,3 +1,5 @@
+#include "shards_view.hpp"
+
 #include <algorithm>
 #include <atomic>
 
@@ -10,9 +12,7 @@
 
 namespace runnel::tcp {
 
-namespace {
-
-using detail::held_shard;
+namespace detail {
 
 void add(memory_table& sum, const memory_table& part) noexcept {
   for (const auto member :
@@ -27,6 +27,8 @@ void add(memory_table& sum, const memory_table& part) noexcept {
     sum.*of_one = part.*of_one;
   }
 }
+
+namespace {
 
 void add(listener_drops& sum, const listener_drops& part) noexcept {
   for (const auto member :
@@ -50,6 +52,8 @@ void add(listener_snapshot& sum, const listener_snapshot& part) noexcept {
   add(sum.drops, part.drops);
 }
 
+}  // namespace
+
 void add(shards_view& sum, const shards_view& part) {
   sum.counters += part.counters;
   add(sum.memory, part.memory);
@@ -70,6 +74,12 @@ shards_view look_at(const host& engine) {
   return out;
 }
 
+}  // namespace detail
+
+namespace {
+
+using detail::held_shard;
+
 /// What one question has been answered by now.
 struct inquiry {
   explicit inquiry(std::uint32_t shards) : parts(shards), missing(shards) {}
@@ -88,7 +98,7 @@ void ask(const held_shard& asker, const std::shared_ptr<inquiry>& question, std:
               }));
   };
   asker->post(which, detail::make_letter([question, which, tell](host* engine) {
-                if (engine != nullptr) question->parts[which] = look_at(*engine);
+                if (engine != nullptr) question->parts[which] = detail::look_at(*engine);
                 if (question->missing.fetch_sub(1, std::memory_order_acq_rel) == 1) tell();
               }));
 }
@@ -97,7 +107,7 @@ void ask(const held_shard& asker, const std::shared_ptr<inquiry>& question, std:
 
 task<result<shards_view>> stack::look_at_all() {
   const held_shard& place = core_->place();
-  if (!place) co_return look_at(core_->engine());
+  if (!place) co_return detail::look_at(core_->engine());
   event answered;
   struct waiting {
     explicit waiting(std::uint32_t shards) : question(std::make_shared<inquiry>(shards)) {}
@@ -111,7 +121,7 @@ task<result<shards_view>> stack::look_at_all() {
   const auto waited = co_await answered.wait();
   if (!waited) co_return waited.error();
   shards_view sum;
-  for (const shards_view& each : asked.question->parts) add(sum, each);
+  for (const shards_view& each : asked.question->parts) detail::add(sum, each);
   co_return sum;
 }
 

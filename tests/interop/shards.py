@@ -4,6 +4,7 @@ The kernel forgets after 3 s by which queue it last heard of a connection, and t
 that knows nothing of ours. Connections both ways rest for longer than that, and all are answered.
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -136,6 +137,32 @@ def an_http_server_on_two_loops_is_one_line_more():
         # belongs to none. What is wrong by its nature resets a good part of all connections.
         lab.expect(int(sums["TcpOutRsts"]) <= 10, f"resets sent: {sums['TcpOutRsts']}")
         lab.expect(int(sums["RunnelShardHanded"]) > 1000, "half of the connections came elsewhere")
+
+
+@lab.case
+def ss_sees_the_connections_of_both_loops():
+    path = os.path.join(lab.folder, "shards.sock")
+
+    def look(*flags):
+        return lab.run(lab.example("ss"), "-S", path, *flags).splitlines()
+
+    with lab.http_server(lab.web_root(), "--loops", LOOPS, "--inspect", path) as server:
+        server.wait_line("^inspect: ")
+        lab.until(lambda: len(look("-tlnH")) == LOOPS, "a listener on each loop", process=server)
+        with contextlib.ExitStack() as open_ones:
+            clients = [open_ones.enter_context(
+                socket.create_connection((lab.STACK, 80), timeout=10)) for _ in range(40)]
+            for client in clients:
+                client.sendall(b"GET /hello HTTP/1.1\r\nHost: lab\r\n\r\n")
+                lab.expect(client.recv(4096).startswith(b"HTTP/1.1 200"), "no answer")
+            rows = look("-tnH", "state", "established")
+            seen = {row.split()[3].rsplit(":", 1)[1] for row in rows}
+            expected = {str(client.getsockname()[1]) for client in clients}
+            lab.expect_equal(seen, expected, "ports of the connections")
+            counted = "\n".join(look("--nstat", "TcpCurrEstab"))
+            lab.expect(re.search(r"TcpCurrEstab +40\b", counted), counted)
+        server.stop()
+        lab.expect_equal(server.text().count("inspect: "), 1, "sockets to look through")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 #include "packets.hpp"
 #include "runnel/net/link.hpp"
 #include "runnel/sleep.hpp"
+#include "runnel/tcp/inspect_server.hpp"
 #include "runnel/tcp/shard_group.hpp"
 #include "runnel/tcp/stack.hpp"
 #include "support/task_test.hpp"
@@ -174,21 +175,27 @@ class crowd_link final : public net::link {
 
 struct outcome {
   std::size_t synacks = 0;
+  /// Lines about sockets, of all shards.
+  std::ptrdiff_t rows = 0;
   tcp::counters counters;
 };
 
 /// Runs until all connections of all shards are there. Every shard looks at all of them meanwhile,
 /// and turns keys.
 task<> serve_crowd(tcp::stack& stack, std::uint64_t wanted, std::atomic<int>& running,
-                   tcp::counters& counted) {
+                   outcome& found) {
+  const tcp::inspect_request every{.states = tcp::state_set::all(), .no_header = true};
   for (int patience = 0; patience < 20'000; ++patience) {
     const auto seen = co_await stack.look_at_all();
     if (seen->counters.passive_opens == wanted) break;
+    if (patience % 16 == 0) co_await inspect(stack, every);
     co_await sleep(1ms);
   }
   stack.rotate_fastopen_key();
   // Whom nobody has accepted is reset when the listener goes.
-  counted = stack.engine().counters();
+  found.counters = stack.engine().counters();
+  const auto rows = co_await inspect(stack, every);
+  found.rows = std::ranges::count(*rows, '\n');
   // The others may be on the way to their last look.
   running.fetch_sub(1);
   while (running.load() > 0) {
@@ -211,9 +218,10 @@ outcome run_shard(const tcp::shard_group& shards, std::uint32_t index, std::uint
   tcp::stack stack(driver, link, std::move(options));
   // What comes before there is a listener is refused.
   const auto listener = stack.listen({{}, 80}, {.backlog = 60'000}).value();
-  tcp::counters counted;
-  driver.run(serve_crowd(stack, connections, running, counted));
-  return {link.synacks, counted};
+  outcome found;
+  driver.run(serve_crowd(stack, connections, running, found));
+  found.synacks = link.synacks;
+  return found;
 }
 
 }  // namespace
@@ -235,6 +243,7 @@ TEST_CASE(
   for (const outcome& each : ended) {
     CHECK(each.counters.passive_opens > connections / threads / 2);
     synacks += each.synacks;
+    CHECK(each.rows == connections + std::ptrdiff_t{threads});
     sum += each.counters;
   }
   CHECK(sum.passive_opens == connections);

@@ -11,6 +11,7 @@
 #include "runnel/loop.hpp"
 #include "runnel/result.hpp"
 #include "runnel/task.hpp"
+#include "runnel/tcp/inspect.hpp"
 #include "runnel/tcp/stack.hpp"
 
 namespace runnel::tcp {
@@ -26,7 +27,8 @@ struct inspect_server_options {
   std::size_t clients = 8;
   /// How long a client may take for its request until it is cut off.
   std::chrono::milliseconds request_patience{1'000};
-  /// How long it may read nothing of the answer until it is cut off; at most about twice that.
+  /// How long it may read nothing of the answer until it is cut off; at most about twice that. Also
+  /// how long a part of the answer may take that another shard's loop makes.
   std::chrono::milliseconds patience{10'000};
 };
 
@@ -62,8 +64,15 @@ class inspect_error {
 [[noreturn]] void throw_exception_from_error(const inspect_error& error,
                                              const boost::source_location& where);
 
+/// The whole answer to a request about a stack, and about all shards of its host where it is one,
+/// as `inspect_server` gives it: the connections of all of them, a line for each one's listener as
+/// `ss` has one for each socket with SO_REUSEPORT, and the sums of their counters. For small hosts
+/// and for tests. Each shard is asked on its own thread, one after the other; one without a stack
+/// is left out. `of` must outlive it. Gives `errc::cancelled`, and no other error.
+task<result<std::string>> inspect(const stack& of, const inspect_request& request);
+
 /// Answers the requests of `parse_inspect_request` on a Unix socket, so that another shell can look
-/// into a running stack.
+/// into a running stack. Of a shard, into all of its host: see `inspect`.
 ///
 /// A client connects, sends one line, and reads to the end: a first line of "ok", the page behind
 /// it, and a last line of "end"; or "error: " and a sentence. An answer without its last line, or a

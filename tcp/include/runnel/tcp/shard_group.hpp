@@ -78,7 +78,7 @@ struct shards_view {
 /// comes for a shard that has none there is refused. The bounds of `stack_policy` that are for the
 /// whole host are divided, backlogs are each listener's own (as with SO_REUSEPORT). An echo request
 /// is answered where it arrives, pieces of a packet are put together at a shard that their
-/// addresses and identification say. An `inspect_server` shows the one stack that it was given.
+/// addresses and identification say. An `inspect_server` of one shows all.
 ///
 /// The group may be made, used and destroyed on any thread; it may go before the stacks.
 class shard_group {

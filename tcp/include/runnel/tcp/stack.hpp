@@ -21,6 +21,10 @@
 
 namespace runnel::tcp {
 
+namespace detail {
+class shards_page;
+}
+
 /// What a stack is made of.
 struct stack_options {
   /// The addresses it answers for on its link; at least one.
@@ -124,6 +128,8 @@ class stack {
   const host& engine() const noexcept;
 
  private:
+  friend class detail::shards_page;
+
   std::unique_ptr<detail::stack_core, detail::stack_retirement> core_;
 };
 
