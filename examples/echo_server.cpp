@@ -2,6 +2,8 @@
 //
 //   sudo ./echo_server --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2 --port 7
 //   nc 10.77.0.2 7
+//
+// On four cores: the same with `--loops 4`.
 
 #include <vector>
 
@@ -29,6 +31,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Sends back whatever it is sent, over its own TCP on a TUN device.", "echo_server"};
   example::server_flags flags(7);
   flags.add_to(app);
+  example::add_loops_to(app, flags.loops);
   return example::run(app, argc, argv, [&] {
     tcp::policy_set base;
     base.connection.nodelay = true;

@@ -165,5 +165,19 @@ def ss_sees_the_connections_of_both_loops():
         lab.expect_equal(server.text().count("inspect: "), 1, "sockets to look through")
 
 
+@lab.case
+def an_echo_server_on_two_loops_is_one_line_more():
+    with lab.echo_server("--loops", LOOPS) as server:
+        lab.until(lambda: server.text().count("listening on port 7") == LOOPS,
+                  "both loops listen", process=server)
+        clients = [socket.create_connection((lab.STACK, 7), timeout=20) for _ in range(200)]
+        ask_all(clients)
+        for client in clients:
+            client.shutdown(socket.SHUT_WR)
+            lab.expect_equal(client.recv(1), b"", "end of the echo")
+            client.close()
+        server.stop()
+
+
 if __name__ == "__main__":
     lab.main()
