@@ -36,7 +36,8 @@ bool apply(int fd, const tcp_options& options) noexcept {
     good = good && set(fd, IPPROTO_TCP, TCP_KEEPCNT, options.keepalive_probes);
   }
   if (limit != 0) good = good && set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, limit);
-  return good && detail::set_common(fd, options.send_buffer, options.receive_buffer, options.device);
+  return good &&
+         detail::set_common(fd, options.send_buffer, options.receive_buffer, options.device);
 }
 
 int make_socket(const endpoint& like) noexcept {
