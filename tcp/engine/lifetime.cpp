@@ -44,6 +44,7 @@ void detach_connection(core& host, connection& c) noexcept {
   if (c.in_table) {
     c.in_table = false;
     host.leave(entry_ref(entry_kind::connection, c.index), c.key);
+    note_ended(host, c.key);
   }
   host.wheel.cancel(host.connections, c.index);
   c.when = {};

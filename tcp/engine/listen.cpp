@@ -113,6 +113,15 @@ std::uint32_t find_place(const core& host, const flow_key& key) noexcept {
                      key.remote.is_v6() ? listener_table::every_v6 : listener_table::every_v4);
 }
 
+/// It belongs to nothing here.
+void refuse(core& host, const segment& seg) {
+  if (was_overtaken(host, seg)) {
+    ++host.count.shard_overtaken;
+  } else {
+    send_reset_for(host, seg);
+  }
+}
+
 }  // namespace
 
 listener_entry* find_listener(core& host, const flow_key& key, std::uint32_t& index) noexcept {
@@ -126,9 +135,9 @@ void on_unknown_segment(core& host, segment& seg, const sequence* reopened_iss) 
   std::uint32_t index = no_index;
   listener_entry* listener = find_listener(host, seg.key, index);
   if (seg.has(flag::rst)) return;
-  if (listener == nullptr) return send_reset_for(host, seg);
+  if (listener == nullptr) return refuse(host, seg);
   if (seg.has(flag::ack)) {
-    if (!take_cookie(host, index, no_index, seg)) send_reset_for(host, seg);
+    if (!take_cookie(host, index, no_index, seg)) refuse(host, seg);
     return;
   }
   // FIN and SYN together are no request (Linux drops them too).

@@ -61,6 +61,17 @@ std::uint32_t assembler_of(const core& host, const wire::ip_header& ip) noexcept
   return part_of(hash.add(ip.id).finish(), host.shard.count);
 }
 
+void note_ended(core& host, const flow_key& key) noexcept {
+  if (host.shard.count > 1) host.shard.ended.add(host.flow_hash(key), host.ms());
+}
+
+// On a link of its own the connection would have had it in time. What comes by the owner's link is
+// not looked up: a duplicate that is late draws a RST there, as from Linux after LAST-ACK.
+bool was_overtaken(const core& host, const segment& seg) noexcept {
+  return host.shard.handed && !seg.has(flag::syn) &&
+         host.shard.ended.holds(host.flow_hash(seg.key), host.ms());
+}
+
 void hand_over(core& host, net::packet packet, std::uint32_t shard) noexcept {
   const bool v6 = std::to_integer<unsigned>(packet.bytes().front()) >> 4 == 6;
   --(v6 ? host.count.ip6_in_receives : host.count.ip_in_receives);

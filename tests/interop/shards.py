@@ -133,9 +133,10 @@ def an_http_server_on_two_loops_is_one_line_more():
         server.stop()
         sums = dict(re.findall(r"^(\w+) +(\d+)$", server.text(), re.MULTILINE))
         lab.expect(int(sums["requests"]) >= 25000, f"requests: {sums['requests']}")
-        # A packet that was handed over may come behind the one that ended its connection, and then
-        # belongs to none. What is wrong by its nature resets a good part of all connections.
-        lab.expect(int(sums["TcpOutRsts"]) <= 10, f"resets sent: {sums['TcpOutRsts']}")
+        # A packet that was handed over may come behind the one that ended its connection.
+        print(f"         {sums.get('RunnelShardOvertaken', 0)} packets were overtaken by the end",
+              flush=True)
+        lab.expect_equal(int(sums["TcpOutRsts"]), 0, "resets sent")
         lab.expect(int(sums["RunnelShardHanded"]) > 1000, "half of the connections came elsewhere")
 
 

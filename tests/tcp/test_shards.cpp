@@ -317,6 +317,88 @@ TEST_CASE("tcp shards: more strays than a burst are lost and counted, as by a ne
   found = {};
 }
 
+namespace {
+
+/// A connection that the client has closed first and that is over at both ends, by its owner's link
+/// all the while; the server has no TIME-WAIT of it.
+void run_to_last_ack(shard_set& all, std::uint16_t from, std::uint32_t owner) {
+  const auto opened = all.give(owner, all.packet(from, 80, "S"));
+  const std::uint32_t next = opened[owner].at(0).tcp.seq + 1;
+  all.give(owner, all.packet(from, 80, "A", 1001, next));
+  all.give(owner, all.packet(from, 80, "FA", 1001, next));
+  host& mine = all.shards[owner];
+  const auto accepted = mine.accept(all.listeners[owner], 2);
+  REQUIRE(accepted);
+  REQUIRE(mine.snapshot(accepted.value).value.state == state::close_wait);
+  mine.release(accepted.value, all.now);
+  CHECK(all.settle()[owner].at(0).flags() == "FA");
+  all.give(owner, all.packet(from, 80, "A", 1002, next + 1));
+  REQUIRE(mine.memory().connections == 0);
+  REQUIRE(mine.memory().time_wait == 0);
+}
+
+}  // namespace
+
+TEST_CASE("tcp shards: what was handed over while its connection ended is not answered") {
+  shard_set all(2);
+  all.listen(80);
+  const std::uint16_t from = 2000;
+  const std::uint32_t owner = all.owner(from, 80);
+  run_to_last_ack(all, from, owner);
+  const auto late = [&](std::uint32_t by) {
+    return all.give(by, all.packet(from, 80, "A", 1001, 1))[owner].size();
+  };
+  all.now += 199ms;
+  CHECK(late(1 - owner) == 0);
+  CHECK(all.sum(&counters::shard_overtaken) == 1);
+  // A late duplicate by its own link is refused, as on a host of one shard.
+  CHECK(late(owner) == 1);
+  CHECK(all.sum(&counters::out_rsts) == 1);
+  // Whoever still sends is told in the end, by whatever link.
+  all.now += 1ms;
+  CHECK(late(1 - owner) == 1);
+  CHECK(all.sum(&counters::out_rsts) == 2);
+  CHECK(all.sum(&counters::shard_overtaken) == 1);
+}
+
+TEST_CASE("tcp shards: where a connection has just ended others are refused, and it begins anew") {
+  shard_set all(2);
+  all.listen(80);
+  const std::uint16_t from = 2000;
+  const std::uint32_t owner = all.owner(from, 80);
+  run_to_last_ack(all, from, owner);
+  std::uint16_t other = from + 1;
+  while (all.owner(other, 80) != owner) ++other;
+  const auto refused = all.give(1 - owner, all.packet(other, 80, "A", 1001, 1));
+  CHECK(refused[owner].at(0).flags() == "R");
+  const auto anew = all.give(1 - owner, all.packet(from, 80, "S", 9000));
+  CHECK(anew[owner].at(0).flags() == "SA");
+}
+
+TEST_CASE("tcp shards: a cookie that comes back is taken where a connection has just ended") {
+  shard_set all(2);
+  for (host& each : all.shards) {
+    const listener_policy policy{.syncookies = syncookies::always};
+    all.listeners.push_back(each.listen({{}, 80}, policy, 1).value);
+  }
+  const std::uint16_t from = 2000;
+  const std::uint32_t owner = all.owner(from, 80);
+  run_to_last_ack(all, from, owner);
+  const auto cookie = all.give(owner, all.packet(from, 80, "S", 9000));
+  const std::uint32_t next = cookie[owner].at(0).tcp.seq + 1;
+  all.give(1 - owner, all.packet(from, 80, "A", 9001, next));
+  CHECK(all.sum(&counters::passive_opens) == 2);
+  CHECK(all.sum(&counters::shard_overtaken) == 0);
+}
+
+TEST_CASE("tcp: a late duplicate after LAST-ACK is refused by a host of one shard") {
+  shard_set alone(1);
+  alone.listen(80);
+  run_to_last_ack(alone, 2000, 0);
+  const auto refused = alone.give(0, alone.packet(2000, 80, "A", 1001, 1));
+  CHECK(refused[0].at(0).flags() == "R");
+}
+
 TEST_CASE("tcp shards: an ICMP error goes to who has the connection that it is about") {
   shard_set all(2);
   for (std::uint32_t i = 0; i < 2; ++i) {

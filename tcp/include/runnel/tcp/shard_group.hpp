@@ -72,7 +72,9 @@ struct shards_view {
 /// nobody else answers it. The kernel gives a TUN queue what answers that queue's packets, while it
 /// remembers them, for about 3 s and up to 4096 flows: what is handed over is the first packet of a
 /// connection from outside, and the first one after a pause, of all but one in so many as there are
-/// shards. A packet that is handed over may be overtaken by the next one of its connection.
+/// shards. A packet that is handed over may be overtaken by the next one of its connection. One
+/// that then comes behind its connection's end, less than 200 ms, is lost and not answered with
+/// RST, and counted: RunnelShardOvertaken. A duplicate by its own link is refused, as by Linux.
 ///
 /// Every stack is used on its own thread, as if it were alone. Listeners are opened on each; what
 /// comes for a shard that has none there is refused. The bounds of `stack_policy` that are for the

@@ -106,6 +106,7 @@
   X(shard_handed, "RunnelShardHanded")                           \
   X(shard_taken, "RunnelShardTaken")                             \
   X(shard_dropped, "RunnelShardDropped")                         \
+  X(shard_overtaken, "RunnelShardOvertaken")                     \
   X(ip_in_receives, "IpInReceives")                              \
   X(ip_in_hdr_errors, "IpInHdrErrors")                           \
   X(ip_in_addr_errors, "IpInAddrErrors")                         \
