@@ -167,3 +167,17 @@ TEST_CASE("tcp policy: docs/policy.md is what the table of fields says") {
                 "docs/policy.md is not what the fields say; run this test with "
                 "RUNNEL_UPDATE_DOCS=1 to write it anew");
 }
+
+TEST_CASE("tcp policy: docs/spec.md names every field in which the default differs from Linux") {
+  std::ifstream file(RUNNEL_SOURCE_DIR "/docs/spec.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::size_t begin = text.find("\n## Where the default differs from Linux\n");
+  REQUIRE(begin != text.npos);
+  const std::string_view list =
+      std::string_view(text).substr(begin, text.find("\n## ", begin + 1) - begin);
+  for (const policy_field& field : policy_fields()) {
+    const bool differs = get(default_policy(), field.name) != get(linux_policy(), field.name);
+    CAPTURE(std::string(field.name));
+    if (differs) CHECK(list.find(code(field.name)) != list.npos);
+  }
+}
