@@ -100,9 +100,14 @@ void say_last_fin(core& host, connection& c) {
   if (c.state == state::fin_wait_2) wait_for_fin(host, c, host.count.abort_on_linger);
 }
 
+std::uint32_t peer_first_linger_ms(const core& host, const connection& c) noexcept {
+  return setting_ms(host, c, &connection_policy::peer_first_linger);
+}
+
 /// FIN, while what still arrives is thrown away for so long.
 void linger_on(core& host, connection& c, std::uint32_t time_ms) {
-  c.discards = time_ms > 0;
+  // Behind the peer's FIN nothing comes that a reset could answer.
+  c.discards = time_ms > 0 && !c.fin_received;
   if (c.discards) run_life_timer(host, c, life_timer::discard, time_ms);
   say_last_fin(host, c);
 }
@@ -151,16 +156,13 @@ void close_connection(core& host, connection& c, close_mode mode, std::uint32_t 
   if (c.closed_by_owner) return;
   const bool discards = mode == close_mode::lingering || mode == close_mode::peer_first;
   if (!take_from_owner(host, c, discards)) return;
-  if (time_ms == 0) c.discards = false;
   const bool peer_may_begin = c.state == state::established || c.state == state::syn_received;
   if (mode == close_mode::peer_first && time_ms > 0 && !c.fin_queued && peer_may_begin) {
     return run_life_timer(host, c, life_timer::await_peer, time_ms);
   }
-  // Behind the peer's FIN nothing comes that a reset could answer.
-  if (c.fin_received) c.discards = false;
-  if (c.discards) {
-    run_life_timer(host, c, life_timer::discard, time_ms);
-  } else if (mode == close_mode::linger && c.state != state::fin_wait_2) {
+  if (mode == close_mode::peer_first && time_ms > 0) time_ms = peer_first_linger_ms(host, c);
+  if (discards) return linger_on(host, c, time_ms);
+  if (mode == close_mode::linger && c.state != state::fin_wait_2) {
     run_life_timer(host, c, life_timer::linger, time_ms);
   }
   say_last_fin(host, c);
@@ -184,7 +186,7 @@ void on_life_timeout(core& host, connection& c) {
       if (c.state == state::fin_wait_2) wait_for_fin(host, c, host.count.abort_on_linger);
       break;
     case life_timer::await_peer:
-      linger_on(host, c, setting_ms(host, c, &connection_policy::close_time));
+      linger_on(host, c, peer_first_linger_ms(host, c));
       break;
   }
 }

@@ -56,6 +56,7 @@ connection_policy default_connection_policy() {
       .time_wait = milliseconds(60'000),
       .close = close_mode::graceful,
       .close_time = milliseconds(2'000),
+      .peer_first_linger = milliseconds(5'000),
       .orphan_window_timeout = milliseconds(0),
       .fastopen_connect = false,
       .congestion_control = congestion_control::cubic,

@@ -199,6 +199,12 @@ inline constexpr std::array connection_table = {
         .option = {.text = "SO_LINGER", .unit = seconds, .form = linux_form::linger},
         .meaning = "the time of the ways to close that have one",
     }),
+    row<&connection_policy::peer_first_linger>({
+        .name = "peer_first_linger",
+        .lowest = 0,
+        .highest = day_ms,
+        .meaning = "how long peer_first lingers once its time is over",
+    }),
     row<&connection_policy::orphan_window_timeout>({
         .name = "orphan_window_timeout",
         .lowest = 0,

@@ -184,14 +184,16 @@ TEST_CASE("tcp peer_first: after the grace it is closed from here") {
     peer.send({flags("FA")});
     CHECK(peer.current() == state::time_wait);
   }
-  SUBCASE("and text is thrown away for as long again, so that no RST overtakes the answer") {
+  SUBCASE("and text is thrown away for 5 s more, so that no RST overtakes the answer") {
     peer.forget();
     peer.send({text("late")});
     peer.expect({flags("A"), ack(5)});
-    peer.run_for(1900ms);
+    peer.run_for(4999ms);
+    peer.forget();
     peer.send({text("later")});
     peer.expect({flags("A"), ack(10)});
-    peer.run_for(100ms);
+    peer.run_for(1ms);
+    peer.forget();
     peer.send({text("too late")});
     peer.expect({flags("R")});
   }
@@ -211,7 +213,50 @@ TEST_CASE("tcp peer_first: where FIN was said already it lingers") {
   peer.expect({flags("A")});
   CHECK(peer.current() == state::fin_wait_2);
   peer.mark();
-  CHECK(peer.run_until_over(100s) == 62s);
+  CHECK(peer.run_until_over(100s) == 65s);
+}
+
+TEST_CASE("tcp peer_first: how long it lingers is a policy of its own, whatever the grace was") {
+  listener_policy policy = closes_by(close_mode::peer_first, 2s);
+  policy.connection.peer_first_linger = 300ms;
+  raw_peer peer;
+  peer.establish(policy);
+  duration grace = 2s;
+  SUBCASE("the policy's grace") {
+    drop(peer);
+  }
+  SUBCASE("a shorter one") {
+    grace = 10ms;
+    CHECK(peer.engine().close(peer.socket, close_mode::peer_first, 10ms, peer.now()) ==
+          error::none);
+  }
+  SUBCASE("a longer one") {
+    grace = 60s;
+    CHECK(peer.engine().close(peer.socket, close_mode::peer_first, 60s, peer.now()) == error::none);
+  }
+  peer.run_for(grace - 1ms);
+  CHECK(peer.current() == state::established);
+  peer.run_for(1ms);
+  CHECK(peer.current() == state::fin_wait_1);
+  peer.send({});
+  peer.mark();
+  CHECK(peer.run_until_over(100s) == 300ms + 60s);
+}
+
+TEST_CASE("tcp peer_first: without lingering text draws RST as soon as the grace is over") {
+  raw_peer peer;
+  listener_policy policy = closes_by(close_mode::peer_first, 2s);
+  policy.connection.peer_first_linger = 0ms;
+  peer.establish(policy);
+  drop(peer);
+  peer.run_for(1999ms);
+  peer.send({text("in time")});
+  peer.forget();
+  peer.run_for(1ms);
+  peer.expect({flags("FA")});
+  peer.send({ack(1), text("late")});
+  peer.expect({flags("R")});
+  CHECK(peer.current() == state::closed);
 }
 
 TEST_CASE("tcp peer_first: the owner who waits is told when its own FIN is acknowledged") {
@@ -336,7 +381,7 @@ TEST_CASE("tcp S58 half-close: text flows towards the closer for hours") {
   CHECK(pair[1].memory().time_wait == 0);
 }
 
-TEST_CASE("tcp TCPACKSkippedFinWait2: answers held back in FIN-WAIT-2 of a closed connection") {
+TEST_CASE("S113 TCPACKSkippedFinWait2: answers held back in FIN-WAIT-2 of a closed connection") {
   for (const bool closed : {true, false}) {
     CAPTURE(closed);
     raw_peer peer;

@@ -65,7 +65,7 @@ struct server_options {
   ///
   /// Where the stream can end by itself (`net::leavable_stream`) the waiting costs no task, and the
   /// connection does not count any more; after `client_close_grace` such a stream lingers for a
-  /// time of its own (`tcp::connection_policy::close_time`).
+  /// time of its own (`tcp::connection_policy::peer_first_linger`).
   net::departure close = net::departure::lingering;
   /// How long the client gets to close first.
   duration client_close_grace = std::chrono::seconds{1};

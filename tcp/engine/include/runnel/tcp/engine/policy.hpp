@@ -139,7 +139,7 @@ enum class close_mode : std::uint8_t {
   lingering,
   /// Waits up to `close_time` for the peer's FIN and answers it, so that TIME-WAIT is the peer's.
   /// What is unread or arrives meanwhile is thrown away. Where none comes, or FIN was said already,
-  /// it is `lingering`, for the policy's `close_time`.
+  /// it is `lingering`, for `peer_first_linger`.
   peer_first,
 };
 
@@ -220,6 +220,9 @@ struct connection_policy {
   std::optional<close_mode> close{};
   /// The time of the modes that have one (SO_LINGER's l_linger): 2 s.
   std::optional<std::chrono::milliseconds> close_time{};
+  /// How long `close_mode::peer_first` lingers once its time is over, so that a short one costs
+  /// nobody the end of an answer (RFC 9112 §9.6; nginx's lingering_timeout); 0 is not at all: 5 s.
+  std::optional<std::chrono::milliseconds> peer_first_linger{};
   /// How long a closed connection may be kept from sending by a window of zero before it is reset;
   /// 0 is Linux's rule: until the waits between probes have grown to 120 s, which takes 361 s on a
   /// path of 30 ms: 0.
