@@ -51,17 +51,41 @@ std::vector<std::string> test_names(const fs::path& file) {
   return out;
 }
 
-/// For each behaviour the files with tests of it, as paths in tests/.
+struct named_test {
+  /// As a path in tests/.
+  std::string file;
+  std::string name;
+};
+
+const std::vector<named_test>& all_tests() {
+  static const std::vector<named_test> all = [] {
+    std::vector<named_test> out;
+    for (const auto& entry : fs::recursive_directory_iterator(root / "tests")) {
+      const fs::path& file = entry.path();
+      if (file.extension() != ".cpp" && file.extension() != ".py") continue;
+      const std::string path = fs::relative(file, root / "tests").string();
+      for (const std::string& name : test_names(file)) out.push_back({path, name});
+    }
+    return out;
+  }();
+  return all;
+}
+
+/// For each behaviour the files with tests of it.
 std::map<int, std::set<std::string>> tests_by_number() {
   std::map<int, std::set<std::string>> out;
-  for (const auto& entry : fs::recursive_directory_iterator(root / "tests")) {
-    const fs::path& file = entry.path();
-    if (file.extension() != ".cpp" && file.extension() != ".py") continue;
-    for (const std::string& name : test_names(file)) {
-      for (const int number : numbers_in(name)) {
-        out[number].insert(fs::relative(file, root / "tests").string());
-      }
-    }
+  for (const named_test& each : all_tests()) {
+    for (const int number : numbers_in(each.name)) out[number].insert(each.file);
+  }
+  return out;
+}
+
+/// The files with a test that says "hostile" and these words.
+std::set<std::string> hostile_tests(const std::string& words) {
+  std::set<std::string> out;
+  for (const named_test& each : all_tests()) {
+    const bool told = each.name.find("hostile") != std::string::npos;
+    if (told && each.name.find(words) != std::string::npos) out.insert(each.file);
   }
   return out;
 }
@@ -85,7 +109,7 @@ std::string joined(const std::set<std::string>& files) {
 
 /// The line with these tests in its last column.
 std::string with_tests(const std::string& line, const std::set<std::string>& files) {
-  const std::size_t end = line.rfind(" |");
+  const std::size_t end = line.rfind('|') - 1;
   const std::size_t begin = line.rfind("| ", end - 1);
   return line.substr(0, begin) + "| " + joined(files) + " |";
 }
@@ -98,7 +122,18 @@ TEST_CASE("docs/spec.md: each behaviour has a row and a test that is named after
   std::istringstream in(text_of(file));
   std::string fresh;
   std::vector<int> rows;
+  std::size_t hostile_rows = 0;
+  bool hostile = false;
   for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("## ")) hostile = line == "## Hostile input";
+    const bool is_row = line.starts_with("| ") && !line.starts_with("| what |");
+    if (hostile && is_row) {
+      const std::string words = line.substr(2, line.find(" |") - 2);
+      const auto found = hostile_tests(words);
+      CHECK_MESSAGE(!found.empty(), "no test is named after hostile input by '", words, "'");
+      line = with_tests(line, found);
+      ++hostile_rows;
+    }
     const int number = row_number(line);
     if (number != 0) {
       rows.push_back(number);
@@ -111,6 +146,7 @@ TEST_CASE("docs/spec.md: each behaviour has a row and a test that is named after
   std::vector<int> all;
   for (int i = 1; i <= behaviours; ++i) all.push_back(i);
   CHECK(rows == all);
+  CHECK(hostile_rows > 20);
   if (std::getenv("RUNNEL_UPDATE_DOCS") != nullptr) {
     std::ofstream(file, std::ios::binary) << fresh;
     return;

@@ -102,7 +102,7 @@ TEST_CASE("offload: a packet that one segment holds is no super-segment") {
   CHECK(facts->gso_size == 0);
 }
 
-TEST_CASE("offload: every field of a virtio header that contradicts the packet is refused") {
+TEST_CASE("hostile offload: a virtio header of which any field contradicts the packet is refused") {
   const byte_string packet = tcp_packet(5000);
   CHECK(reading({}, packet) == "none");
   CHECK(wire::parse_vnet(std::span(packet).first(9), packet).error() ==

@@ -232,7 +232,9 @@ TEST_CASE("tcp RFC 1191: the headers and the timestamps are taken off") {
   CHECK(peer.look().snd_mss == 1000 - 40 - 12);
 }
 
-TEST_CASE("tcp RFC 1191: no message brings packets below 552 bytes, or makes them longer") {
+TEST_CASE(
+    "tcp hostile RFC 1191 path-MTU floor: no message brings packets below 552 bytes, or makes "
+    "them longer") {
   raw_peer peer;
   peer.establish();
   peer.write("x");

@@ -272,7 +272,9 @@ TEST_CASE(
   CHECK(local.count().icmp_in_errors == 1);
 }
 
-TEST_CASE("RFC 8201 §4: too big lowers the MSS, never below what 1280 leaves") {
+TEST_CASE(
+    "ipv6 hostile RFC 8201 §4 path-MTU floor: too big lowers the MSS, never below what 1280 "
+    "leaves") {
   connecting local;
   local.establish();
   CHECK(local.look().snd_mss == 1440);

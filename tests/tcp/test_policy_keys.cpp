@@ -178,7 +178,7 @@ TEST_CASE("tcp policy: one key or two in a set, which take the place of what was
   }
 }
 
-TEST_CASE("tcp policy: neither key of a pair is in anything that is printed") {
+TEST_CASE("tcp hostile keys: neither of a pair is in anything that is printed") {
   constexpr const char* current = "5ec2e71b-0c0ffee1-deadbeef-41424344";
   constexpr const char* previous = "badc0de1-feedf00d-51525354-cafebabe";
   policy_set all;
@@ -210,7 +210,7 @@ TEST_CASE("tcp policy: neither key of a pair is in anything that is printed") {
   CHECK(engine.policies() == default_policy());
 }
 
-TEST_CASE("tcp key ring: what is replaced is gone, and a key that is wiped is zero") {
+TEST_CASE("tcp hostile keys: what is replaced is gone, and a key that is wiped is zero") {
   detail::key_ring ring(words_a);
   CHECK(ring.previous() == nullptr);
   ring.rotate(words_a);

@@ -160,7 +160,7 @@ TEST_CASE("tcp policy: JSON has each field once, with its value, default and Lin
   }
 }
 
-TEST_CASE("tcp policy: keys are taken, and no printed form shows a byte of them") {
+TEST_CASE("tcp hostile: keys are taken, and no printed form shows a byte of them") {
   constexpr const char* secret = "5ec2e71b-0c0ffee1-deadbeef-41424344";
   policy_set all;
   CHECK(set(all, "net.ipv4.tcp_fastopen_key", secret) == "");

@@ -1,5 +1,9 @@
+#include <algorithm>
+#include <vector>
+
 #include "stack_network.hpp"
 #include "support/task_test.hpp"
+#include "tcp/src/keys.hpp"
 
 // Policies through the surface: stack, listener and stream, as values and by name.
 
@@ -10,6 +14,15 @@ using namespace std::chrono_literals;
 namespace {
 
 using text = std::optional<std::string>;
+
+std::vector<tcp::secret_key> all_of(const tcp::host_keys& keys) {
+  return {keys.lookup, keys.isn, keys.tuple, keys.cookie, keys.fastopen};
+}
+
+bool all_differ(std::vector<tcp::secret_key> keys) {
+  std::sort(keys.begin(), keys.end());
+  return std::adjacent_find(keys.begin(), keys.end()) == keys.end();
+}
 
 }  // namespace
 
@@ -121,4 +134,19 @@ TASK_TEST("tcp stream: options by name and as values, and the nearest level wins
   CHECK(pair.client.get("TCP_NODELAY") == std::nullopt);
   CHECK(pair.client.policy() == tcp::connection_policy());
   CHECK(pair.client.set_policy({}).error() == std::errc::bad_file_descriptor);
+}
+
+TEST_CASE("tcp hostile: keys are each another, and come from a seed on a simulated loop alone") {
+  const auto keys_of = [](loop_options options) {
+    loop owner(options);
+    return all_of(tcp::detail::random_keys(owner));
+  };
+  const auto real = keys_of({});
+  std::vector<tcp::secret_key> both = keys_of({});
+  both.insert(both.end(), real.begin(), real.end());
+  CHECK(all_differ(both));
+  const auto simulated = keys_of({.simulated = 7});
+  CHECK(all_differ(simulated));
+  CHECK(simulated == keys_of({.simulated = 7}));
+  CHECK(simulated != keys_of({.simulated = 8}));
 }

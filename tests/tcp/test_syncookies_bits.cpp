@@ -165,7 +165,7 @@ TEST_CASE("S40: no bit of a cookie or of its timestamp's options can be changed"
   }
 }
 
-TEST_CASE("S40: guessed numbers pass as rarely as the hash bits left promise") {
+TEST_CASE("hostile cookies S40: guessed numbers pass as rarely as the hash bits left promise") {
   const std::uint64_t seed = 7;
   CAPTURE(seed);
   std::mt19937_64 random(seed);

@@ -79,7 +79,9 @@ TEST_CASE("S29 off: a full SYN queue drops, and no cookie is ever sent or taken"
   CHECK(peer.count().syncookies_recv == 1);
 }
 
-TEST_CASE("S40: a stray acknowledgement to a quiet listener costs no hash, and gets RST") {
+TEST_CASE(
+    "hostile cookies S40: a stray acknowledgement to a quiet listener costs no hash, and gets "
+    "RST") {
   raw_peer peer;
   peer.listen(tiny);
   for (std::uint32_t i = 0; i < 100; ++i) peer.send({seq(i), ack(i)});
@@ -122,7 +124,9 @@ TEST_CASE("S40: another listener's gate stays closed") {
   CHECK(peer.count().cookie_checks == 0);
 }
 
-TEST_CASE("S113 RunnelCookieChecks, RunnelCookieChecksLimited: bad cookies a second are bounded") {
+TEST_CASE(
+    "hostile cookies S113 RunnelCookieChecks, RunnelCookieChecksLimited: bad cookies a second "
+    "are bounded") {
   raw_peer peer([](host_options& options) {
     options.policy.reject_limit = 1;
     options.policy.failed_cookie_limit = 1000;
