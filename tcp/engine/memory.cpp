@@ -43,7 +43,7 @@ void relieve(core& host, connection& c) {
     forget_out_of_order(host, c);
     ++host.count.ofo_pruned;
   }
-  if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
+  host.count.rcv_collapsed += c.rx.collapse(host.pool);
   const std::uint32_t held = c.held_bytes() + c.tx.held_bytes() + flight_bytes(c);
   if (held == 0 || c.state == state::closed || !out_of_memory(host)) return;
   // Then somebody holds more than an even share, so there is always one to go.
@@ -63,7 +63,7 @@ void prune(core& host, connection& c, std::uint32_t wanted) {
   if (c.held_bytes() >= c.receive_buffer) clamp_window(host, c);
   wanted = std::min(wanted, c.receive_buffer);
   if (c.held_bytes() < wanted) return;
-  if (c.rx.collapse(host.pool)) ++host.count.rcv_collapsed;
+  host.count.rcv_collapsed += c.rx.collapse(host.pool);
   if (c.held_bytes() < wanted || c.out_of_order.empty()) return;
   forget_out_of_order(host, c);
   ++host.count.ofo_pruned;

@@ -116,11 +116,12 @@ void receive_queue::drop(buffer_pool& pool, std::uint32_t count) noexcept {
   }
 }
 
-bool receive_queue::collapse(buffer_pool& pool) noexcept {
+std::uint32_t receive_queue::collapse(buffer_pool& pool) noexcept {
   // Packed blocks waste a quarter at most: of a long queue of them nothing is to be gained.
-  if (held_ - size_ <= std::max(full_block_bytes, held_ / 4)) return false;
+  if (held_ - size_ <= std::max(full_block_bytes, held_ / 4)) return 0;
   receive_queue packed;
   const std::uint32_t before = held_;
+  std::uint32_t emptied = 0;
   bool has_memory = true;
   while (head_ != nullptr) {
     const std::uint32_t left = size_ - packed.size_;
@@ -142,6 +143,7 @@ bool receive_queue::collapse(buffer_pool& pool) noexcept {
       if (has_memory) {
         packed.copy_in(pool, bytes_of(*block));
         pool.drop(block);
+        ++emptied;
         continue;
       }
     }
@@ -150,7 +152,7 @@ bool receive_queue::collapse(buffer_pool& pool) noexcept {
     packed.push(block);
   }
   *this = packed;
-  return held_ < before;
+  return held_ < before ? emptied : 0;
 }
 
 void receive_queue::clear(buffer_pool& pool) noexcept {

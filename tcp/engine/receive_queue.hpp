@@ -32,9 +32,9 @@ class receive_queue {
   /// Drops the first `count` bytes.
   void drop(buffer_pool& pool, std::uint32_t count) noexcept;
   /// Copies what lies in sparse blocks into full ones, unless that would gain less than a block.
-  /// Returns whether anything was gained. A byte is moved once: what is packed stays, unless
-  /// it fits into the block before it.
-  bool collapse(buffer_pool& pool) noexcept;
+  /// Returns how many blocks were emptied, or 0 when nothing was gained. A byte is moved once: what
+  /// is packed stays, unless it fits into the block before it.
+  std::uint32_t collapse(buffer_pool& pool) noexcept;
   void clear(buffer_pool& pool) noexcept;
 
  private:

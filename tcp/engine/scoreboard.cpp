@@ -187,6 +187,11 @@ bool is_duplicate_sack(sequence ack, std::span<const wire::sack_block> blocks) n
          at_or_after(left, sequence(blocks[1].left));
 }
 
+void count_duplicate(core& host, sequence ack, const wire::sack_block& block) noexcept {
+  const bool acknowledged = before(sequence(block.left), ack);
+  ++(acknowledged ? host.count.dsack_recv : host.count.dsack_ofo_recv);
+}
+
 /// `una` is what the segment makes of SND.UNA. A block that begins there contradicts it.
 bool is_sane(const connection& c, sequence una, const wire::sack_block& block) noexcept {
   const sequence left(block.left);
@@ -380,7 +385,7 @@ void score_sacks(core& host, connection& c, sequence ack, std::span<const wire::
                  ack_facts& facts) noexcept {
   if (blocks.empty()) return;
   const bool duplicate = is_duplicate_sack(ack, blocks);
-  if (duplicate) ++host.count.dsack_recv;
+  if (duplicate) count_duplicate(host, ack, blocks[0]);
   // Of what is over nothing is to be undone.
   if (c.flight == no_index && c.snd_.una == c.snd_.nxt) return;
   flight* f = flight_of(host, c);

@@ -155,3 +155,24 @@ TEST_CASE("docs/spec.md: each behaviour has a row and a test that is named after
                 "docs/spec.md does not name the tests as they are; run this test with "
                 "RUNNEL_UPDATE_DOCS=1 and commit what it writes");
 }
+
+TEST_CASE("docs: each counter has a test that is named after its row and it") {
+  static const std::regex counter("X\\([a-z0-9_]+, \"([A-Za-z0-9]+)\"\\)");
+  static const std::regex word("[A-Za-z0-9]+");
+  std::set<std::string> named;
+  for (const auto& [file, name] : all_tests()) {
+    if (numbers_in(name).count(113) == 0) continue;
+    named.insert(std::sregex_token_iterator(name.begin(), name.end(), word), {});
+  }
+  const std::string table = text_of(root / "tcp/engine/include/runnel/tcp/engine/counters.hpp");
+  std::size_t counters = 0;
+  for (std::sregex_iterator at(table.begin(), table.end(), counter), end; at != end; ++at) {
+    const std::string name = (*at)[1];
+    // Tests may leave out the group that most of Linux's are in.
+    const std::string own = name.starts_with("TcpExt") ? name.substr(6) : name;
+    CHECK_MESSAGE(named.count(name) + named.count(own) > 0, "no test of S113 is named after ",
+                  name);
+    ++counters;
+  }
+  CHECK(counters > 100);
+}

@@ -65,7 +65,9 @@ class hole_peer : public raw_peer {
 
 }  // namespace
 
-TEST_CASE("tcp tcp_comp_sack: after the third duplicate of a hole the others go as one") {
+TEST_CASE(
+    "S113 TCPAckCompressed tcp_comp_sack: after the third duplicate of a hole the others go as "
+    "one") {
   hole_peer peer;
   peer.open(40ms);
   peer.arrive(1, 4);

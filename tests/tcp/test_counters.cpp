@@ -146,6 +146,22 @@ TEST_CASE("S113 TcpAttemptFails: half-open entries that RST or SYN ends, not tho
   CHECK(peer.count().attempt_fails == 1);
 }
 
+TEST_CASE("S113 EmbryonicRsts: half-open entries that RST or another SYN ended") {
+  raw_peer peer;
+  peer.listen();
+  peer.send_syn({from_port(1)});
+  peer.run_for(63s);
+  CHECK(peer.engine().memory().half_open == 0);
+  CHECK(peer.count().embryonic_rsts == 0);
+  peer.send_syn({from_port(2)});
+  peer.send({from_port(2), seq(1), flags("R")});
+  CHECK(peer.count().embryonic_rsts == 1);
+  peer.send_syn({from_port(3)});
+  peer.send({from_port(3), seq(500), flags("S")});
+  CHECK(peer.engine().memory().half_open == 0);
+  CHECK(peer.count().embryonic_rsts == 2);
+}
+
 TEST_CASE("S113 TcpPassiveOpens: connections that a listener's handshake made") {
   raw_peer peer;
   peer.listen();
@@ -312,4 +328,31 @@ TEST_CASE(
   CHECK(peer.count().ack_skipped_paws == 0);
   peer.send({seq(50), stamp(900)});
   CHECK(peer.count().ack_skipped_paws == 1);
+}
+
+TEST_CASE(
+    "S113 RunnelLocalPortsExhausted, RunnelLocalPortProbes: connects without a port to be had") {
+  raw_peer peer([](host_options& options) {
+    options.policy.local_port_first = 5000;
+    options.policy.local_port_last = 5001;
+  });
+  const net::endpoint there{raw_peer::peer_address(), 7};
+  socket_id made[2];
+  for (socket_id& each : made) {
+    each = peer.engine().connect(there, {}, 2, peer.now()).value;
+    peer.flush();
+  }
+  CHECK(peer.count().local_ports_exhausted == 0);
+  const std::uint64_t probes = peer.count().local_port_probes;
+  CHECK(probes >= 2);
+  CHECK(peer.engine().connect(there, {}, 2, peer.now()).error == error::address_not_available);
+  CHECK(peer.count().local_ports_exhausted == 1);
+  // What every port of the range was asked for is known.
+  CHECK(peer.count().local_port_probes <= probes + 2);
+  // A port that is named, and is not free, is another error.
+  connect_options named;
+  named.local.port = 5000;
+  CHECK(peer.engine().connect(there, named, 2, peer.now()).error == error::address_in_use);
+  CHECK(peer.count().local_ports_exhausted == 1);
+  for (const socket_id each : made) peer.engine().release(each, peer.now());
 }

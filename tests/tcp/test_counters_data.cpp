@@ -134,8 +134,10 @@ TEST_CASE("S113 Ip6InDiscards: what the kernel says of routers and neighbours is
   peer.expect_nothing();
 }
 
-TEST_CASE("S113 IpReasmReqds, IpReasmOKs, IpReasmFails, IpReasmTimeout: packets in pieces" *
-          doctest::skip(speaks_v6())) {
+TEST_CASE(
+    "S113 IpReasmReqds, IpReasmOKs, IpReasmFails, IpReasmTimeout, IpExtReasmOverlaps, "
+    "IcmpOutTimeExcds: packets in pieces" *
+    doctest::skip(speaks_v6())) {
   raw_peer peer;
   net::packet_pool pool;
   auto ip = to_host(wire::ip_protocol::udp);

@@ -24,7 +24,9 @@ void defer(raw_peer& peer, std::chrono::milliseconds period) {
 
 }  // namespace
 
-TEST_CASE("TCP_DEFER_ACCEPT: the bare third segment is ignored, and text opens at once") {
+TEST_CASE(
+    "S113 TCPDeferAcceptDrop TCP_DEFER_ACCEPT: the bare third segment is ignored, and text opens "
+    "at once") {
   raw_peer peer;
   defer(peer, 10s);
   peer.run_for(5s);

@@ -70,7 +70,8 @@ TEST_CASE("S53 Fast Open client: off by default, and off where the host says so"
   CHECK_FALSE(asks(fastopen_flag::server, fast()));
 }
 
-TEST_CASE("S53 Fast Open client: with a cookie connect succeeds at once, and text goes with SYN") {
+TEST_CASE(
+    "S53 S113 TCPFastOpenActive: with a cookie connect succeeds at once, and text goes with SYN") {
   raw_peer peer;
   learn(peer);
   peer.connect(fast());
@@ -134,7 +135,7 @@ TEST_CASE("S53 Fast Open client: cookies of 4 to 16 bytes, each the server's lat
   }
 }
 
-TEST_CASE("S53 Fast Open client: what SYN-ACK does not acknowledge goes again at once") {
+TEST_CASE("S53 S113 TCPFastOpenActiveFail: what SYN-ACK does not acknowledge goes again at once") {
   raw_peer peer;
   open_with(peer, "GET it");
   peer.forget();
@@ -326,7 +327,7 @@ TEST_CASE("S53 Fast Open client: simultaneous open keeps the text until it is op
   CHECK(peer.look().unacked_bytes == 0);
 }
 
-TEST_CASE("S53 Fast Open client: three time-outs in a row pause it, longer each time") {
+TEST_CASE("S53 S113 TCPFastOpenBlackhole: three time-outs in a row pause it, longer each time") {
   raw_peer peer([](host_options& options) { options.policy.fastopen_blackhole_timeout = 1h; });
   const auto tries = [&] {
     peer.connect(fast());

@@ -56,7 +56,7 @@ TEST_CASE("S53 Fast Open: a cookie is SipHash-2-4 of both addresses, as Linux ma
   }
 }
 
-TEST_CASE("S53 Fast Open: SYN-ACK gives a cookie to who asks; the handshake is an ordinary one") {
+TEST_CASE("S53 S113 TCPFastOpenCookieReqd: who asks gets a cookie, by an ordinary handshake") {
   raw_peer peer(serve_fast);
   peer.listen(queue_of(5));
   SUBCASE("without text") {
@@ -80,7 +80,7 @@ TEST_CASE("S53 Fast Open: SYN-ACK gives a cookie to who asks; the handshake is a
   CHECK_FALSE(peer.look().syn_data_acked);
 }
 
-TEST_CASE("S53 Fast Open: text of a SYN with the cookie is there at once, and may be answered") {
+TEST_CASE("S53 S113 TCPFastOpenPassive: text of a SYN with the cookie is there at once") {
   raw_peer peer(serve_fast);
   open_fast(peer);
   peer.expect({flags("SA"), seq(0), ack(4), mss(1460), no_fast_open()});
@@ -145,7 +145,7 @@ TEST_CASE("S53 Fast Open: the third segment may have text, FIN, and a window tha
   peer.expect({flags("A"), ack(8)});
 }
 
-TEST_CASE("S53 Fast Open: a wrong cookie opens nothing, and SYN-ACK brings the right one") {
+TEST_CASE("S53 S113 TCPFastOpenPassiveFail: a wrong cookie opens nothing and draws the right one") {
   raw_peer peer(serve_fast);
   peer.listen(queue_of(5));
   const std::string cookie = ask_for_cookie(peer);
@@ -225,7 +225,7 @@ TEST_CASE("S53 Fast Open: the cookie is for one address") {
   CHECK(match(raw_peer::peer_address(), test_address(10, 0, 0, 3)) == detail::fastopen_match::none);
 }
 
-TEST_CASE("S53 Fast Open: a cookie of the key before is good, and is replaced") {
+TEST_CASE("S53 S113 TCPFastOpenPassiveAltKey: a cookie of the key before is good, and replaced") {
   raw_peer peer(serve_fast);
   peer.listen(queue_of(5));
   const std::string old = ask_for_cookie(peer);
@@ -270,7 +270,8 @@ TEST_CASE("S53 Fast Open: machines with the same keys take each other's cookies"
   }
 }
 
-TEST_CASE("S53 Fast Open: the queue bounds who has not finished the handshake") {
+TEST_CASE(
+    "S53 S113 TCPFastOpenListenOverflow: the queue bounds who has not finished the handshake") {
   raw_peer peer(serve_fast);
   const std::string cookie = open_fast(peer, queue_of(2));
   const auto open_another = [&](std::uint16_t port) {

@@ -243,7 +243,7 @@ TEST_CASE("S46: a repeated SYN gets SYN-ACK again, and starts the time-out anew"
   CHECK(peer.count().timeouts == 2);
 }
 
-TEST_CASE("S46: SYNs that come back to back get one SYN-ACK in 500 ms") {
+TEST_CASE("S46 S113 TCPACKSkippedSynRecv: SYNs that come back to back get one SYN-ACK in 500 ms") {
   raw_peer peer;
   peer.listen();
   peer.send_syn();

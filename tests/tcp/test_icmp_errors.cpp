@@ -299,7 +299,7 @@ TEST_CASE("tcp RFC 1191: losses while the path narrows are repaired to the last 
   CHECK(got == what);
 }
 
-TEST_CASE("S113 IcmpInMsgs and its kinds: DestUnreachs, TimeExcds, ParmProbs") {
+TEST_CASE("S113 IcmpInMsgs, IcmpInDestUnreachs, IcmpInTimeExcds, IcmpInParmProbs: errors by kind") {
   raw_peer peer;
   peer.establish();
   complain(peer, unreachable(1), peer.host_next);

@@ -32,7 +32,7 @@ void set(raw_peer& peer, const connection_policy& policy) {
 
 }  // namespace
 
-TEST_CASE("tcp S104 keepalive: probes after 2, 3 and 4 s, RST and ETIMEDOUT after 5 s") {
+TEST_CASE("tcp S104 S113 TCPKeepAlive: probes after 2, 3 and 4 s, RST and ETIMEDOUT after 5 s") {
   raw_peer peer;
   peer.establish(watched(2s, 1s, 3));
   peer.mark();

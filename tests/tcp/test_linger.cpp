@@ -150,7 +150,7 @@ TEST_CASE("tcp S98 linger: without an owner to wait it is graceful") {
   CHECK(peer.current() == state::time_wait);
 }
 
-TEST_CASE("tcp S61 fin_timeout 0: nobody waits in FIN-WAIT-2") {
+TEST_CASE("tcp S61 S113 TCPAbortOnLinger fin_timeout 0: nobody waits in FIN-WAIT-2") {
   raw_peer peer;
   listener_policy policy;
   policy.connection.fin_timeout = 0ms;

@@ -264,7 +264,9 @@ TEST_CASE("tcp tcp_mtu_probe: the probe is one packet of new text, which nobody 
   peer.send({});
 }
 
-TEST_CASE("tcp tcp_mtu_probe: success makes the probe's size the MSS, and the next one is larger") {
+TEST_CASE(
+    "S113 TCPMTUPSuccess tcp_mtu_probe: success makes the probe's size the MSS, and the next one "
+    "is larger") {
   raw_peer peer(probes());
   open_and_write(peer);
   const std::uint32_t at = run_to_probe(peer);
@@ -280,7 +282,9 @@ TEST_CASE("tcp tcp_mtu_probe: success makes the probe's size the MSS, and the ne
   CHECK(peer.count().mtup_success == 1);
 }
 
-TEST_CASE("tcp RFC 4821 7.6.2: a lost probe is sent again in segments, and the window stays") {
+TEST_CASE(
+    "S113 TCPMTUPFail RFC 4821 7.6.2: a lost probe is sent again in segments, and the window "
+    "stays") {
   raw_peer peer(probes());
   open_and_write(peer);
   const std::uint32_t at = run_to_probe(peer);

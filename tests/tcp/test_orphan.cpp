@@ -63,7 +63,7 @@ void write_to(crowd& all, std::size_t which, std::size_t bytes) {
 
 }  // namespace
 
-TEST_CASE("tcp S99 orphan: released connections are counted until they are over") {
+TEST_CASE("tcp S99 S113 RunnelReleasedOpen: released connections are counted until they are over") {
   crowd all(3, [](host_options&) {});
   write_to(all, 0, 1000);
   CHECK(all[1].memory().orphans == 0);
@@ -87,7 +87,8 @@ TEST_CASE("tcp S99 orphan: what was closed before it was released is not counted
   CHECK(all.count().released_open == 1);
 }
 
-TEST_CASE("tcp S100 orphan: one more than tcp_max_orphans is reset and counted") {
+TEST_CASE(
+    "tcp S100 S113 TCPAbortOnMemory: one orphan more than tcp_max_orphans is reset and counted") {
   crowd all(6, [](host_options& options) { options.policy.max_orphans = 4; });
   for (std::size_t i = 0; i < 4; ++i) all.release(i);
   CHECK(all.resets() == 0);

@@ -123,7 +123,9 @@ TEST_CASE("S30: only legacy_sizing lets a SYN in while the accept queue is full"
   CHECK(more_syns(peer, 10) == 4);
 }
 
-TEST_CASE("S35: ListenDrops counts every drop, and the others tell which queue was full") {
+TEST_CASE(
+    "S35 S113 ListenDrops, ListenOverflows, TCPReqQFullDrop: every drop, and which queue was "
+    "full") {
   raw_peer peer;
   peer.peer_port = 1;
   peer.listen({.backlog = 2, .syncookies = syncookies::off});

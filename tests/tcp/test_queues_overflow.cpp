@@ -106,7 +106,9 @@ TEST_CASE("S33: with reset, RST goes to exactly the ones that found the queue fu
   CHECK(clients.count().attempt_fails == 0);
 }
 
-TEST_CASE("park: finished handshakes wait in order, in silence, and accept lets them in") {
+TEST_CASE(
+    "S113 RunnelAcceptParked: finished handshakes wait in order, in silence, and accept lets "
+    "them in") {
   crowd clients;
   clients.listen({.backlog = 6, .overflow = accept_overflow::park});
   clients.ask(7);
@@ -233,7 +235,9 @@ TEST_CASE("park: RST takes the entry away, also when text went before it") {
   CHECK(clients.engine().accept(clients.listener, 3).error == error::would_block);
 }
 
-TEST_CASE("park: the longest wait is a whole schedule of SYN-ACKs, and ends with RST") {
+TEST_CASE(
+    "S113 RunnelAcceptParkTimeouts: the longest wait is a whole schedule of SYN-ACKs, and ends "
+    "with RST") {
   crowd clients;
   listener_policy policy = parking;
   std::chrono::milliseconds longest = 63s;

@@ -239,7 +239,9 @@ TEST_CASE("tcp shards: a named port must be the shard's, and a listener's free o
   }
 }
 
-TEST_CASE("tcp shards: a SYN by the wrong link is answered by its owner alone") {
+TEST_CASE(
+    "S113 RunnelShardHanded, RunnelShardTaken: a SYN by the wrong link is answered by its owner "
+    "alone") {
   shard_set all(3);
   all.listen(80);
   std::size_t strays = 0;
@@ -297,7 +299,9 @@ TEST_CASE(
   CHECK(all.sum(&counters::shard_dropped) == 1);
 }
 
-TEST_CASE("tcp shards: more strays than a burst are lost and counted, as by a network card") {
+TEST_CASE(
+    "S113 RunnelShardDropped: more strays than a burst are lost and counted, as by a network "
+    "card") {
   shard_set all(2);
   std::uint16_t from = 0;
   for (int given = 0; given < 300; ++from) {

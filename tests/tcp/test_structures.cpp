@@ -218,7 +218,7 @@ TEST_CASE("tcp receive queue: short and long pieces in turn are packed as well a
       written += queue.append(pool, payload_of(link, written, size, 40));
     }
   }
-  CHECK(queue.collapse(pool));
+  CHECK(queue.collapse(pool) > 100);
   CHECK(queue.size() == written);
   CHECK(queue.held_bytes() <= written + written / 3 + 17'000);
   std::vector<std::byte> bytes(written);
@@ -290,7 +290,7 @@ TEST_CASE("tcp receive queue: random texts are read as they were written, packed
         written += taken;
       } else if (what == 9) {
         const std::uint32_t held = queue.held_bytes();
-        if (queue.collapse(pool)) REQUIRE(queue.held_bytes() < held);
+        if (queue.collapse(pool) > 0) REQUIRE(queue.held_bytes() < held);
       } else if (what > 12) {
         std::vector<std::byte> bytes(random() % 5000);
         const std::size_t got = queue.read(pool, bytes);

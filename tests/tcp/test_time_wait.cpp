@@ -221,7 +221,7 @@ TEST_CASE("tcp S84 TIME-WAIT: SYN with an older number but a newer timestamp ope
   CHECK(peer.host_iss == old_next + 65'537);
 }
 
-TEST_CASE("tcp S84 TIME-WAIT: SYN with an older timestamp draws ACK, whatever its number") {
+TEST_CASE("tcp S84 S113 PAWSTimewait: SYN with an older timestamp draws ACK, whatever its number") {
   raw_peer peer;
   reach_time_wait_with_stamps(peer);
   for (const std::uint32_t number : {0U - 5000U, 5000U}) {

@@ -49,7 +49,9 @@ TEST_CASE("tcp S94 TIME-WAIT: the bound is 4 Mi entries, by memory, and Linux's 
   CHECK(linux_bound.max_tw_buckets / 60 == 2184);
 }
 
-TEST_CASE("tcp S94 TIME-WAIT: with evict_oldest the oldest goes for the newest, and is counted") {
+TEST_CASE(
+    "tcp S94 S113 RunnelTimeWaitEvicted: with evict_oldest the oldest goes for the newest, and "
+    "is counted") {
   raw_peer peer(bounded(3, tw_overflow::evict_oldest));
   peer.listen();
   for (std::uint16_t port = 1; port <= 5; ++port) {
@@ -177,7 +179,8 @@ TEST_CASE("tcp S87 quiet time: connect has all its tries afterwards") {
   CHECK(peer.said().size() == 11);
 }
 
-TEST_CASE("tcp S87 quiet time: a SYN that arrives is dropped in silence and counted") {
+TEST_CASE(
+    "tcp S87 S113 RunnelQuietTimeDrops: a SYN that arrives is dropped in silence and counted") {
   raw_peer peer([](host_options& options) { options.policy.quiet_time = 60s; });
   peer.listen();
   peer.run_for(1s);
@@ -230,7 +233,9 @@ void wait_with_stamp(raw_peer& peer, std::uint16_t port, std::uint32_t tsval) {
 
 }  // namespace
 
-TEST_CASE("tcp S92 S49 tw_recycle: UNSAFE, drops the SYN of another client behind one address") {
+TEST_CASE(
+    "tcp S92 S49 S113 RunnelPAWSPassive tw_recycle: UNSAFE, drops the SYN of another client "
+    "behind one address") {
   for (const bool recycle : {false, true}) {
     CAPTURE(recycle);
     raw_peer peer([&](host_options& options) { options.policy.tw_recycle = recycle; });

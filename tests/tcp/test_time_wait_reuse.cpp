@@ -48,7 +48,9 @@ outcome<socket_id> connect_again(raw_peer& peer) {
 
 }  // namespace
 
-TEST_CASE("tcp S90 tw_reuse on: no port at once, after a second SYN far beyond the old numbers") {
+TEST_CASE(
+    "tcp S90 S113 TWRecycled tw_reuse on: no port at once, after a second SYN far beyond the old "
+    "numbers") {
   raw_peer peer(with_reuse(tw_reuse::on));
   reach_client_time_wait(peer, true);
   const std::uint32_t old_next = peer.host_next;

@@ -60,6 +60,7 @@
   X(dsack_old_sent, "TcpExtTCPDSACKOldSent")                     \
   X(dsack_ofo_sent, "TcpExtTCPDSACKOfoSent")                     \
   X(dsack_recv, "TcpExtTCPDSACKRecv")                            \
+  X(dsack_ofo_recv, "TcpExtTCPDSACKOfoRecv")                     \
   X(full_undo, "TcpExtTCPFullUndo")                              \
   X(partial_undo, "TcpExtTCPPartialUndo")                        \
   X(dsack_undo, "TcpExtTCPDSACKUndo")                            \
