@@ -39,6 +39,7 @@ enum class event : std::uint8_t {
   abort,
   old_text,
   text_beyond,
+  ack_beyond,
   rst_exact,
   rst_inside,
   rst_outside,
@@ -55,7 +56,7 @@ enum class event : std::uint8_t {
   resend_timer,
   last_timer,
 };
-inline constexpr std::size_t event_count = 20;
+inline constexpr std::size_t event_count = 21;
 
 /// What goes out on the wire.
 enum class reply : std::uint8_t {

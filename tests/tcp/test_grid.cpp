@@ -129,6 +129,8 @@ class cell_run {
         return send(next_ - 1, honest_ack(), "A", 1);
       case event::text_beyond:
         return send(next_ + 100'000, honest_ack(), "A", 4);
+      case event::ack_beyond:
+        return send(next_ + 100'000, honest_ack(), "A");
       case event::rst_exact:
         return row_.id == row::syn_sent ? send(0, host_next_, "RA") : send(next_, 0, "R");
       case event::rst_inside:
