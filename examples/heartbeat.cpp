@@ -3,6 +3,8 @@
 //
 //   ./heartbeat
 //       both ends in this process; one client says goodbye, the other one falls silent
+//   ./heartbeat --virtual
+//       the same in virtual time, which jumps ahead when everybody waits
 //   sudo ./heartbeat --serve --tun runnel0 --tun-address 10.77.0.1/24 --address 10.77.0.2
 //   while sleep 1; do echo beat; done | nc 10.77.0.2 4000
 //       stop the second one with Ctrl-Z and see the first one notice
@@ -32,6 +34,7 @@ namespace {
 
 struct settings {
   example::link_flags link;
+  bool in_virtual_time = false;
   bool serve = false;
   std::string connect;
   std::uint16_t port = 4000;
@@ -186,8 +189,13 @@ int main(int argc, char** argv) {
   CLI::App app{"A heartbeat over our own TCP: who is silent for too long is gone.", "heartbeat"};
   settings flags;
   flags.link.add_to(app);
-  app.add_flag("--serve", flags.serve, "Watch clients over the TUN device until Ctrl-C");
-  app.add_option("--connect", flags.connect, "Send beats to this address and port until Ctrl-C");
+  CLI::Option* in_virtual_time =
+      app.add_flag("--virtual", flags.in_virtual_time,
+                   "Both ends in this process, in virtual time, which takes none");
+  app.add_flag("--serve", flags.serve, "Watch clients over the TUN device until Ctrl-C")
+      ->excludes(in_virtual_time);
+  app.add_option("--connect", flags.connect, "Send beats to this address and port until Ctrl-C")
+      ->excludes(in_virtual_time);
   app.add_option("--port", flags.port, "Port to listen on")->capture_default_str();
   app.add_option("--interval", flags.interval_ms, "Milliseconds between two beats")
       ->capture_default_str();
@@ -196,7 +204,9 @@ int main(int argc, char** argv) {
   app.add_option("--beats", flags.beats, "Beats of the in-process client that says goodbye")
       ->capture_default_str();
   return example::run(app, argc, argv, [&] {
-    loop owner;
+    loop_options options;
+    if (flags.in_virtual_time) options.simulated = 0;
+    loop owner(options);
     if (!flags.serve && flags.connect.empty()) return owner.run(run_in_process(owner, flags));
     example::tun_stack network(owner, flags.link);
     return owner.run(flags.serve ? run_server(owner, network, flags)
