@@ -82,12 +82,12 @@ void on_fastopen_synack_timeout(core& host, connection& c) {
   const listener_entry& listener = host.listeners[c.fastopen_listener];
   const unsigned limit =
       std::min(setting(host, listener, &listener_policy::synack_retries) + 1U, 255U);
+  ++host.count.timeouts;
   if (c.flow.retransmits >= limit) {
     ++host.count.attempt_fails;
     return give_up(host, c);
   }
   ++c.flow.retransmits;
-  ++host.count.timeouts;
   c.flow.timing = false;
   c.when.rtx = host.after_ms(synack_timeout_ms(c.flow.retransmits));
   c.syn_due = true;

@@ -22,6 +22,8 @@ struct plan {
   std::uint32_t range = no_index;
   /// It is the tail loss probe.
   bool is_probe = false;
+  /// The time-out itself sends it, not an acknowledgement after it.
+  bool by_timer = false;
   /// It asks whether the path carries its size.
   bool is_mtu_probe = false;
 };
@@ -103,6 +105,7 @@ bool plan_retransmission(core& host, connection& c, plan& out) {
   const bool timed_out = c.flow.phase == recovery_phase::loss && out.range == c.sent.head &&
                          c.flight != no_index && host.flights[c.flight].resent_bytes == 0;
   if (!timed_out && !pace_allows(host, c)) return false;
+  out.by_timer = timed_out && c.flow.retransmits > 0;
   join_lost(host, c, out.range);
   return plan_again(host, c, out, c.snd_mss);
 }
@@ -297,7 +300,8 @@ void after_retransmission(core& host, connection& c, const plan& sent) {
   ++c.flow.total_retrans;
   ++host.count.retrans_segs;
   if (c.flow.phase == recovery_phase::recovery) ++host.count.fast_retrans;
-  if (c.flow.phase == recovery_phase::loss) ++host.count.slow_start_retrans;
+  // As in Linux what the timer itself sends again is no part of slow start.
+  if (c.flow.phase == recovery_phase::loss && !sent.by_timer) ++host.count.slow_start_retrans;
   if (c.timer != rtx_timer::retransmit && c.timer != rtx_timer::reordering) {
     arm_retransmit(host, c);
   }

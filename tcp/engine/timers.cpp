@@ -62,6 +62,7 @@ void on_syn_timeout(core& host, connection& c) {
   }
   const unsigned limit =
       setting(host, c, &connection_policy::syn_retries) + host.policy.syn_linear_timeouts;
+  ++host.count.timeouts;
   const bool gives_up = c.flow.retransmits >= limit || user_gave_up(host, c);
   suspect_fastopen_path(host, c, gives_up);
   if (gives_up) {
@@ -69,7 +70,6 @@ void on_syn_timeout(core& host, connection& c) {
     return give_up(host, c);
   }
   ++c.flow.retransmits;
-  ++host.count.timeouts;
   c.when.rtx = host.after_ms(syn_timeout_ms(host, c, c.flow.retransmits));
   bound_by_user_timeout(host, c);
   c.syn_due = true;
@@ -122,7 +122,10 @@ void back_off(const core& host, connection& c) noexcept {
 void on_rtx_timeout(core& host, connection& c) {
   if (c.fastopen_child) return on_fastopen_synack_timeout(host, c);
   if (c.state == state::syn_sent || c.state == state::syn_received) return on_syn_timeout(host, c);
-  // As in Linux the one takes the place of the other.
+  // As in Linux the one that gives up counts too, and what a window that was taken back holds up
+  // does not.
+  if (c.snd_.wnd > 0 || c.closed_by_owner) ++host.count.timeouts;
+  // As there the one takes the place of the other.
   const bool bounded = setting_ms(host, c, &connection_policy::user_timeout) != 0;
   // As there, whatever the policy says, what was lost is sent again once.
   const bool gives_up =
@@ -133,7 +136,6 @@ void on_rtx_timeout(core& host, connection& c) {
   if (c.flow.retransmits > 0 && silent_for(host, c, host.policy.retries1)) {
     suspect_black_hole(host, c);
   }
-  ++host.count.timeouts;
   on_retransmission_timeout(host, c);
   if (c.flow.retransmits < UINT8_MAX) ++c.flow.retransmits;
   back_off(host, c);

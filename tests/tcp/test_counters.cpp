@@ -70,6 +70,51 @@ TEST_CASE("S113 TcpRetransSegs and TCPTimeouts: text sent again, and the timer t
   CHECK(peer.count().timeouts == 1);
 }
 
+TEST_CASE("S113 TCPTimeouts: the last one counts, too, in which silence is given up") {
+  SUBCASE("SYN") {
+    raw_peer peer([](host_options& options) { options.policy.syn_linear_timeouts = 0; });
+    connection_policy policy;
+    policy.syn_retries = 2;
+    peer.connect(policy);
+    peer.mark();
+    CHECK(peer.run_until_over(100s) == 7s);
+    CHECK(peer.count().syn_retrans == 2);
+    CHECK(peer.count().timeouts == 3);
+  }
+  SUBCASE("SYN-ACK") {
+    raw_peer peer;
+    peer.listen({.synack_retries = 2});
+    peer.send_syn();
+    peer.run_for(7s);
+    CHECK(peer.current() == state::closed);
+    CHECK(peer.count().syn_retrans == 2);
+    CHECK(peer.count().timeouts == 3);
+  }
+  SUBCASE("text") {
+    raw_peer peer;
+    listener_policy policy;
+    policy.connection.retries2 = 2;
+    peer.establish(policy);
+    peer.write("text");
+    CHECK(peer.run_until_over(100s) > 0s);
+    CHECK(peer.count().retrans_segs > 0);
+    CHECK(peer.count().timeouts == peer.count().retrans_segs + 1);
+  }
+}
+
+TEST_CASE("S113 TCPTimeouts: not while the peer has taken its window back, unless it is closed") {
+  raw_peer peer;
+  peer.establish();
+  peer.write("text");
+  peer.send({ack(1), window(0)});
+  peer.run_for(5s);
+  CHECK(peer.count().retrans_segs > 2);
+  CHECK(peer.count().timeouts == 0);
+  peer.close();
+  peer.run_for(20s);
+  CHECK(peer.count().timeouts > 0);
+}
+
 TEST_CASE("S113 TcpInErrs and TcpInCsumErrors: a wrong checksum counts in both, a header in one") {
   raw_peer peer;
   peer.listen();
