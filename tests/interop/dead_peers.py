@@ -4,10 +4,11 @@ import lab
 import life
 
 AWAY = "10.77.0.3"  # the clients' address, which goes away
+TICK_MS = 10  # of a kernel with 100 Hz
 
 
-@lab.case
-def keepalive_reaps_64_clients_that_vanish_without_fin():
+def reap_64():
+    """By how many ms the last of 64 vanished clients was given up later than promised."""
     idle_ms, interval_ms, probes = 2000, 500, 3
     promised = idle_ms + probes * interval_ms
     with life.LifeServer("--keepalive-time", idle_ms, "--keepalive-interval", interval_ms,
@@ -37,6 +38,17 @@ def keepalive_reaps_64_clients_that_vanish_without_fin():
         counters = server.finish()
         lab.expect(counters["TCPKeepAlive"] >= 64 * probes, f"too few probes: {counters}")
         lab.expect_equal(counters["TCPAbortOnTimeout"], 64, "TCPAbortOnTimeout")
+        return late[-1]
+
+
+@lab.case
+def keepalive_reaps_64_clients_that_vanish_without_fin():
+    # None may be early or much too late, ever. That the last one is within a tick shows when nobody
+    # else wants the processors at that moment.
+    for _ in range(5):
+        if reap_64() <= TICK_MS:
+            return
+    raise lab.Skip("this machine was too busy five times to show that they end within a tick.")
 
 
 @lab.case
