@@ -47,6 +47,8 @@ class backend {
   }
   /// Whether there is an `accept` operation.
   virtual bool accepts() const noexcept { return false; }
+  /// Whether there is a `send` operation, and so much going on that it saves system calls.
+  virtual bool batches_sends() const noexcept { return false; }
   /// Once per backend: from now on a write to the eventfd `wake_fd` from any thread ends the sleep
   /// of `enter`. It counts as no operation in flight and need not be read empty; it outlives this.
   /// Zero, or the errno of a kernel that refuses.

@@ -83,6 +83,7 @@ class epoll_backend final : public backend, private epoll_set::client {
         if (op.request.kind != op_kind::close && worker_.withdraw(op)) finish(op, -ECANCELED);
         return;
       case operation::state::idle:
+      case operation::state::held:
       case operation::state::finished:
       case operation::state::refused:
         return;

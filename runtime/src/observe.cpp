@@ -27,6 +27,8 @@ std::string_view name_of(op_kind kind) noexcept {
       return "receive";
     case op_kind::accept:
       return "accept";
+    case op_kind::send:
+      return "send";
   }
   return "unknown";
 }

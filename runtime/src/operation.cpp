@@ -194,6 +194,10 @@ bool operation_user::accepts(loop& owner) noexcept {
   return owner.backend_->accepts();
 }
 
+bool operation_user::batches_sends(loop& owner) noexcept {
+  return owner.backend_->batches_sends();
+}
+
 void operation_user::on_accepted(operation&, int) noexcept {
   fail(
       "runnel: an operation that accepts nothing told of a connection; this is a fault of the "
@@ -242,6 +246,8 @@ wait_description op_awaiter::describe() const {
       return {"receive", std::move(fd)};
     case op_kind::accept:
       return {"accept", std::move(fd)};
+    case op_kind::send:
+      return {"send", std::move(fd)};
     default:
       return {"kernel operation", std::move(fd)};
   }

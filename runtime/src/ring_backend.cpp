@@ -14,6 +14,7 @@
 #include "backend.hpp"
 #include "operation_pool.hpp"
 #include "ring_buffers.hpp"
+#include "ring_sends.hpp"
 #include "ring_setup.hpp"
 #include "runnel/detail/mailbox.hpp"
 #include "runnel/loop.hpp"
@@ -42,7 +43,8 @@ class ring_backend final : public backend {
       : operations_(&operations),
         metrics_(&metrics),
         buffers_wanted_(options.receive_buffers),
-        buffer_size_(options.receive_buffer_size) {
+        buffer_size_(options.receive_buffer_size),
+        batch_sends_from_(options.batch_sends_from) {
     using std::chrono::milliseconds;
     const auto idle = std::chrono::ceil<milliseconds>(options.sqpoll_idle).count();
     open_ring(setup_, options.ring_entries,
@@ -82,6 +84,10 @@ class ring_backend final : public backend {
   }
 
   void submit(operation& op) noexcept override {
+    if (op.request.kind == op_kind::send) {
+      sends_.hold(op);
+      return;
+    }
     // What waits already found no room in this turn, and to ask again costs a system call.
     io_uring_sqe* entry = backlog_ ? nullptr : free_entry();
     if (entry == nullptr) {
@@ -96,6 +102,10 @@ class ring_backend final : public backend {
   }
 
   void cancel(operation& op) noexcept override {
+    if (op.request.kind == op_kind::send) {
+      sends_.call_off(op);
+      return;
+    }
     // Of one that the kernel has not seen, reap() disposes.
     const bool unknown = op.where == operation::state::queued;
     io_uring_sqe* entry = unknown || backlog_ ? nullptr : free_entry();
@@ -114,35 +124,23 @@ class ring_backend final : public backend {
 
   void reap() noexcept override {
     if (backlog_) settle_backlog();
-    io_uring_cqe* entries[completions_per_turn];
-    unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
-    for (unsigned i = 0; i < count; ++i) {
-      void* subject = io_uring_cqe_get_data(entries[i]);
-      // The completion of a cancel request, as its target's own is what counts; or another ring's
-      // message, which has done its work by ending the sleep.
-      if (subject == nullptr) continue;
-      if (subject == &wake_fd_ || subject == &peers_) {
-        on_wake_completion(subject, *entries[i]);
-        continue;
-      }
-      ++metrics_->completions;
-      auto& op = *static_cast<operation*>(subject);
-      if (op.request.kind == op_kind::receive) {
-        settle_receive(op, *entries[i]);
-      } else if (op.request.kind == op_kind::accept) {
-        settle_accept(op, *entries[i]);
-      } else if (op.request.kind == op_kind::poll) {
-        settle_poll(op, *entries[i]);
-      } else {
-        operations_->complete(op, entries[i]->res);
-      }
+    sends_.finish_called_off(*operations_, *metrics_);
+    busy_ = false;
+    // All sends come to their ends in the turn after: a writer that gives up then knows how much
+    // went.
+    while (reap_some() && sends_.outstanding()) {
     }
-    io_uring_cq_advance(&setup_.ring, count);
     // After its last completion was seen: the loop may sleep at the end of this very turn.
     if (watch_again_) poll_wake_fd();
   }
 
   bool enter(time_point now, time_point deadline) noexcept override {
+    if (sends_.held()) {
+      turns_skipped_ = 0;
+      sends_.hand_over(setup_.ring, *metrics_);
+      return true;
+    }
+    if (sends_.called_off()) deadline = now;
     // What the kernel has not been given cannot end a sleep.
     if (deadline <= now || backlog_ || watch_again_) {
       submit_without_waiting();
@@ -177,6 +175,11 @@ class ring_backend final : public backend {
     return buffers_;
   }
 
+  // A poller would look at the memory of a `send` when it likes, and older kernels also later.
+  bool batches_sends() const noexcept override {
+    return busy_ && setup_.single_issuer && (setup_.ring.flags & IORING_SETUP_SQPOLL) == 0;
+  }
+
   // It came with Linux 5.19, one version before SINGLE_ISSUER.
   bool accepts() const noexcept override { return setup_.single_issuer; }
 
@@ -209,6 +212,39 @@ class ring_backend final : public backend {
   }
 
  private:
+  /// False when there was nothing.
+  bool reap_some() noexcept {
+    io_uring_cqe* entries[completions_per_turn];
+    const unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
+    for (unsigned i = 0; i < count; ++i) {
+      void* subject = io_uring_cqe_get_data(entries[i]);
+      // The completion of a cancel request, as its target's own is what counts; or another ring's
+      // message, which has done its work by ending the sleep.
+      if (subject == nullptr) continue;
+      if (subject == &wake_fd_ || subject == &peers_) {
+        on_wake_completion(subject, *entries[i]);
+        continue;
+      }
+      ++metrics_->completions;
+      auto& op = *static_cast<operation*>(subject);
+      if (op.request.kind == op_kind::send) {
+        sends_.completed();
+        operations_->complete(op, entries[i]->res);
+      } else if (op.request.kind == op_kind::receive) {
+        settle_receive(op, *entries[i]);
+      } else if (op.request.kind == op_kind::accept) {
+        settle_accept(op, *entries[i]);
+      } else if (op.request.kind == op_kind::poll) {
+        settle_poll(op, *entries[i]);
+      } else {
+        operations_->complete(op, entries[i]->res);
+      }
+    }
+    io_uring_cq_advance(&setup_.ring, count);
+    if (batch_sends_from_ > 0 && count >= batch_sends_from_) busy_ = true;
+    return count > 0;
+  }
+
   operation* first_running() noexcept {
     return operations_->running().empty() ? nullptr : &operations_->running().front();
   }
@@ -410,6 +446,8 @@ class ring_backend final : public backend {
         io_uring_prep_multishot_accept(&entry, r.fd, nullptr, nullptr,
                                        SOCK_NONBLOCK | SOCK_CLOEXEC);
         return;
+      case op_kind::send:  // Is held until the turn's end.
+        return;
     }
   }
 
@@ -423,6 +461,9 @@ class ring_backend final : public backend {
   bool buffers_asked_for_ = false;
   unsigned turns_skipped_ = 0;
   bool backlog_ = false;
+  unsigned batch_sends_from_;
+  bool busy_ = false;
+  ring_sends sends_;
   int wake_fd_ = -1;
   bool watch_again_ = false;
   bool probed_ = false;

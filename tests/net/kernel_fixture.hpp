@@ -16,8 +16,14 @@ namespace runnel::testing {
 
 inline const net::endpoint any_loopback_port{net::address::v4(127, 0, 0, 1), 0};
 
-/// On the real kernel, with shared receive buffers and without, where each socket is polled.
+/// On the real kernel, with shared receive buffers and without, where each socket is polled; and
+/// with writes that wait for the end of their turn.
 inline void run_both_ways(test_body body) {
+  {
+    INFO("batch_sends_from = 1");
+    loop driver{loop_options{.batch_sends_from = 1}};
+    driver.run(body(driver, 0));
+  }
   for (const unsigned buffers : {256u, 4u, 0u}) {
     INFO("receive_buffers = ", buffers);
     loop driver{loop_options{.receive_buffers = buffers}};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace runnel::net::kernel::detail {
 namespace {
@@ -87,6 +88,7 @@ result<void> readable_awaiter::await_resume() noexcept {
 bool write_awaiter::begin() noexcept {
   stand(channel_->writer);
   if ((error_ = channel_->write_error())) return true;
+  if (send_with_others()) return false;
   if (advance()) return true;
   if (channel_->await_output()) return false;
   error_ = std::make_error_code(std::errc::not_enough_memory);
@@ -121,12 +123,40 @@ bool write_awaiter::advance() noexcept {
     left -= sent.count;
     if (sent.blocked) return false;
     if (sent.error) {
-      // A short count says nothing yet.
-      error_ = sent.error;
-      if (taken_ == 0) channel_->writer_was_told();
+      sent_nothing(sent.error);
       return true;
     }
   }
+}
+
+// A short count says nothing yet.
+void write_awaiter::sent_nothing(std::error_code why) noexcept {
+  error_ = why;
+  if (taken_ == 0) channel_->writer_was_told();
+}
+
+bool write_awaiter::send_with_others() noexcept {
+  if (!pieces_.empty() || current_.empty()) return false;
+  sending_ = channel_->send_with_others(current_);
+  return sending_;
+}
+
+void write_awaiter::take_back() noexcept {
+  if (std::exchange(sending_, false) && place_ != nullptr) channel_->stop_sending();
+}
+
+void write_awaiter::on_sent(const attempt& sent) noexcept {
+  sending_ = false;
+  took(sent.count);
+  // One that has failed meanwhile still says how much went.
+  if (!waiting()) return;
+  if (sent.error) {
+    sent_nothing(sent.error);
+  } else if (!all_taken()) {
+    if (try_again(true) || channel_->await_output()) return;
+    error_ = std::make_error_code(std::errc::not_enough_memory);
+  }
+  wake();
 }
 
 bool write_awaiter::all_taken() const noexcept {
@@ -146,6 +176,7 @@ void write_awaiter::took(std::size_t count) noexcept {
 }
 
 result<std::size_t> write_awaiter::await_resume() noexcept {
+  take_back();
   leave();
   if (error_ && taken_ == 0) return error_;
   return taken_;

@@ -22,6 +22,8 @@ namespace {
 
 constexpr duration shortest_look = std::chrono::microseconds{200};
 constexpr duration longest_look = std::chrono::milliseconds{200};
+// Of more than this the system call is a small part.
+constexpr std::size_t most_sent_with_others = 16384;
 
 std::error_code code(std::errc value) noexcept {
   return std::make_error_code(value);
@@ -233,7 +235,40 @@ bool channel::output::arm() noexcept {
   return true;
 }
 
-void channel::output::on_complete(runnel::detail::operation&, int result) noexcept {
+bool channel::output::send(std::span<const std::byte> bytes) noexcept {
+  if (busy()) return false;
+  try {
+    prepare(*of_->owner_, {.kind = runnel::detail::op_kind::send,
+                           .fd = of_->fd_,
+                           .length = static_cast<std::uint32_t>(bytes.size()),
+                           .from = bytes.data()});
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  submit();
+  return true;
+}
+
+bool channel::send_with_others(std::span<const std::byte> bytes) noexcept {
+  if (kind_ == medium::pipe || bytes.size() > most_sent_with_others) return false;
+  return output::worth_it(*owner_) && output_.send(bytes);
+}
+
+void channel::on_sent(int result) noexcept {
+  if (writer == nullptr) return;
+  // Only writes stand there.
+  auto& who = *static_cast<write_awaiter*>(writer);
+  if (result >= 0) {
+    who.on_sent({.count = static_cast<std::size_t>(result)});
+  } else if (would_block(-result) || result == -EINTR) {
+    who.on_sent({.blocked = true});
+  } else {
+    who.on_sent({.error = remember(-result)});
+  }
+}
+
+void channel::output::on_complete(runnel::detail::operation& op, int result) noexcept {
+  if (op.request.kind == runnel::detail::op_kind::send) return of_->on_sent(result);
   if (result != -ECANCELED && result != runnel::detail::op_not_supported) of_->on_output();
 }
 

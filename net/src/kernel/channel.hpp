@@ -50,6 +50,10 @@ class channel final {
   void await_input() noexcept { input_.arm(); }
   /// The same for the writer; false without memory.
   bool await_output() noexcept { return output_.arm(); }
+  /// Leaves a writer's bytes to the end of the turn, when that is cheaper; the writer is told. They
+  /// must stay where they are until then, or until `stop_sending`.
+  bool send_with_others(std::span<const std::byte> bytes) noexcept;
+  void stop_sending() noexcept { output_.stop(); }
   /// Whether all that was written is acknowledged, or never will be. Asks the kernel.
   bool settled() noexcept;
   /// Looks again and again until it is, and tells drainer and closer.
@@ -161,12 +165,15 @@ class channel final {
     bool heard_ = false;
   };
 
-  /// Tells the writer of room. Most connections never need it.
+  /// Tells the writer of room, or sends for it. Most connections never need the one, and quiet
+  /// loops not the other.
   class output final : private runnel::detail::operation_user {
    public:
     explicit output(channel& of) noexcept : of_(&of) {}
     /// False without memory.
     bool arm() noexcept;
+    static bool worth_it(loop& owner) noexcept { return batches_sends(owner); }
+    bool send(std::span<const std::byte> bytes) noexcept;
     void stop() noexcept { abandon(); }
     bool armed() const noexcept { return busy(); }
 
@@ -190,6 +197,7 @@ class channel final {
   };
 
   void on_output() noexcept;
+  void on_sent(int result) noexcept;
   void on_input(bool ready) noexcept;
   std::error_code remember(int error) noexcept;
   void take_socket_error() noexcept;

@@ -25,17 +25,22 @@ enum class op_kind : std::uint8_t {
   receive,
   /// Accepts connections on a listening socket again and again, until it is cancelled or fails.
   accept,
+  /// Sends bytes of the user's on a socket, without waiting for room, with this turn's submissions.
+  /// The kernel sees that memory only while it takes them: cancelled before, nothing is sent.
+  send,
 };
 
-/// A kernel operation as every backend understands it. `memory` is the operation's own: the kernel
-/// never sees memory of a task, which may be destroyed while the operation is in flight.
+/// A kernel operation as every backend understands it. What a read or write moves is the
+/// operation's own memory: the kernel never sees memory of a task, which may be destroyed while the
+/// operation is in flight, but for what a `send` takes before any task runs again.
 struct op_request {
   op_kind kind = op_kind::poll;
   int fd = -1;
-  std::uint32_t flags = 0;   ///< poll: events; open: O_ flags.
-  std::uint32_t mode = 0;    ///< open: permissions of a new file.
-  std::uint32_t length = 0;  ///< read, write: bytes.
-  std::uint64_t offset = 0;  ///< read, write; all ones for the file's own position.
+  std::uint32_t flags = 0;          ///< poll: events; open: O_ flags.
+  std::uint32_t mode = 0;           ///< open: permissions of a new file.
+  std::uint32_t length = 0;         ///< read, write, send: bytes.
+  const std::byte* from = nullptr;  ///< send
+  std::uint64_t offset = 0;         ///< read, write; all ones for the file's own position.
   /// poll: not zero, who promises that `fd` is the same open file every time this number comes, so
   /// that a backend need not ask the kernel anew; from `operation_pool::new_watch`.
   std::uint64_t watch = 0;
@@ -57,9 +62,10 @@ struct operation_in_backend;
 class operation final : public tagged_hook<operation_in_pool>,
                         public tagged_hook<operation_in_backend> {
  public:
-  /// queued: the kernel does not know it yet; working: a thread is at it; finished: its result is
-  /// there to be reaped; refused: it was failed on purpose.
-  enum class state : std::uint8_t { idle, queued, submitted, working, finished, refused };
+  /// queued: the kernel does not know it yet; held: the same, until the turn's end; working: a
+  /// thread is at it; finished: its result is there to be reaped; refused: it was failed on
+  /// purpose.
+  enum class state : std::uint8_t { idle, queued, held, submitted, working, finished, refused };
 
   op_request request;
   state where = state::idle;
@@ -119,6 +125,8 @@ class operation_user {
   static const std::shared_ptr<receive_buffers>& buffers_of(loop& owner) noexcept;
   /// Whether this loop's backend has the `accept` operation.
   static bool accepts(loop& owner) noexcept;
+  /// Whether a `send` now is cheaper than the system call.
+  static bool batches_sends(loop& owner) noexcept;
 
   /// Phase 1: the operation is finished with `result`, a negative errno on failure; it goes back to
   /// the pool when this returns. Runs no user code.

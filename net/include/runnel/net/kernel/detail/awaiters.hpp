@@ -38,6 +38,7 @@ class close_ending {
 namespace detail {
 
 class channel;
+struct attempt;
 
 struct channel_deleter {
   void operator()(channel* gone) const noexcept;
@@ -117,19 +118,27 @@ class [[nodiscard]] write_awaiter final : public channel_waiter {
       : channel_waiter(of), current_(from) {}
   write_awaiter(channel& of, std::span<const std::span<const std::byte>> pieces) noexcept
       : channel_waiter(of), pieces_(pieces) {}
+  write_awaiter(write_awaiter&&) noexcept = default;
+  ~write_awaiter() override { take_back(); }
   result<std::size_t> await_resume() noexcept;
+  /// What came of the bytes that were left to the end of the turn.
+  void on_sent(const attempt& sent) noexcept;
 
  private:
   bool begin() noexcept override;
   wait_description describe() const override { return {"socket write"}; }
   bool try_again(bool ready) noexcept override;
   bool advance() noexcept;
+  bool send_with_others() noexcept;
+  void take_back() noexcept;
+  void sent_nothing(std::error_code why) noexcept;
   bool all_taken() const noexcept;
   void took(std::size_t count) noexcept;
 
   std::span<const std::byte> current_;
   std::span<const std::span<const std::byte>> pieces_;
   std::size_t taken_ = 0;
+  bool sending_ = false;
 };
 
 class [[nodiscard]] drained_awaiter final : public channel_waiter {
