@@ -114,16 +114,19 @@ void write_awaiter::on_events(events) noexcept {
 
 bool drained_awaiter::attempt() noexcept {
   if ((error_ = socket_->failure())) return true;
-  return socket_->stack->engine().drained(socket_->id);
+  if (!socket_->stack->engine().drained(socket_->id)) return false;
+  error_ = outcome();
+  return true;
 }
 
 void drained_awaiter::on_events(events what) noexcept {
-  if (any(what & (events::drained | events::closed))) wake();
+  if (!any(what & (events::drained | events::closed))) return;
+  // Before the task goes on a close may take the connection away, and with it how it ended.
+  error_ = outcome();
+  wake();
 }
 
-result<void> drained_awaiter::await_resume() noexcept {
-  leave();
-  if (error_) return error_;
+std::error_code drained_awaiter::outcome() const noexcept {
   const auto last = socket_->stack->engine().snapshot(socket_->id);
   switch (last.value.ended) {
     case end_reason::none:
@@ -138,6 +141,12 @@ result<void> drained_awaiter::await_resume() noexcept {
       break;
   }
   return std::make_error_code(std::errc::connection_reset);
+}
+
+result<void> drained_awaiter::await_resume() noexcept {
+  leave();
+  if (error_) return error_;
+  return {};
 }
 
 void close_awaiter::begin(host& engine) const noexcept {

@@ -104,6 +104,13 @@ void socket::begin_close() noexcept {
   }
 }
 
+void socket::begin_abort() noexcept {
+  aborted = true;
+  for (socket_waiter* each : {reader, writer, drainer}) {
+    if (each != nullptr) each->fail(std::make_error_code(std::errc::connection_aborted));
+  }
+}
+
 std::error_code socket::writer_failure() noexcept {
   if (const std::error_code failed = failure()) return failed;
   if (write_deadline.passed()) return errc::deadline_exceeded;

@@ -34,7 +34,7 @@ void stream::abort() noexcept {
   detail::socket& s = checked();
   if (!s.open) return;
   s.stack->engine().close(s.id, close_mode::abort, s.stack->now());
-  s.aborted = true;
+  s.begin_abort();
 }
 
 void stream::leave(net::departure how, duration time) noexcept {

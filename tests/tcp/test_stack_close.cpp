@@ -440,6 +440,31 @@ TASK_TEST("tcp drained: fails when the connection is reset or times out") {
   CHECK(silent.error() == std::errc::timed_out);
 }
 
+TASK_TEST("tcp drained: an abort fails it, however soon the stream is closed behind that") {
+  network both(loop);
+  auto listener = both.listen();
+  const auto drain = [](tcp::stream& of, result<void>& out) -> task<> {
+    out = co_await of.drained();
+  };
+  // As many steps lie between abort and close: in one turn, over its end, and after it.
+  for (const int steps : {0, 1, 10, 255, 256, 257, 258, 300, 600}) {
+    CAPTURE(steps);
+    ends at = co_await connect_ends(both, listener);
+    const auto sent = co_await at.client.write(bytes_of("x"));
+    CHECK(sent.has_value());
+    task_group group{loop};
+    result<void> waited;
+    group.spawn(drain(at.client, waited));
+    co_await sleep(100us);
+    at.client.abort();
+    for (int i = 0; i < steps; ++i) co_await yield();
+    const auto ended = co_await at.client.close();
+    CHECK(ended.outcome == close_outcome::aborted);
+    co_await group.join();
+    CHECK(waited.error() == std::errc::connection_aborted);
+  }
+}
+
 TASK_TEST("tcp close: destroying a stream still delivers what was written") {
   network both(loop, small_buffers());
   auto listener = both.listen();

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "runnel/result.hpp"
@@ -180,6 +181,7 @@ class [[nodiscard]] drained_awaiter final : public slot_awaiter<drained_awaiter>
   socket_waiter*& slot() const noexcept { return socket_->drainer; }
   bool attempt() noexcept;
   void on_events(events what) noexcept override;
+  std::error_code outcome() const noexcept;
 };
 
 class [[nodiscard]] close_awaiter final : public slot_awaiter<close_awaiter> {

@@ -122,6 +122,8 @@ class socket : public runnel::detail::list_hook {
   std::error_code failure() const noexcept;
   /// `close` has begun: whoever waits for something else is told, and nothing else may begin.
   void begin_close() noexcept;
+  /// The same of `abort`.
+  void begin_abort() noexcept;
   /// Why a writer fails before the engine is asked.
   std::error_code writer_failure() noexcept;
   /// An error that the engine told, which it does once: one that ends the connection is kept, for
