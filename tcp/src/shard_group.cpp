@@ -59,7 +59,7 @@ void shard_group::set_fastopen_keys(const secret_key& current, const secret_key&
 
 result<void> shard_group::set_policy(const policy_set& all) {
   if (!check(all).empty()) return to_error_code(error::invalid_argument);
-  hub_->change_all([all](host& engine) { engine.set_policies(all); });
+  hub_->set_policies(all);
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -98,7 +99,7 @@ void shard_hub::open(std::uint32_t index, loop& owner, shard_member& member) {
 
 void shard_hub::leave(std::uint32_t index) noexcept {
   seat& mine = *seats_[index];
-  std::vector<std::unique_ptr<letter>> unread;
+  letter_queue unread;
   {
     const std::lock_guard lock(mutex_);
     const bool opened = mine.state.load(std::memory_order_relaxed) == seat_state::open;
@@ -106,7 +107,7 @@ void shard_hub::leave(std::uint32_t index) noexcept {
     unread.swap(mine.letters);
   }
   if (mine.bell) mine.bell->retire();
-  for (const auto& each : unread) each->read(nullptr);
+  while (!unread.empty()) unread.pop_front()->read(nullptr);
 }
 
 bool shard_hub::send(std::uint32_t from, std::uint32_t to, const net::packet& what) noexcept {
@@ -134,19 +135,30 @@ void shard_hub::begin_taking(std::uint32_t index) {
   mine.rung.exchange(false, std::memory_order_acq_rel);
 }
 
-void shard_hub::read_letters(std::uint32_t index, host& engine) {
+bool shard_hub::read_letters(std::uint32_t index, host& engine) {
   seat& mine = *seats_[index];
-  if (!mine.has_letters.load(std::memory_order_acquire)) return;
-  std::vector<std::unique_ptr<letter>> all;
+  if (!mine.has_letters.load(std::memory_order_acquire)) return true;
+  letter_queue all;
   {
     const std::lock_guard lock(mutex_);
     all.swap(mine.letters);
     mine.has_letters.store(false, std::memory_order_relaxed);
   }
-  for (const auto& each : all) each->read(&engine);
+  for (; !all.empty(); all.pop_front()) {
+    try {
+      all.front().read(&engine);
+    } catch (const std::bad_alloc&) {
+      const std::lock_guard lock(mutex_);
+      while (!mine.letters.empty()) all.push_back(mine.letters.pop_front());
+      mine.letters.swap(all);
+      mine.has_letters.store(true, std::memory_order_relaxed);
+      return false;
+    }
+  }
+  return true;
 }
 
-void shard_hub::post(std::uint32_t to, std::unique_ptr<letter> what) {
+void shard_hub::post(std::uint32_t to, std::unique_ptr<letter> what) noexcept {
   seat& other = *seats_[to];
   {
     const std::lock_guard lock(mutex_);
@@ -163,6 +175,10 @@ void shard_hub::post(std::uint32_t to, std::unique_ptr<letter> what) {
   }
 }
 
+void shard_hub::post_to_all(letter_queue letters) noexcept {
+  for (std::uint32_t i = 0; i < size(); ++i) post(i, letters.pop_front());
+}
+
 namespace {
 
 void rotate(secret_key& current, std::optional<secret_key>& previous, const secret_key& fresh) {
@@ -174,41 +190,53 @@ void rotate(secret_key& current, std::optional<secret_key>& previous, const secr
 }  // namespace
 
 void shard_hub::rotate_cookie_key(const secret_key& fresh) {
-  const std::lock_guard order(key_order_);
+  const std::lock_guard order(change_order_);
+  letter_queue letters = letters_to_all([fresh](host& engine) { engine.rotate_cookie_key(fresh); });
   {
     const std::lock_guard lock(mutex_);
     rotate(keys_.cookie, keys_.cookie_previous, fresh);
   }
-  change_all([fresh](host& engine) { engine.rotate_cookie_key(fresh); });
+  post_to_all(std::move(letters));
 }
 
 void shard_hub::set_cookie_keys(const secret_key& current, const secret_key& previous) {
-  const std::lock_guard order(key_order_);
+  const std::lock_guard order(change_order_);
+  letter_queue letters =
+      letters_to_all([=](host& engine) { engine.set_cookie_keys(current, previous); });
   {
     const std::lock_guard lock(mutex_);
     keys_.cookie = current;
     keys_.cookie_previous = previous;
   }
-  change_all([=](host& engine) { engine.set_cookie_keys(current, previous); });
+  post_to_all(std::move(letters));
 }
 
 void shard_hub::rotate_fastopen_key(const secret_key& fresh) {
-  const std::lock_guard order(key_order_);
+  const std::lock_guard order(change_order_);
+  letter_queue letters =
+      letters_to_all([fresh](host& engine) { engine.rotate_fastopen_key(fresh); });
   {
     const std::lock_guard lock(mutex_);
     rotate(keys_.fastopen, keys_.fastopen_previous, fresh);
   }
-  change_all([fresh](host& engine) { engine.rotate_fastopen_key(fresh); });
+  post_to_all(std::move(letters));
 }
 
 void shard_hub::set_fastopen_keys(const secret_key& current, const secret_key& previous) {
-  const std::lock_guard order(key_order_);
+  const std::lock_guard order(change_order_);
+  letter_queue letters =
+      letters_to_all([=](host& engine) { engine.set_fastopen_keys(current, previous); });
   {
     const std::lock_guard lock(mutex_);
     keys_.fastopen = current;
     keys_.fastopen_previous = previous;
   }
-  change_all([=](host& engine) { engine.set_fastopen_keys(current, previous); });
+  post_to_all(std::move(letters));
+}
+
+void shard_hub::set_policies(const policy_set& all) {
+  const std::lock_guard order(change_order_);
+  post_to_all(letters_to_all([all](host& engine) { engine.set_policies(all); }));
 }
 
 }  // namespace runnel::tcp::detail

@@ -61,8 +61,46 @@ class shard_bell final : public fd_watch::client {
 class letter {
  public:
   virtual ~letter() = default;
-  /// On the shard's thread with its engine; with null, on any, where there is none any more.
+  /// On the shard's thread with its engine; with null, on any, where there is none any more, and
+  /// then it throws nothing. Else it may throw `std::bad_alloc`, and is read again later.
   virtual void read(host* engine) = 0;
+
+ private:
+  friend class letter_queue;
+
+  letter* next_ = nullptr;
+};
+
+/// Letters in their order. None of this needs memory.
+class letter_queue {
+ public:
+  letter_queue() noexcept = default;
+  letter_queue(letter_queue&& other) noexcept { swap(other); }
+  letter_queue& operator=(letter_queue&&) = delete;
+  ~letter_queue() {
+    while (!empty()) pop_front();
+  }
+
+  bool empty() const noexcept { return first_ == nullptr; }
+  letter& front() const noexcept { return *first_; }
+  void push_back(std::unique_ptr<letter> what) noexcept {
+    letter* const added = what.release();
+    (first_ == nullptr ? first_ : last_->next_) = added;
+    last_ = added;
+  }
+  std::unique_ptr<letter> pop_front() noexcept {
+    std::unique_ptr<letter> taken(first_);
+    first_ = std::exchange(taken->next_, nullptr);
+    return taken;
+  }
+  void swap(letter_queue& other) noexcept {
+    std::swap(first_, other.first_);
+    std::swap(last_, other.last_);
+  }
+
+ private:
+  letter* first_ = nullptr;
+  letter* last_ = nullptr;
 };
 
 template <class Fn>
@@ -118,24 +156,19 @@ class shard_hub {
             net::packet& out) noexcept {
     return ring_of(from, to).pop(pool, out);
   }
-  void read_letters(std::uint32_t index, host& engine);
+  /// Reads what has come, in its order. False when there was no memory to do what a letter says:
+  /// that and those behind it stay for the next call.
+  bool read_letters(std::uint32_t index, host& engine);
 
   /// On any thread. The letter is read on the shard's, or here when there is nobody.
-  void post(std::uint32_t to, std::unique_ptr<letter> what);
+  void post(std::uint32_t to, std::unique_ptr<letter> what) noexcept;
   /// What `host` has under these names, for those that are there and those to come. On any thread.
   void rotate_cookie_key(const secret_key& fresh);
   void set_cookie_keys(const secret_key& current, const secret_key& previous);
   void rotate_fastopen_key(const secret_key& fresh);
   void set_fastopen_keys(const secret_key& current, const secret_key& previous);
-  /// `change(host&)` at all that have a stack.
-  template <class Change>
-  void change_all(const Change& change) {
-    for (std::uint32_t i = 0; i < size(); ++i) {
-      post(i, make_letter([change](host* engine) {
-             if (engine != nullptr) change(*engine);
-           }));
-    }
-  }
+  /// `host::set_policies` of those that are there.
+  void set_policies(const policy_set& all);
 
  private:
   enum class seat_state : std::uint8_t { empty, reserved, open, left };
@@ -150,16 +183,30 @@ class shard_hub {
     /// Rung, and nobody has come yet.
     alignas(64) std::atomic<bool> rung{false};
     std::atomic<bool> has_letters{false};
-    std::vector<std::unique_ptr<letter>> letters{};
+    letter_queue letters{};
   };
+
+  /// A letter to each shard that says `change(host&)`. They are made before anything is changed, so
+  /// that without memory nothing is.
+  template <class Change>
+  letter_queue letters_to_all(const Change& change) const {
+    letter_queue all;
+    for (std::uint32_t i = 0; i < size(); ++i) {
+      all.push_back(make_letter([change](host* engine) {
+        if (engine != nullptr) change(*engine);
+      }));
+    }
+    return all;
+  }
+  void post_to_all(letter_queue letters) noexcept;
 
   packet_ring& ring_of(std::uint32_t from, std::uint32_t to) noexcept {
     return *rings_[from * seats_.size() + to];
   }
 
   std::mutex mutex_;
-  /// One change of keys after the other, so that all shards see them in one order.
-  std::mutex key_order_;
+  /// One change after the other, so that all shards see them in one order.
+  std::mutex change_order_;
   host_keys keys_;
   std::optional<terms> terms_;
   std::vector<std::unique_ptr<seat>> seats_;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
+#include <new>
+#include <utility>
 
 #include "runnel/event.hpp"
 #include "runnel/tcp/stack.hpp"
@@ -86,21 +89,45 @@ struct inquiry {
 
   std::vector<shards_view> parts;
   std::atomic<std::uint32_t> missing;
+  /// Somebody could not answer for want of memory.
+  std::atomic<bool> no_memory{false};
   /// Of the asker's thread; null once nobody waits.
   event* answered = nullptr;
 };
 
+/// What tells the asker, made before it is needed: whoever answers last cannot fail to.
+using answer = std::unique_ptr<detail::letter>;
+
+answer make_answer(const std::shared_ptr<inquiry>& question) {
+  return detail::make_letter([question](host* engine) {
+    if (engine != nullptr && question->answered != nullptr) question->answered->set();
+  });
+}
+
 /// Asks one shard; whoever answers last tells the asker.
-void ask(const held_shard& asker, const std::shared_ptr<inquiry>& question, std::uint32_t which) {
-  const auto tell = [hub = asker.hub(), home = asker.index(), question] {
-    hub->post(home, detail::make_letter([question](host* engine) {
-                if (engine != nullptr && question->answered != nullptr) question->answered->set();
-              }));
+void ask(const held_shard& asker, const std::shared_ptr<inquiry>& question,
+         const std::shared_ptr<answer>& last_word, std::uint32_t which) {
+  const auto look = [hub = asker.hub(), home = asker.index(), question, last_word,
+                     which](host* engine) {
+    try {
+      if (engine != nullptr) question->parts[which] = detail::look_at(*engine);
+    } catch (const std::bad_alloc&) {
+      question->no_memory.store(true, std::memory_order_relaxed);
+    }
+    if (question->missing.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      hub->post(home, std::move(*last_word));
+    }
   };
-  asker->post(which, detail::make_letter([question, which, tell](host* engine) {
-                if (engine != nullptr) question->parts[which] = detail::look_at(*engine);
-                if (question->missing.fetch_sub(1, std::memory_order_acq_rel) == 1) tell();
-              }));
+  asker->post(which, detail::make_letter(look));
+}
+
+result<shards_view> sum_of(const inquiry& question) {
+  if (question.no_memory.load(std::memory_order_relaxed)) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+  shards_view sum;
+  for (const shards_view& each : question.parts) detail::add(sum, each);
+  return sum;
 }
 
 }  // namespace
@@ -117,12 +144,11 @@ task<result<shards_view>> stack::look_at_all() {
     std::shared_ptr<inquiry> question;
   } asked(place->size());
   asked.question->answered = &answered;
-  for (std::uint32_t i = 0; i < place->size(); ++i) ask(place, asked.question, i);
+  const auto last_word = std::make_shared<answer>(make_answer(asked.question));
+  for (std::uint32_t i = 0; i < place->size(); ++i) ask(place, asked.question, last_word, i);
   const auto waited = co_await answered.wait();
   if (!waited) co_return waited.error();
-  shards_view sum;
-  for (const shards_view& each : asked.question->parts) detail::add(sum, each);
-  co_return sum;
+  co_return sum_of(*asked.question);
 }
 
 }  // namespace runnel::tcp

@@ -14,6 +14,8 @@ namespace runnel::tcp::detail {
 namespace {
 
 constexpr std::size_t sockets_per_chunk = 64;
+// Until a change that found no memory is tried again.
+constexpr duration pause_without_memory = std::chrono::milliseconds{1};
 
 template <class T, class Visit>
 void for_each(runnel::detail::list<T>& all, Visit visit) {
@@ -71,7 +73,7 @@ void stack_core::remove(listener_state& listener) noexcept {
 }
 
 bool stack_core::on_receive(time_point now) {
-  if (handed_) take_handed(now);
+  if (handed_ || letters_again_ <= now) take_handed(now);
   if (failed_) return false;
   if (link_error_) {
     fail_everything();
@@ -121,7 +123,8 @@ void stack_core::hand_over() noexcept {
 void stack_core::take_handed(time_point now) {
   handed_ = false;
   place_->begin_taking(place_.index());
-  place_->read_letters(place_.index(), host_);
+  const bool all_read = place_->read_letters(place_.index(), host_);
+  letters_again_ = all_read ? time_point::max() : after(now, pause_without_memory);
   for (std::uint32_t from = 0; from < place_->size(); ++from) {
     net::packet taken;
     std::size_t count = 0;
@@ -169,9 +172,9 @@ bool stack_core::on_emit(time_point now) {
 
 time_point stack_core::deadline() const noexcept {
   if (handed_) return time_point::min();
-  if (failed_) return time_point::max();
+  if (failed_) return letters_again_;
   if (link_ready_) return time_point::min();
-  return std::min(host_.poll_timeout(), link_->deadline());
+  return std::min({host_.poll_timeout(), link_->deadline(), letters_again_});
 }
 
 bool stack_core::send_blocked(time_point now) noexcept {

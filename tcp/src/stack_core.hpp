@@ -119,6 +119,8 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   held_shard place_;
   /// Other shards have sent something, packets or letters.
   bool handed_;
+  /// When letters are read that were left for want of memory.
+  time_point letters_again_ = time_point::max();
   bool failed_ = false;
   bool retired_ = false;
   /// A packet that the link had no room for.

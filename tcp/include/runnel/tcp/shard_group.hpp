@@ -96,6 +96,9 @@ class shard_group {
   /// The place of one stack, counted from 0. Each is for one stack, once.
   shard seat(std::uint32_t index) const;
 
+  // The changes below reach all shards or, when they throw `std::bad_alloc`, none, and all shards
+  // see them in one order. A shard without memory for one tries again until it has some.
+
   /// A new random key for SYN cookies on all shards: see `stack`. Each takes it in its next turn,
   /// and cookies of one are good at the others all the while.
   void rotate_cookie_key();

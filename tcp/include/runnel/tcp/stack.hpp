@@ -119,9 +119,11 @@ class stack {
   std::error_code link_error() const noexcept;
 
   /// What all shards of the host are together; what this stack is where it has none. It asks each
-  /// on its own thread, in its next turn, and waits for all of them: one whose loop does not turn
-  /// keeps it waiting, so bound it by `with_timeout`. `errc::cancelled`. Costs a frame and some
-  /// allocations.
+  /// on its own thread, in its next turn, and waits for all of them: one whose loop does not turn,
+  /// also because its `run` is over, keeps it waiting until it does or until that stack is
+  /// destroyed, so bound it by `with_timeout`. `errc::cancelled`;
+  /// `std::errc::not_enough_memory` where a shard had none to answer with. Costs a frame and some
+  /// allocations, and throws `std::bad_alloc` where this one has no memory for them.
   task<result<shards_view>> look_at_all();
 
   /// The engine, to look at: counters, memory, every connection. Of a shard, its own.
