@@ -45,6 +45,8 @@ class backend {
     static const std::shared_ptr<receive_buffers> none;
     return none;
   }
+  /// Whether bytes of this `receive` are finished with and `reap` has not handed them over.
+  virtual bool has_received(const operation&) noexcept { return false; }
   /// Whether there is an `accept` operation.
   virtual bool accepts() const noexcept { return false; }
   /// Whether there is a `send` operation, and so much going on that it saves system calls.

@@ -190,6 +190,10 @@ const std::shared_ptr<receive_buffers>& operation_user::buffers_of(loop& owner) 
   return owner.backend_->buffers();
 }
 
+bool operation_user::has_received() const noexcept {
+  return busy() && owner_->backend_->has_received(*operation_);
+}
+
 bool operation_user::accepts(loop& owner) noexcept {
   return owner.backend_->accepts();
 }

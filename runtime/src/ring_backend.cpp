@@ -180,6 +180,15 @@ class ring_backend final : public backend {
     return busy_ && setup_.single_issuer && (setup_.ring.flags & IORING_SETUP_SQPOLL) == 0;
   }
 
+  bool has_received(const operation& op) noexcept override {
+    unsigned head = 0;
+    io_uring_cqe* entry = nullptr;
+    io_uring_for_each_cqe(&setup_.ring, head, entry) {
+      if (io_uring_cqe_get_data(entry) == &op && entry->res > 0) return true;
+    }
+    return false;
+  }
+
   // It came with Linux 5.19, one version before SINGLE_ISSUER.
   bool accepts() const noexcept override { return setup_.single_issuer; }
 

@@ -7,9 +7,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <span>
 #include <thread>
 #include <vector>
@@ -294,6 +296,75 @@ RING_TASK_TEST("kernel TCP: what nobody reads keeps few of the shared buffers") 
   test::byte_string received;
   co_await testing::read_all_into(idle.second, received, 50'000);
   CHECK(received.size() >= stuck);
+}
+
+namespace {
+
+// Has the kernel receive for it from now on.
+task<> wait_in_vain(tcp_stream& of) {
+  const auto nothing = co_await with_timeout(1us, of.readable());
+  CHECK(nothing.has_error());
+}
+
+void send_byte(const tcp_stream& from) {
+  CHECK(::send(from.descriptor(), "x", 1, 0) == 1);
+}
+
+task<> expect_reset(tcp_stream& of) {
+  std::byte room[8];
+  const auto got = co_await of.read(room);
+  CHECK(got.error() == std::errc::connection_reset);
+}
+
+// The kernel's thread receives while the loop does not turn: what it took lies in a completion that
+// nobody has seen. False when it took nothing.
+bool wait_until_taken(const tcp_stream& by) {
+  const auto give_up = std::chrono::steady_clock::now() + 10s;
+  for (int bytes = 1; bytes > 0;) {
+    if (std::chrono::steady_clock::now() > give_up) return false;
+    std::this_thread::yield();
+    if (::ioctl(by.descriptor(), FIONREAD, &bytes) != 0) return false;
+  }
+  return true;
+}
+
+task<> close_with_bytes_under_way(loop& owner) {
+  for (const bool destroys : {false, true}) {
+    CAPTURE(destroys);
+    auto both = co_await testing::connect_tcp(owner);
+    co_await wait_in_vain(both.second);
+    // When the second is taken, the completion of the first is there.
+    for (int i = 0; i < 2; ++i) {
+      send_byte(both.first);
+      CHECK(wait_until_taken(both.second));
+    }
+    if (destroys) {
+      both.second = tcp_stream();
+    } else {
+      const auto ending = co_await both.second.close();
+      CHECK(ending.error() == std::errc::connection_aborted);
+    }
+    co_await expect_reset(both.first);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("kernel TCP: bytes that the ring has received and not handed over are unread") {
+  loop_options options;
+  options.sqpoll_idle = 10ms;
+  loop driver{options};
+  // Elsewhere the loop itself receives, or asks for what is there.
+  if (driver.backend() != backend_kind::io_uring) return;
+  driver.run(close_with_bytes_under_way(driver));
+}
+
+RING_TASK_TEST("kernel TCP: destroyed with bytes unread while the kernel receives, it resets") {
+  auto both = co_await testing::connect_tcp(loop);
+  co_await wait_in_vain(both.second);
+  send_byte(both.first);
+  both.second = tcp_stream();
+  co_await expect_reset(both.first);
 }
 
 TEST_CASE("kernel TCP: more waiting connections than buffers are all served") {

@@ -82,7 +82,7 @@ TASK_TEST("inspect shards: counters and the summary are sums") {
   auto listeners = net.listen({.backlog = 100});
   auto held = co_await connect_some(net, 20);
   const auto counted = co_await ask(*net.servers[0], "nstat -j");
-  const json_value& counters = parse_json(counted)["runnel"];
+  const json_value counters = parse_json(counted)["runnel"];
   CHECK(counters["TcpPassiveOpens"].number == 20);
   const auto handed = static_cast<double>(net.sum(&tcp::counters::shard_handed));
   CHECK(counters["RunnelShardHanded"].number == handed);

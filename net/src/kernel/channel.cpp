@@ -86,7 +86,12 @@ channel::~channel() {
   for (channel_waiter* each : {reader, writer, drainer, closer}) {
     if (each != nullptr) each->abandon();
   }
-  if (fd_ >= 0 && !received_.empty()) reset_peer(fd_, kind_);
+  // The kernel's close resets for the bytes that it still has, and only once nothing is in flight.
+  const bool resets = !received_.empty() || (held() && unread());
+  if (fd_ >= 0 && kind_ == medium::tcp && resets) {
+    reset_peer(fd_, kind_);
+    aborted_ = true;
+  }
   release();
 }
 
@@ -101,9 +106,8 @@ void channel::release() noexcept {
   look_.cancel();
   const int fd = std::exchange(fd_, -1);
   received_.clear();
-  // A request in flight keeps the socket open; the peer learns of the end now all the same.
-  const bool held = input_.armed() || output_.armed() || hangup_.armed();
-  if (held && kind_ != medium::pipe && !aborted_) ::shutdown(fd, SHUT_WR);
+  // What keeps it open ends later; the peer learns of the end now all the same.
+  if (held() && kind_ != medium::pipe && !aborted_) ::shutdown(fd, SHUT_WR);
   output_.stop();
   hangup_.stop();
   if (!input_.part_with(fd)) ::close(fd);
@@ -375,8 +379,12 @@ void channel::abort() noexcept {
   if (closer != nullptr) closer->wake();
 }
 
+bool channel::held() const noexcept {
+  return input_.armed() || output_.armed() || hangup_.armed();
+}
+
 bool channel::unread() const noexcept {
-  if (!received_.empty()) return true;
+  if (!received_.empty() || input_.underway()) return true;
   int bytes = 0;
   return ::ioctl(fd_, FIONREAD, &bytes) == 0 && bytes > 0;
 }

@@ -137,6 +137,8 @@ class channel final {
     /// Bytes may be on their way in completions: they come before all others.
     bool armed() const noexcept { return busy(); }
     bool receiving() const noexcept { return busy() && receiving_; }
+    /// Whether there are such bytes.
+    bool underway() const noexcept { return receiving() && has_received(); }
 
    private:
     void on_complete(runnel::detail::operation& op, int result) noexcept override;
@@ -203,6 +205,8 @@ class channel final {
   void take_socket_error() noexcept;
   void fail_waiters(std::error_code why) noexcept;
   void release() noexcept;
+  /// Whether a request in flight keeps the descriptor's file open.
+  bool held() const noexcept;
 
   loop* owner_;
   /// For `op_request::watch`, in both directions.

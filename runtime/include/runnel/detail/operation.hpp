@@ -123,6 +123,9 @@ class operation_user {
   void abandon_and_reap(int pidfd) noexcept;
   /// What `receive` operations of this loop fill; null where its backend has no such operation.
   static const std::shared_ptr<receive_buffers>& buffers_of(loop& owner) noexcept;
+  /// `receive` only: whether bytes are on their way to `on_progress`. Looks through what has come
+  /// for the whole loop and is not reaped, which is little.
+  bool has_received() const noexcept;
   /// Whether this loop's backend has the `accept` operation.
   static bool accepts(loop& owner) noexcept;
   /// Whether a `send` now is cheaper than the system call.
