@@ -343,7 +343,8 @@ void run_to_last_ack(shard_set& all, std::uint16_t from, std::uint32_t owner) {
 
 }  // namespace
 
-TEST_CASE("tcp shards: what was handed over while its connection ended is not answered") {
+TEST_CASE(
+    "S113 RunnelShardOvertaken: what was handed over while its connection ended is not answered") {
   shard_set all(2);
   all.listen(80);
   const std::uint16_t from = 2000;
