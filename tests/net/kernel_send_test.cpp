@@ -68,7 +68,8 @@ task<> echo_once(unix_stream& at) {
   std::array<std::byte, 64> room{};
   const auto got = co_await at.read(room);
   CHECK(got.has_value());
-  const auto sent = co_await at.write(std::span<const std::byte>(room).first(got ? *got : 0));
+  const std::size_t count = got ? *got : 0;
+  const auto sent = co_await at.write(std::span<const std::byte>(room).first(count));
   CHECK(sent.has_value());
 }
 
