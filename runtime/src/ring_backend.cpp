@@ -22,7 +22,8 @@
 namespace runnel::detail {
 namespace {
 
-// How many completions one turn takes; the rest stay in the ring for the next.
+// How many completions one turn takes; the rest stay in the ring for the next, but for those of
+// sends and what lies before them.
 constexpr unsigned completions_per_turn = 256;
 // After so many turns without a system call the kernel is asked for completions anyway.
 constexpr unsigned turns_without_enter = 32;
@@ -125,11 +126,15 @@ class ring_backend final : public backend {
   void reap() noexcept override {
     if (backlog_) settle_backlog();
     sends_.finish_called_off(*operations_, *metrics_);
-    busy_ = false;
     // All sends come to their ends in the turn after: a writer that gives up then knows how much
     // went.
-    while (reap_some() && sends_.outstanding()) {
-    }
+    unsigned seen = 0;
+    unsigned more = 0;
+    do {
+      more = reap_some();
+      seen += more;
+    } while (more > 0 && sends_.outstanding());
+    busy_ = batch_sends_from_ > 0 && seen >= std::min(batch_sends_from_, completions_per_turn);
     // After its last completion was seen: the loop may sleep at the end of this very turn.
     if (watch_again_) poll_wake_fd();
   }
@@ -221,8 +226,8 @@ class ring_backend final : public backend {
   }
 
  private:
-  /// False when there was nothing.
-  bool reap_some() noexcept {
+  /// How many there were.
+  unsigned reap_some() noexcept {
     io_uring_cqe* entries[completions_per_turn];
     const unsigned count = io_uring_peek_batch_cqe(&setup_.ring, entries, completions_per_turn);
     for (unsigned i = 0; i < count; ++i) {
@@ -250,8 +255,7 @@ class ring_backend final : public backend {
       }
     }
     io_uring_cq_advance(&setup_.ring, count);
-    if (batch_sends_from_ > 0 && count >= batch_sends_from_) busy_ = true;
-    return count > 0;
+    return count;
   }
 
   operation* first_running() noexcept {

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 
@@ -24,7 +25,10 @@ void ring_sends::finish_called_off(operation_pool& operations, loop_metrics& met
 // With MSG_DONTWAIT the kernel is done with a send, and with its memory, when it has taken it out
 // of the ring.
 void ring_sends::hand_over(io_uring& ring, loop_metrics& metrics) noexcept {
-  while (!held_.empty()) {
+  // No more than there is room for completions: for others the kernel would need memory.
+  unsigned room =
+      *ring.cq.kring_entries - std::min(*ring.cq.kring_entries, io_uring_cq_ready(&ring));
+  for (; !held_.empty() && room > 0; --room) {
     io_uring_sqe* entry = io_uring_get_sqe(&ring);
     if (entry == nullptr) {
       ++metrics.enters;

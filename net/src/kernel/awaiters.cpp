@@ -159,6 +159,15 @@ void write_awaiter::on_sent(const attempt& sent) noexcept {
   wake();
 }
 
+void write_awaiter::send_now() noexcept {
+  if (!sending_ || !waiting()) return;
+  take_back();
+  if (advance()) return wake();
+  if (channel_->await_output()) return;
+  error_ = std::make_error_code(std::errc::not_enough_memory);
+  wake();
+}
+
 bool write_awaiter::all_taken() const noexcept {
   return current_.empty() && std::ranges::all_of(pieces_, &std::span<const std::byte>::empty);
 }

@@ -258,6 +258,10 @@ bool channel::send_with_others(std::span<const std::byte> bytes) noexcept {
   return output::worth_it(*owner_) && output_.send(bytes);
 }
 
+void channel::send_held() noexcept {
+  if (writer != nullptr) static_cast<write_awaiter*>(writer)->send_now();
+}
+
 void channel::on_sent(int result) noexcept {
   if (writer == nullptr) return;
   // Only writes stand there.
@@ -349,6 +353,7 @@ void channel::deadline::on_expire() noexcept {
 
 result<void> channel::shutdown() noexcept {
   if (const auto error = local_error()) return error;
+  send_held();
   take_socket_error();
   if (ended_) return ended_;
   if (shut_) return {};
@@ -391,6 +396,7 @@ bool channel::unread() const noexcept {
 
 bool channel::settled() noexcept {
   if (kind_ != medium::tcp || fd_ < 0) return true;
+  send_held();
   int queued = 0;
   if (::ioctl(fd_, SIOCOUTQ, &queued) != 0) return true;
   take_socket_error();
@@ -433,6 +439,7 @@ void channel::drop() noexcept {
 
 bool channel::begin_close() noexcept {
   if (closing_ || aborted_) return false;
+  send_held();
   if (unread()) {
     abort();
     return false;

@@ -200,6 +200,8 @@ class channel final {
 
   void on_output() noexcept;
   void on_sent(int result) noexcept;
+  /// What a writer has left to the end of the turn goes now.
+  void send_held() noexcept;
   void on_input(bool ready) noexcept;
   std::error_code remember(int error) noexcept;
   void take_socket_error() noexcept;

@@ -123,6 +123,8 @@ class [[nodiscard]] write_awaiter final : public channel_waiter {
   result<std::size_t> await_resume() noexcept;
   /// What came of the bytes that were left to the end of the turn.
   void on_sent(const attempt& sent) noexcept;
+  /// Does not leave them to that end: something is about to happen that comes behind them.
+  void send_now() noexcept;
 
  private:
   bool begin() noexcept override;
