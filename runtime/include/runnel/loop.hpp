@@ -76,10 +76,11 @@ struct loop_options {
   unsigned receive_buffers = 256;
   /// The size of each of them in bytes.
   std::uint32_t receive_buffer_size = 8 * 1024;
-  /// In a turn that begins with at least so many completions, what its tasks write to kernel sockets
-  /// in one piece of up to 16 KiB is handed to the kernel at the turn's end, all in one system call;
-  /// the writers go on in the next turn. In others each write is a system call of its own, which is
-  /// quicker for one writer. 0: in no turn. io_uring without `sqpoll_idle` only, ignored elsewhere.
+  /// In a turn that begins with at least so many completions, what its tasks write to kernel
+  /// sockets in one piece of up to 16 KiB is handed to the kernel at the turn's end, all in one
+  /// system call; the writers go on in the next turn. In others each write is a system call of its
+  /// own, which is quicker for one writer. 0: in no turn. io_uring without `sqpoll_idle` only,
+  /// ignored elsewhere.
   unsigned batch_sends_from = 8;
   /// How long to keep turning, without sleeping, after a task ran, an operation finished or a turn
   /// was requested. Trades a core for latency: no wake-up by another core is waited for. Ignored
