@@ -1,5 +1,8 @@
 #include "shards_page.hpp"
 
+#include <memory>
+#include <new>
+#include <system_error>
 #include <utility>
 
 #include "inspect_page.hpp"
@@ -22,6 +25,8 @@ struct shard_visit {
   std::string part;
   time_point now;
   bool more = false;
+  /// The shard found none to write its part with, which is not whole then.
+  bool no_memory = false;
   /// Of the asker's thread; null once nobody waits.
   event* answered = nullptr;
 };
@@ -42,17 +47,22 @@ class asker {
   shard_visit* visit_;
 };
 
+// The answer is made before the question leaves: a shard that has none to spare, or ends, can still
+// give it.
 void ask(const held_shard& home, const std::shared_ptr<shard_visit>& visit, std::uint32_t which) {
-  const auto tell = [hub = home.hub(), to = home.index(), visit] {
-    hub->post(to, make_letter([visit](host* engine) {
-                if (engine != nullptr && visit->answered != nullptr) visit->answered->set();
-              }));
+  const auto answer = std::make_shared<std::unique_ptr<letter>>(make_letter([visit](host* engine) {
+    if (engine != nullptr && visit->answered != nullptr) visit->answered->set();
+  }));
+  const auto look = [hub = home.hub(), to = home.index(), visit, answer](host* engine) {
+    visit->more = false;
+    try {
+      visit->more = engine != nullptr && visit->page.look(visit->part, *engine, visit->now);
+    } catch (const std::bad_alloc&) {
+      visit->no_memory = true;
+    }
+    hub->post(to, std::move(*answer));
   };
-  home->post(which, make_letter([visit, tell](host* engine) {
-               visit->more =
-                   engine != nullptr && visit->page.look(visit->part, *engine, visit->now);
-               tell();
-             }));
+  home->post(which, make_letter(look));
 }
 
 }  // namespace
@@ -69,6 +79,7 @@ task<result<void>> shards_page::look(std::string& out) {
   ask(core_->place(), visit_, at_);
   const auto waited = co_await answered.wait();
   if (!waited) co_return waited.error();
+  if (visit_->no_memory) co_return std::make_error_code(std::errc::not_enough_memory);
   out += visit_->part;
   visit_->part.clear();
   co_return result<void>();

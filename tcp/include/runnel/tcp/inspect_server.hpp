@@ -68,7 +68,8 @@ class inspect_error {
 /// as `inspect_server` gives it: the connections of all of them, a line for each one's listener as
 /// `ss` has one for each socket with SO_REUSEPORT, and the sums of their counters. For small hosts
 /// and for tests. Each shard is asked on its own thread, one after the other; one without a stack
-/// is left out. `of` must outlive it. Gives `errc::cancelled`, and no other error.
+/// is left out. `of` must outlive it. Gives `errc::cancelled`, or
+/// `not_enough_memory` of a shard that cannot write its part.
 task<result<std::string>> inspect(const stack& of, const inspect_request& request);
 
 /// Answers the requests of `parse_inspect_request` on a Unix socket, so that another shell can look
