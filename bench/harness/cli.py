@@ -1,0 +1,95 @@
+"""The command line of `python3 -m harness`, which bench/run.sh starts inside its namespaces."""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import resource
+import signal
+import sys
+
+from . import machine, report
+from .contenders import Paths
+from .errors import HarnessError
+from .figure import Bench, Figure
+from .runner import play, who_is_there
+from .store import Store
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+
+
+def all_figures() -> list[Figure]:
+    """Of every module figures_*.py beside this one."""
+    found: list[Figure] = []
+    for module in sorted(each.name for each in pkgutil.iter_modules([os.path.dirname(__file__)])):
+        if module.startswith("figures_"):
+            found += importlib.import_module(f".{module}", __package__).FIGURES
+    return found
+
+
+def chosen(figures: list[Figure], names: list[str]) -> list[Figure]:
+    """Those with these names or in these groups; all when none is named."""
+    if not names:
+        return figures
+    for name in names:
+        if not any(name in (each.name, each.group) for each in figures):
+            raise HarnessError(f"No figure and no group is called '{name}'; see --list.")
+    return [each for each in figures if each.name in names or each.group in names]
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="bench/run.sh",
+                                   description="Measures figures, every contender in turn.")
+    made.add_argument("names", nargs="*", metavar="NAME", help="a figure or a group (all)")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--seconds", type=float, default=1.0)
+    made.add_argument("--list", action="store_true")
+    made.add_argument("--only", action="append", metavar="CONTENDER")
+    made.add_argument("--results", default=os.path.join(ROOT, "bench/results"))
+    made.add_argument("--build", default=os.path.join(ROOT, "build/release"))
+    made.add_argument("--peers", default=os.path.join(ROOT, "build/peers"))
+    made.add_argument("--update-readme", action="store_true")
+    return made
+
+
+def show_list(bench: Bench, figures: list[Figure]) -> None:
+    for figure in figures:
+        there, left_out = who_is_there(bench, figure)
+        print(f"{figure.name:28} {figure.group:10} {figure.title} ({figure.unit})")
+        away = f"; not here: {', '.join(left_out)}" if left_out else ""
+        print(f"{'':28} {'':10} {', '.join(there) or 'nobody'}{away}")
+
+
+def cores() -> tuple[int, int]:
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise HarnessError("Two cores are needed, one for the server and one for the client; "
+                           "this machine gives one.")
+    return allowed[0], allowed[1]
+
+
+def run(given: argparse.Namespace) -> int:
+    paths = Paths(given.build, given.peers)
+    figures = chosen(all_figures(), given.names)
+    bench = Bench(paths, seconds=given.seconds, warmup=min(0.2, given.seconds / 2))
+    if given.list:
+        show_list(bench, figures)
+        return 0
+    bench.server_core, bench.client_core = cores()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    store = Store(given.results, machine.describe(paths, ROOT), given.seconds)
+    whole = play(bench, store, figures, given.rounds, given.only)
+    report.show(store.results)
+    return 0 if whole else 130
+
+
+def main() -> int:
+    given = parser().parse_args()
+    # A second Ctrl-C must not cut the children's end short.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run(given)
+    except HarnessError as error:
+        print(f"run.sh: {error}", file=sys.stderr)
+        return 1

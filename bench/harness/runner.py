@@ -1,0 +1,109 @@
+"""Plays the rounds of the figures, every contender in turn."""
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from .errors import HarnessError
+from .figure import Bench, Figure
+from .store import Store
+
+
+@dataclass
+class Progress:
+    """One line on standard error, rewritten at a terminal; elsewhere one line for each round."""
+
+    total: int
+    done: int = 0
+    begin: float = field(default_factory=time.monotonic)
+    _round: tuple[str, int] = ("", 0)
+
+    def show(self, figure: str, number: int, rounds: int, contender: str) -> None:
+        if sys.stderr.isatty():
+            text = f"{figure}: round {number} of {rounds}, {contender}{self._left()}"
+            print(f"\r\033[K{text[:110]}", end="", file=sys.stderr, flush=True)
+        elif self._round != (figure, number):
+            self._round = (figure, number)
+            print(f"{figure}: round {number} of {rounds}{self._left()}", file=sys.stderr,
+                  flush=True)
+
+    def _left(self) -> str:
+        if self.done < 3:
+            return ""
+        left = (time.monotonic() - self.begin) / self.done * (self.total - self.done)
+        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+    def say(self, sentence: str) -> None:
+        clear = "\r\033[K" if sys.stderr.isatty() else ""
+        print(f"{clear}{sentence}", file=sys.stderr, flush=True)
+
+
+def who_is_there(bench: Bench, figure: Figure) -> tuple[list[str], dict[str, str]]:
+    """The contenders that can take part, and why the others cannot."""
+    there, left_out = [], {}
+    for contender in figure.contenders:
+        reason = figure.missing(bench, contender)
+        if reason is None:
+            there.append(contender)
+        else:
+            left_out[contender] = reason
+    return there, left_out
+
+
+def play(bench: Bench, store: Store, figures: list[Figure], rounds: int,
+         only: list[str] | None = None) -> bool:
+    """Measures; false when it was interrupted. What has been measured by then is stored."""
+    plans = []
+    for figure in figures:
+        there, left_out = who_is_there(bench, figure)
+        if only:
+            there = [each for each in there if each in only]
+        plans.append((figure, there, left_out, min(rounds, figure.rounds_cap)))
+    progress = Progress(sum(len(there) * count for _, there, _, count in plans))
+    for sentence in sorted({f"Left out: {name}, for {reason}." for _, _, left_out, _ in plans
+                            for name, reason in left_out.items() if not only or name in only}):
+        progress.say(sentence)
+    try:
+        for figure, there, left_out, count in plans:
+            if there:
+                play_figure(bench, store, progress, figure, there, left_out, count)
+        return True
+    except KeyboardInterrupt:
+        progress.say("Interrupted; what has been measured:")
+        return False
+    finally:
+        store.results["runs"][next(iter(store.results["runs"]))] |= bench.about
+        store.save()
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def play_figure(bench: Bench, store: Store, progress: Progress, figure: Figure,
+                there: list[str], left_out: dict[str, str], rounds: int) -> None:
+    entry = store.begin(figure, rounds, left_out)
+    failures: dict[str, int] = {}
+    for number in range(1, rounds + 1):
+        entry["rounds"].append({})
+        for contender in there if number % 2 else reversed(there):
+            progress.show(figure.name, number, rounds, contender)
+            # Who failed twice in a row at the beginning will not be asked for ever.
+            if failures.get(contender, 0) < 2:
+                measure(bench, progress, figure, contender, entry, failures)
+            progress.done += 1
+        store.save()
+    store.publish(figure.name)
+
+
+def measure(bench: Bench, progress: Progress, figure: Figure, contender: str, entry: dict,
+            failures: dict[str, int]) -> None:
+    try:
+        values = figure.measure(bench, contender)
+    except HarnessError as error:
+        failures[contender] = failures.get(contender, 0) + 1
+        entry["left_out"][contender] = str(error).rstrip(".")
+        progress.say(f"{figure.name}, {contender}: {error}")
+        return
+    failures[contender] = 0
+    entry["left_out"].pop(contender, None)
+    entry["rounds"][-1][contender] = {key: round(value, 6) if isinstance(value, float) else value
+                                      for key, value in values.items()}

@@ -1,0 +1,105 @@
+"""results/*.json: every single value of every round, and what it was measured on.
+
+A file holds {"format": 1, "runs": {ID: what describe() tells}, "figures": {NAME: {what the figure
+is, "run": ID, "planned_rounds": N, "rounds": [{CONTENDER: {KEY: NUMBER}}, ...], "left_out":
+{CONTENDER: sentence}}}}. run.json is the run at hand, whole or not; latest.json has the last whole
+run of each figure.
+"""
+
+import json
+import os
+import tempfile
+
+from .errors import HarnessError
+from .figure import Figure
+
+FORMAT = 1
+
+
+def read(path: str) -> dict:
+    try:
+        with open(path, encoding="utf-8") as text:
+            found = json.load(text)
+    except FileNotFoundError:
+        raise HarnessError(f"{path} is not there; bench/run.sh makes it.") from None
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path} cannot be read: {error}.") from error
+    if found.get("format") != FORMAT:
+        raise HarnessError(f"{path} is not of format {FORMAT}; measure anew with bench/run.sh.")
+    return found
+
+
+def write(path: str, results: dict) -> None:
+    """Whole or not at all."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(dense(results))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def dense(results: dict) -> str:
+    """JSON with a line for each measurement, so that two versions can be compared."""
+    def lines(value: object, depth: int, name: str = "") -> str:
+        if isinstance(value, dict) and any(isinstance(each, (dict, list))
+                                           for each in value.values()):
+            inner = ",\n".join(" " * (depth + 1) + json.dumps(key) + ": " +
+                               lines(each, depth + 1, key) for key, each in value.items())
+            return "{\n" + inner + "\n" + " " * depth + "}"
+        if isinstance(value, list) and name == "rounds":
+            inner = ",\n".join(" " * (depth + 1) + lines(each, depth + 1) for each in value)
+            return "[\n" + inner + "\n" + " " * depth + "]" if value else "[]"
+        return json.dumps(value, ensure_ascii=False)
+    return lines(results, 0) + "\n"
+
+
+def description(figure: Figure) -> dict[str, object]:
+    """What the report must know of a figure to make its table without the figure's code."""
+    return {
+        "group": figure.group, "title": figure.title, "unit": figure.unit, "about": figure.about,
+        "value": figure.value, "more_is_better": figure.more_is_better, "digits": figure.digits,
+        "ours": list(figure.ours),
+        "columns": [[each.key, each.title, each.digits] for each in figure.columns],
+        "curve": vars(figure.curve) if figure.curve else None,
+        "labels": {name: figure.label(name) for name in figure.contenders},
+    }
+
+
+class Store:
+    """The results folder while a run is going on."""
+
+    def __init__(self, folder: str, run: dict[str, object], seconds: float) -> None:
+        self.run_path = os.path.join(folder, "run.json")
+        self.latest_path = os.path.join(folder, "latest.json")
+        self._id = str(run["date"])
+        run["seconds"] = seconds
+        self.results: dict = {"format": FORMAT, "runs": {self._id: run}, "figures": {}}
+
+    def begin(self, figure: Figure, rounds: int, left_out: dict[str, str]) -> dict:
+        """What the rounds of this figure are appended to."""
+        entry = {**description(figure), "run": self._id, "planned_rounds": rounds, "rounds": [],
+                 "left_out": left_out}
+        self.results["figures"][figure.name] = entry
+        return entry
+
+    def save(self) -> None:
+        write(self.run_path, self.results)
+
+    def publish(self, name: str) -> None:
+        """Takes a figure that is whole into latest.json, in place of what is there."""
+        try:
+            latest = read(self.latest_path)
+        except HarnessError:
+            if os.path.exists(self.latest_path):
+                raise
+            latest = {"format": FORMAT, "runs": {}, "figures": {}}
+        latest["figures"][name] = self.results["figures"][name]
+        latest["runs"] |= self.results["runs"]
+        used = {each["run"] for each in latest["figures"].values()}
+        latest["runs"] = {key: run for key, run in latest["runs"].items() if key in used}
+        write(self.latest_path, latest)
