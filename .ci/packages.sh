@@ -1,7 +1,7 @@
 # Debian and Ubuntu packages: which ones a job needs, and how they get installed.
-# Sourced by tests/run.sh, examples/demo.sh and .ci/run; it runs nothing by itself.
+# Sourced by tests/run.sh, examples/demo.sh, bench/run.sh and .ci/run; it runs nothing by itself.
 
-# packages_for build|demo|tests|ci ...: prints the package names of those jobs, one per line.
+# packages_for build|demo|tests|bench|peers|ci ...: prints the packages of those jobs, one per line.
 packages_for() {
   local job
   for job in "$@"; do
@@ -15,6 +15,11 @@ packages_for() {
       tests)
         echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark
         ;;
+      bench)
+        echo python3 iproute2 util-linux gnuplot-nox strace libbenchmark-dev valgrind xz-utils git
+        ;;
+      # What our benchmarks are compared with; a system that lacks one of them goes without it.
+      peers) echo nginx golang-go golang-gvisor-gvisor-dev ;;
       ci) echo clang-19 clang-format-14 doxygen ;;
       *) echo "packages_for: no job is called $job" >&2; return 1 ;;
     esac

@@ -32,7 +32,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Figure:
-    """One question, asked to each contender in turn; see the package's doc string."""
+    """One question, asked to each contender in turn; see the package's doc string.
+
+    digits       of the value, in tables
+    about        a paragraph for bench/README.md; without one it has the figure's group's
+    cpu_chart    draw the server's CPU time for each operation, too
+    """
 
     name: str
     group: str
@@ -47,6 +52,7 @@ class Figure:
     rounds_cap: int = 1000
     about: str = ""
     digits: int = 0
+    cpu_chart: bool = False
 
     def missing(self, bench: "Bench", contender: str) -> str | None:
         """Why this contender cannot take part here; None when it can."""
@@ -100,20 +106,21 @@ class Bench:
     def load(self, space: Space, server: Server, *, connections: int = 64,
              mode: str = "connections", close: str = "server", sources: bool = False,
              core: int | None = None, seconds: float | None = None,
-             arguments: tuple[str, ...] = ()) -> dict[str, float]:
+             warmup: float | None = None, arguments: tuple[str, ...] = ()) -> dict[str, float]:
         """One run of bench_client against `server`: rates, latencies, CPU time and packets over
         its window. Keys: rate, operations, p50_us, p90_us, p99_us, p999_us, max_us, errors,
         cpu_us (the server's for each operation, exact), user_ticks, system_ticks (to split it),
         packets (for each operation), client_us, drops (of the devices)."""
         seconds = self.seconds if seconds is None else seconds
+        warmup = self.warmup if warmup is None else warmup
         argv = [self.paths.program("bench_client"), "--address", space.server_address,
                 "--port", "80", "--connections", str(connections), "--mode", mode,
-                "--close", close, "--seconds", str(seconds), "--warmup", str(self.warmup),
+                "--close", close, "--seconds", str(seconds), "--warmup", str(warmup),
                 *(("--sources", space.sources) if sources else ()), *arguments]
         used_core = self.client_core if core is None else core
         before = space.traffic()
         with Child(space.client.command(argv, used_core), "bench_client") as client:
-            wait_for(client, "begin", self.warmup + 20)
+            wait_for(client, "begin", warmup + 20)
             cpu, traffic = cpu_time(server.pid), space.traffic()
             wait_for(client, "end", seconds + 20)
             cpu, traffic = cpu_time(server.pid) - cpu, space.traffic() - traffic

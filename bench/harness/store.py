@@ -63,7 +63,7 @@ def description(figure: Figure) -> dict[str, object]:
     return {
         "group": figure.group, "title": figure.title, "unit": figure.unit, "about": figure.about,
         "value": figure.value, "more_is_better": figure.more_is_better, "digits": figure.digits,
-        "ours": list(figure.ours),
+        "ours": list(figure.ours), "cpu_chart": figure.cpu_chart,
         "columns": [[each.key, each.title, each.digits] for each in figure.columns],
         "curve": vars(figure.curve) if figure.curve else None,
         "labels": {name: figure.label(name) for name in figure.contenders},
