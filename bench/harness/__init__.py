@@ -2,10 +2,10 @@
 
 Modules:
 
-  spaces       network namespaces with a TUN device, a veth pair or loopback, one for a measurement
+  spaces       network namespaces with a TUN device, a veth pair or loopback between them
   contenders   the HTTP servers and how each is started
   figure       `Figure`, the base of all figures, and `Bench`, what they measure with
-  figures_*    the figures; each module has a list FIGURES, and every such module is found by itself
+  figures_*    the figures; registry finds every such module by its name
   runner       plays the rounds in ABBA order
   statistics   medians, paired ratios and their interval
   store        results/*.json: every single value, and what it was measured on
@@ -52,6 +52,9 @@ to be compared: the first of them that takes part is what ratios are made with. 
 contenders are HTTP servers uses `bench.serve` and `bench.load`. What cannot be measured raises
 `HarnessError` with one sentence; the runner prints it and goes on with the next contender.
 `bench.note(contender, key, what)` puts a remark such as a version into the results.
+
+A module may have GROUPS, too: {"bulk": ("Bulk", "A paragraph for bench/README.md.")} for the
+groups of its figures. `Figure.about` is a paragraph for one of them. Targets go into targets.TARGETS.
 
 Charts: `charts.bars` and `charts.lines` draw any figure; those without a `curve` get bars of medians
 with minimum and maximum, those with one get a line for each contender.

@@ -1,30 +1,19 @@
 """The command line of `python3 -m harness`, which bench/run.sh starts inside its namespaces."""
 
 import argparse
-import importlib
 import os
-import pkgutil
 import resource
 import signal
 import sys
 
-from . import machine, report
+from . import charts, machine, readme, report, store
 from .contenders import Paths
 from .errors import HarnessError
 from .figure import Bench, Figure
+from .registry import all_figures
 from .runner import play, who_is_there
-from .store import Store
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
-
-
-def all_figures() -> list[Figure]:
-    """Of every module figures_*.py beside this one."""
-    found: list[Figure] = []
-    for module in sorted(each.name for each in pkgutil.iter_modules([os.path.dirname(__file__)])):
-        if module.startswith("figures_"):
-            found += importlib.import_module(f".{module}", __package__).FIGURES
-    return found
 
 
 def chosen(figures: list[Figure], names: list[str]) -> list[Figure]:
@@ -35,6 +24,13 @@ def chosen(figures: list[Figure], names: list[str]) -> list[Figure]:
         if not any(name in (each.name, each.group) for each in figures):
             raise HarnessError(f"No figure and no group is called '{name}'; see --list.")
     return [each for each in figures if each.name in names or each.group in names]
+
+
+def check_contenders(figures: list[Figure], names: list[str]) -> None:
+    known = {name for figure in figures for name in figure.contenders}
+    for name in names:
+        if name not in known:
+            raise HarnessError(f"No contender of these figures is called '{name}'; see --list.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     made.add_argument("--peers", default=os.path.join(ROOT, "build/peers"))
     made.add_argument("--update-readme", action="store_true")
+    made.add_argument("--check", action="store_true")
     return made
 
 
@@ -71,6 +68,9 @@ def cores() -> tuple[int, int]:
 def run(given: argparse.Namespace) -> int:
     paths = Paths(given.build, given.peers)
     figures = chosen(all_figures(), given.names)
+    check_contenders(figures, given.only or [])
+    if given.check:
+        return 0
     bench = Bench(paths, seconds=given.seconds, warmup=min(0.2, given.seconds / 2))
     if given.list:
         show_list(bench, figures)
@@ -78,16 +78,31 @@ def run(given: argparse.Namespace) -> int:
     bench.server_core, bench.client_core = cores()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    store = Store(given.results, machine.describe(paths, ROOT), given.seconds)
-    whole = play(bench, store, figures, given.rounds, given.only)
-    report.show(store.results)
+    kept = store.Store(given.results, machine.describe(paths, ROOT), given.seconds)
+    whole = play(bench, kept, figures, given.rounds, given.only)
+    return show(given, kept, whole)
+
+
+def show(given: argparse.Namespace, kept: store.Store, whole: bool) -> int:
+    """Tables, charts and, where it is wanted, bench/README.md."""
+    report.show(kept.results)
+    made = charts.draw_all(os.path.join(given.results, "charts"), kept.results)
+    if made:
+        print(f"{len(made)} charts are in {os.path.dirname(made[0])}.")
+    else:
+        print("No chart was drawn: there is no gnuplot that can (Debian: gnuplot-nox).")
+    print(f"Every value is in {kept.run_path}" +
+          (f", and in {kept.latest_path} of each figure that is whole." if kept.published else "."))
+    usual = os.path.samefile(given.results, os.path.join(ROOT, "bench/results"))
+    if given.update_readme or (whole and usual and not given.names and not given.only):
+        readme.update(os.path.join(ROOT, "bench/README.md"), kept.latest_path)
     return 0 if whole else 130
 
 
 def main() -> int:
     given = parser().parse_args()
-    # A second Ctrl-C must not cut the children's end short.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return run(given)
     except HarnessError as error:

@@ -181,3 +181,29 @@ def all_figures() -> list[Figure]:
 
 
 FIGURES: list[Figure] = all_figures()
+
+GROUPS: dict[str, tuple[str, str]] = {
+    "cps": ("Connections a second, the server closes", """Connect, one small GET, the response,
+        close by the server, and again, with so many connections at once. TIME_WAIT is the server's.
+        The client has one address, so that at full rate each tuple comes back after about a second
+        and its SYN reopens an entry in TIME_WAIT. 64 and more at once fill the client's core, which
+        hides what a server costs: its user and system CPU time for each connection tells more. veth
+        runs the server's receive path on the client's core. Packets are those of one connection,
+        both ways; stateless is the ceiling: it answers each segment from the segment alone and
+        keeps nothing."""),
+    "cps_client_closes": ("Connections a second, the client closes", """The same, but the client
+        closes first and keeps the TIME_WAIT entry. It has 64 addresses, so that no tuple comes back
+        within a measurement."""),
+    "rps": ("Requests a second", """Keep-alive requests, one outstanding on each connection."""),
+    "ping_pong": ("Answer times", """One connection, one request outstanding: how long an answer
+        takes. It is mostly waking the other core. Servers that poll the device for up to a
+        millisecond before they sleep are compared with each other only."""),
+    "one_core": ("Both sides on one core", """Client and server share a core: no wake-up of another
+        core is waited for, and the rate tells what both sides cost together. The steadiest
+        figures."""),
+    "calls": ("System calls", """How many system calls the server makes, counted by the kernel's
+        tracepoint where perf may have it and by strace elsewhere."""),
+    "loopback": ("The kernel's servers on loopback", """The same questions to the servers on the
+        kernel's TCP without any device in between; for comparison only, nothing of ours runs
+        there."""),
+}

@@ -34,12 +34,12 @@ def bar_table(entry: dict) -> str:
 
 
 def curve_table(entry: dict) -> str:
-    names = contenders(entry)
-    lines = {name: dict(points(entry, name)) for name in names}
+    lines = {name: dict(points(entry, name)) for name in contenders(entry)}
     xs = sorted({x for line in lines.values() for x in line})
-    head = [entry["curve"]["x_title"], *(entry["labels"][name] for name in names), ""]
-    table = [[f"{x:,.6g}", *(number(lines[name][x].median if x in lines[name] else None,
-                                    entry["digits"]) for name in names), ""] for x in xs]
+    head = [entry["curve"]["x_title"], *(f"{x:,.6g}" for x in xs), ""]
+    table = [[entry["labels"][name], *(number(line[x].median if x in line else None,
+                                              entry["digits"]) for x in xs), ""]
+             for name, line in lines.items()]
     return grid([head, *table])
 
 
@@ -52,7 +52,8 @@ def figure_text(name: str, entry: dict, run: dict) -> str:
     parts.append(curve_table(entry) if entry["curve"] else bar_table(entry))
     parts += [f"  target {each.text}: {number(each.measured, 2)}, {each.word}"
               for each in verdicts(name, entry)]
-    parts += [f"  left out: {who}, for {why}" for who, why in entry["left_out"].items()]
+    if entry["left_out"]:
+        parts.append(f"  left out: {', '.join(entry['left_out'])}")
     return "\n".join(parts)
 
 
@@ -70,6 +71,16 @@ def run_text(run: dict) -> str:
     return "\n".join(lines)
 
 
+def left_out_text(results: dict) -> str:
+    """Why who was left out, once for each reason."""
+    reasons: dict[str, set[str]] = {}
+    for entry in results["figures"].values():
+        for who, why in entry["left_out"].items():
+            reasons.setdefault(why, set()).add(who)
+    return "\n".join(f"Left out: {', '.join(sorted(who))}, for {why}."
+                     for why, who in sorted(reasons.items()))
+
+
 def show(results: dict) -> None:
     """Prints all tables, and on what machine they were measured."""
     for name, entry in results["figures"].items():
@@ -77,6 +88,8 @@ def show(results: dict) -> None:
             print(figure_text(name, entry, results["runs"][entry["run"]]), end="\n\n")
     if any(not enough_for_interval(each) for each in results["figures"].values()):
         print("Ratios are medians within a round; fewer than 6 rounds tell no 95 % interval.")
+    if reasons := left_out_text(results):
+        print(reasons)
     for run in results["runs"].values():
         print(run_text(run))
 

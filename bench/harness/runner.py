@@ -60,13 +60,16 @@ def play(bench: Bench, store: Store, figures: list[Figure], rounds: int,
             there = [each for each in there if each in only]
         plans.append((figure, there, left_out, min(rounds, figure.rounds_cap)))
     progress = Progress(sum(len(there) * count for _, there, _, count in plans))
-    for sentence in sorted({f"Left out: {name}, for {reason}." for _, _, left_out, _ in plans
-                            for name, reason in left_out.items() if not only or name in only}):
-        progress.say(sentence)
+    for _, _, left_out, _ in plans:
+        if only:
+            left_out.clear()
     try:
         for figure, there, left_out, count in plans:
             if there:
                 play_figure(bench, store, progress, figure, there, left_out, count)
+                if not only:
+                    # Some contenders must not take the place of all.
+                    store.publish(figure.name)
         return True
     except KeyboardInterrupt:
         progress.say("Interrupted; what has been measured:")
@@ -91,7 +94,6 @@ def play_figure(bench: Bench, store: Store, progress: Progress, figure: Figure,
                 measure(bench, progress, figure, contender, entry, failures)
             progress.done += 1
         store.save()
-    store.publish(figure.name)
 
 
 def measure(bench: Bench, progress: Progress, figure: Figure, contender: str, entry: dict,

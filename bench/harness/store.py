@@ -76,6 +76,7 @@ class Store:
     def __init__(self, folder: str, run: dict[str, object], seconds: float) -> None:
         self.run_path = os.path.join(folder, "run.json")
         self.latest_path = os.path.join(folder, "latest.json")
+        self.published: list[str] = []
         self._id = str(run["date"])
         run["seconds"] = seconds
         self.results: dict = {"format": FORMAT, "runs": {self._id: run}, "figures": {}}
@@ -103,3 +104,4 @@ class Store:
         used = {each["run"] for each in latest["figures"].values()}
         latest["runs"] = {key: run for key, run in latest["runs"].items() if key in used}
         write(self.latest_path, latest)
+        self.published.append(name)
