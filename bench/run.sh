@@ -106,8 +106,9 @@ fi
 spaces=(--net --mount --pid --fork --kill-child --mount-proc)
 [ "$(id -u)" = 0 ] || spaces=(--user --map-root-user "${spaces[@]}")
 unshare "${spaces[@]}" true 2>/dev/null ||
-  fail "no namespaces can be made here: run it as root, or allow them by" \
-    "'sysctl kernel.unprivileged_userns_clone=1' or 'sysctl kernel.apparmor_restrict_unprivileged_userns=0'."
+  fail "no namespaces can be made here: run it as root, or allow them to users by" \
+    "'sysctl kernel.unprivileged_userns_clone=1' or" \
+    "'sysctl kernel.apparmor_restrict_unprivileged_userns=0'."
 
 # Ctrl-C is the harness's: it ends its children and shows what it has.
 trap : INT TERM

@@ -9,7 +9,7 @@ Modules:
   runner       plays the rounds in ABBA order
   statistics   medians, paired ratios and their interval
   store        results/*.json: every single value, and what it was measured on
-  targets      what PERF.md wants, as data
+  targets      what is wanted of figures, as data
   report       tables; readme and charts make the other views of the same file
 
 How a figure is written. Derive a frozen dataclass from `Figure`, implement `measure`, and put its
@@ -20,8 +20,7 @@ instances into FIGURES of a module bench/harness/figures_SUBJECT.py:
         port: int = 9
 
         def missing(self, bench, contender):        # only where contenders are not HTTP servers
-            path = bench.paths.program("bulk")
-            return None if os.access(path, os.X_OK) else f"{path} is missing"
+            return bench.paths.absent("bulk")
 
         def measure(self, bench, contender):
             with bench.space(spaces.TUN) as space:
@@ -53,11 +52,12 @@ contenders are HTTP servers uses `bench.serve` and `bench.load`. What cannot be 
 `HarnessError` with one sentence; the runner prints it and goes on with the next contender.
 `bench.note(contender, key, what)` puts a remark such as a version into the results.
 
-A module may have GROUPS, too: {"bulk": ("Bulk", "A paragraph for bench/README.md.")} for the
-groups of its figures. `Figure.about` is a paragraph for one of them. Targets go into targets.TARGETS.
+A module has GROUPS, too: {"bulk": ("Bulk", "A paragraph for bench/README.md.")} for the groups
+of its figures. `Figure.about` is a paragraph for one of them. What is wanted of figures
+stands in targets.TARGETS.
 
-Charts: `charts.bars` and `charts.lines` draw any figure; those without a `curve` get bars of medians
-with minimum and maximum, those with one get a line for each contender.
+Charts: `charts.bars` and `charts.lines` draw any figure; those without a `curve` get bars of
+medians with minimum and maximum, those with one get a line for each contender.
 
 From bench/: `python3 -m harness --list`, and `python3 -m harness.report results/latest.json` makes
 the tables again from stored results.

@@ -101,8 +101,9 @@ def lines(path: str, entry: dict) -> list[str]:
             continue
         data += block(f"data{i}", [f"{x} {y.median} {y.least} {y.most}" for x, y in found])
         color = LINES[i % len(LINES)]
+        label = quoted(entry["labels"][name])
         plots.append(f"$data{i} using 1:2:3:4 with yerrorlines lw 2 pt {5 + 2 * (i % 5)} "
-                     f"dt {1 + i // len(LINES)} lc rgb '{color}' title {quoted(entry['labels'][name])}")
+                     f"dt {1 + i // len(LINES)} lc rgb '{color}' title {label}")
     if not plots:
         return []
     script = (f"set title {quoted(entry['title'])}\nset xlabel {quoted(curve['x_title'])}\n"

@@ -3,6 +3,7 @@
 import argparse
 import os
 import resource
+import shutil
 import signal
 import sys
 
@@ -89,8 +90,8 @@ def show(given: argparse.Namespace, kept: store.Store, whole: bool) -> int:
     made = charts.draw_all(os.path.join(given.results, "charts"), kept.results)
     if made:
         print(f"{len(made)} charts are in {os.path.dirname(made[0])}.")
-    else:
-        print("No chart was drawn: there is no gnuplot that can (Debian: gnuplot-nox).")
+    elif not shutil.which("gnuplot"):
+        print("No chart was drawn, for there is no gnuplot (Debian: gnuplot-nox).")
     print(f"Every value is in {kept.run_path}" +
           (f", and in {kept.latest_path} of each figure that is whole." if kept.published else "."))
     usual = os.path.samefile(given.results, os.path.join(ROOT, "bench/results"))

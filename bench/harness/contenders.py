@@ -35,6 +35,14 @@ class Paths:
                 "nginx": shutil.which("nginx") or "/usr/sbin/nginx",
                 }.get(name) or self._in_bench(name)
 
+    def absent(self, name: str) -> str | None:
+        """One clause that says that a program is not there; None when it is."""
+        path = self.program(name)
+        if os.access(path, os.X_OK):
+            return None
+        inside = path.removeprefix(os.getcwd() + os.sep)
+        return f"{inside} is missing"
+
     def _in_bench(self, name: str) -> str:
         folders = ("", "client", "servers", "lwip", "engine", "micro", "counts", "runtime")
         for folder in folders:
@@ -58,8 +66,7 @@ class Contender:
 
     def missing(self, paths: Paths) -> str | None:
         """Why it cannot take part; None when it can."""
-        path = paths.program(self.program)
-        return None if os.access(path, os.X_OK) else f"{path} is missing"
+        return paths.absent(self.program)
 
 
 class Server(Child):
@@ -118,8 +125,8 @@ def nginx_arguments(folder: str, address: str) -> list[str]:
                          ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     path = os.path.join(folder, "nginx.conf")
     with open(path, "w", encoding="ascii") as conf:
-        conf.write(f"""daemon off; master_process off; pid {folder}/pid; error_log stderr warn;
-events {{ worker_connections 16384; }}
+        conf.write(f"""user root; daemon off; master_process off; pid {folder}/pid;
+error_log stderr warn; events {{ worker_connections 16384; }}
 http {{ {temporary} access_log off; keepalive_requests 1000000000; keepalive_timeout 600;
 server {{ listen {address}:{PORT} backlog=4096;
 location / {{ default_type text/plain; return 200 'Hello, world!\\n'; }} }} }}
@@ -172,12 +179,22 @@ CONTENDERS: dict[str, Contender] = {each.name: each for each in (
       for link in (spaces.VETH, spaces.LOOPBACK) for each in _KERNEL))}
 
 
+HTTP_SERVER_COUNTERS = {"TcpExtTW": "time_wait_entered",
+                        "RunnelTimeWaitReopened": "time_wait_reopened",
+                        "TcpExtTCPTimeWaitOverflow": "time_wait_overflow"}
+
+
 def last_words(said: str) -> dict[str, object]:
-    """The JSON line that our responder prints when it ends; empty for who prints none."""
-    for line in reversed(said.splitlines()):
+    """What ours print when they end: a line of JSON, or http_server's table of counters; empty for
+    who prints nothing."""
+    found: dict[str, object] = {}
+    for line in said.splitlines():
+        words = line.split()
         if line.startswith("{"):
             try:
-                return json.loads(line)
+                found |= json.loads(line)
             except ValueError:
-                return {}
-    return {}
+                continue
+        elif len(words) == 2 and words[0] in HTTP_SERVER_COUNTERS and words[1].isdigit():
+            found[HTTP_SERVER_COUNTERS[words[0]]] = int(words[1])
+    return found

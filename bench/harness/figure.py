@@ -70,7 +70,8 @@ class Figure:
 
 @dataclass
 class Bench:
-    """What figures measure with. One object lives as long as the run."""
+    """What figures measure with. One object lives as long as the run; `at_exit` is what the server
+    of the measurement at hand said of itself at its end, which is stored with the measurement."""
 
     paths: Paths
     seconds: float = 1.0
@@ -78,6 +79,7 @@ class Bench:
     server_core: int = 0
     client_core: int = 1
     about: dict[str, object] = field(default_factory=dict)
+    at_exit: dict[str, float] = field(default_factory=dict)
 
     def space(self, link: Link) -> Space:
         """New namespaces with this link; use it with `with`."""
@@ -95,8 +97,11 @@ class Bench:
                 "net/ipv4/tcp_congestion_control")
             yield server
             words = last_words(server.stop())
-            if words:
-                self.note(contender, "at_exit", words)
+            for key, word in words.items():
+                if isinstance(word, (int, float)):
+                    self.at_exit[f"exit_{key}"] = word
+                else:
+                    self.note(contender, key, word)
 
     def note(self, contender: str, key: str, what: object) -> None:
         """Something about a contender that goes into the results."""

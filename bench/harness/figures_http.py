@@ -21,6 +21,7 @@ BUSY = ("runnel_busy", "stateless_busy", "lwip_busy")
 COST = (Column("cpu_us", "server us"), Column("user_us", "user us"),
         Column("system_us", "system us"), Column("packets", "packets"),
         Column("client_us", "client us"), Column("p99_us", "p99 us", 1))
+MADE = Column("exit_time_wait_entered", "TIME_WAITs", 0)
 TIMES = (Column("p99_us", "p99 us", 1), Column("p999_us", "p99.9 us", 1),
          Column("rate", "rate", 0), Column("cpu_us", "server us"))
 
@@ -120,7 +121,8 @@ def connection_figures() -> list[Figure]:
     for count in (1, 64, 512, 4096):
         found.append(HttpFigure(
             f"cps_{count}", "cps", f"Connections a second, {at_once(count)}, the server closes",
-            "1/s", PLAIN, value="rate", columns=COST, connections=count, cpu_chart=count == 64))
+            "1/s", PLAIN, value="rate", columns=(*COST, MADE), connections=count,
+            cpu_chart=count == 64))
     for count in (1, 64, 512, 4096):
         found.append(HttpFigure(
             f"cps_client_closes_{count}", "cps_client_closes",
@@ -157,7 +159,8 @@ PING_PONG = HttpFigure(
 
 CALLS = CallsFigure(
     "calls_cps_64", "calls", "System calls of the server for a connection, 64 at once", "calls",
-    PLAIN, more_is_better=False, value="calls", rounds_cap=3, digits=2)
+    PLAIN, more_is_better=False, value="calls", rounds_cap=3, digits=2,
+    columns=(Column("by_strace", "by strace", 0),))
 
 
 def on_loopback(figure: HttpFigure) -> HttpFigure:

@@ -49,11 +49,13 @@ def compiler(build: str) -> dict[str, str]:
 def describe(paths: Paths, root: str) -> dict[str, object]:
     """Kernel, processor, versions, commit: everything that is the same for the whole run."""
     processor = file_text("/proc/cpuinfo")
-    commit = said("git", "-C", root, "rev-parse", "HEAD")
+    # The checkout may be another user's.
+    git = ("git", "-c", f"safe.directory={root}", "-C", root)
+    commit = said(*git, "rev-parse", "HEAD")
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit,
-        "dirty": bool(said("git", "-C", root, "status", "--porcelain", "--", ":!bench/results")),
+        "dirty": bool(said(*git, "status", "--porcelain", "--", ":!bench/results")),
         "kernel": f"{platform.system()} {platform.release()}",
         "processor": first(r"^model name\s*: (.*)$", processor) or platform.machine(),
         "cores": os.cpu_count(),

@@ -90,7 +90,7 @@ def group_text(group: str, entries: dict[str, dict], folder: str) -> str:
         elif len(flat) == 1:
             parts.append(whole_table(entry))
         else:
-            parts.append(f"<details><summary><code>{name}</code>: {entry['title']}</summary>\n\n"
+            parts.append(f"<details>\n<summary><code>{name}</code>\n{entry['title']}</summary>\n\n"
                          f"{whole_table(entry)}\n\n</details>")
         parts += chart_links(name, entry, folder)
     return "\n\n".join(parts)

@@ -98,8 +98,9 @@ def play_figure(bench: Bench, store: Store, progress: Progress, figure: Figure,
 
 def measure(bench: Bench, progress: Progress, figure: Figure, contender: str, entry: dict,
             failures: dict[str, int]) -> None:
+    bench.at_exit = {}
     try:
-        values = figure.measure(bench, contender)
+        values = figure.measure(bench, contender) | bench.at_exit
     except HarnessError as error:
         failures[contender] = failures.get(contender, 0) + 1
         entry["left_out"][contender] = str(error).rstrip(".")

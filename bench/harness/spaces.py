@@ -5,6 +5,7 @@ harness ends. A new one for each measurement means that no contender finds the T
 the metrics of the one before it.
 """
 
+import os
 import subprocess
 from dataclasses import dataclass
 
@@ -92,8 +93,8 @@ class Namespace:
         while not (line := self._shell.line(timeout)).startswith("status "):
             said.append(line)
         if line != "status 0":
-            last = said[-1] if said else "no message"
-            raise HarnessError(f"A network namespace could not be set up: {last.rstrip('.')}.")
+            why = said[0].rstrip(".") if said else "no message"
+            raise HarnessError(f"A network namespace could not be set up: {why}.")
         return "\n".join(said)
 
     def command(self, argv: list[str], core: int | None = None) -> list[str]:
@@ -155,6 +156,9 @@ class Space:
         self.device = "tun0"
         self._addresses("10.77")
         words = " vnet_hdr" * self.link.vnet + " multi_queue" * (self.link.queues > 1)
+        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            raise HarnessError("No TUN device can be made, for /dev/net/tun may not be opened: run "
+                               "it as root, or do 'modprobe tun' and 'chmod 666 /dev/net/tun'.")
         batch(self.client, [f"tuntap add dev {self.device} mode tun{words}",
                             f"link set dev {self.device} txqueuelen {QUEUE_LENGTH} up",
                             *self._client_batch()])
