@@ -89,8 +89,8 @@ def start(given, name, port):
         server.stdin.write("go\n")
         server.stdin.flush()
     elif name == "stateless":
-        server = subprocess.Popen([*core, os.path.join(given.bin, "stateless_bulk"), "bulk0"],
-                                  stdout=subprocess.PIPE, text=True)
+        program = os.path.join(given.bin, "servers/stateless_bulk")
+        server = subprocess.Popen([*core, program, "bulk0"], stdout=subprocess.PIPE, text=True)
     else:
         server = subprocess.Popen([*core, os.path.join(given.bin, "bulk"), "bulk0", name],
                                   stdout=subprocess.PIPE, text=True)

@@ -5,11 +5,7 @@
 //
 //   stateless_bulk DEVICE
 
-#include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,13 +14,14 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
+#include <exception>
 #include <vector>
 
 #include "runnel/wire/checksum.hpp"
 #include "runnel/wire/ip.hpp"
 #include "runnel/wire/offload.hpp"
 #include "runnel/wire/tcp.hpp"
+#include "tun_device.hpp"
 
 using namespace runnel;
 
@@ -35,18 +32,6 @@ constexpr std::uint32_t first_number = 1000;
 constexpr std::uint8_t window_scale = 7;
 constexpr std::uint16_t mtu = 1500;
 constexpr std::uint32_t largest_payload = 64'000;
-
-/// Opens the device with all offloads; -1 with errno.
-int open_device(const char* name) {
-  const int fd = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) return -1;
-  ifreq request{};
-  request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
-  std::strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-  if (::ioctl(fd, TUNSETIFF, &request) < 0) return -1;
-  if (::ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) < 0) return -1;
-  return fd;
-}
 
 /// What a segment says.
 struct heard {
@@ -179,12 +164,13 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: stateless_bulk DEVICE\n");
     return 2;
   }
-  const int fd = open_device(argv[1]);
-  if (fd < 0) {
-    std::perror("stateless_bulk: the TUN device cannot be had");
+  try {
+    const int fd = bench::open_tun(argv[1], true, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
+    std::printf("stateless_bulk: ready on %s\n", argv[1]);
+    std::fflush(stdout);
+    responder(fd).run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "stateless_bulk: %s.\n", error.what());
     return 1;
   }
-  std::printf("stateless_bulk: ready on %s\n", argv[1]);
-  std::fflush(stdout);
-  responder(fd).run();
 }
