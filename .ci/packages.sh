@@ -18,8 +18,7 @@ packages_for() {
       bench)
         echo python3 iproute2 util-linux gnuplot-nox strace libbenchmark-dev valgrind xz-utils git
         ;;
-      # What our benchmarks are compared with; a system that lacks one of them goes without it.
-      peers) echo nginx golang-go golang-gvisor-gvisor-dev ;;
+      peers) peer_packages ;;
       ci) echo clang-19 clang-format-14 doxygen ;;
       *) echo "packages_for: no job is called $job" >&2; return 1 ;;
     esac
@@ -34,6 +33,15 @@ boost_packages() {
   else
     echo libboost-dev libboost-context-dev
   fi
+}
+
+# What our benchmarks are compared with, and what only some systems have to count with: those of
+# them that this one knows.
+peer_packages() {
+  local name
+  for name in nginx golang-go golang-gvisor-gvisor-dev linux-perf; do
+    if apt-cache show "$name" >/dev/null 2>&1; then echo "$name"; fi
+  done
 }
 
 # packages_missing NAME...: prints those that are not installed.

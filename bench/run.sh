@@ -44,32 +44,35 @@ install=yes
 build=yes
 list=
 results=bench/results
-harness=()
+given=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --help | -h) usage; exit 0 ;;
     --no-install) install= ;;
     --no-build) build= ;;
-    --list) list=yes; harness+=("$1") ;;
-    --update-readme) harness+=("$1") ;;
+    --list) list=yes; given+=("$1") ;;
+    --update-readme) given+=("$1") ;;
     --rounds | --seconds)
       [[ ${2:-} =~ ^[0-9]+(\.[0-9]+)?$ && ! ${2:-} =~ ^[0.]*$ ]] ||
         fail "$1 needs a number above 0."
       [[ $1 != --rounds || $2 != *.* ]] || fail "--rounds needs a whole number."
-      harness+=("$1" "$2")
+      given+=("$1" "$2")
       shift ;;
     --results | --only)
       [ $# -gt 1 ] || fail "$1 needs a name behind it; see --help."
-      [ "$1" = --only ] && harness+=("$1" "$2") || results=$2
+      [ "$1" = --only ] && given+=("$1" "$2") || results=$2
       shift ;;
     -*) fail "there is no flag '$1'; see --help." ;;
-    *) harness+=("$1") ;;
+    *) given+=("$1") ;;
   esac
   shift
 done
 
-# Fails where a name is in neither list before anything is built for it.
-check_names() { PYTHONPATH=bench python3 -m harness --check "${harness[@]}"; }
+# harness ARGUMENT...: in front of it goes what makes namespaces for it, if anything.
+harness() {
+  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bench "${wrapped[@]}" python3 -m harness \
+    --results "$results" --build "$PWD/build/release" --peers "$PWD/build/peers" "$@"
+}
 
 # fetch_peers: what is no package of a binary. Each one that fails says why itself.
 fetch_peers() {
@@ -89,17 +92,22 @@ build_ours() {
     echo "Some programs were not built, as said above; their figures or peers are left out." >&2
 }
 
-check_names
+command -v python3 >/dev/null || packages_install bench || exit 1
+wrapped=(env)
+if [ -n "$list" ]; then
+  harness "${given[@]}"
+  exit
+fi
+# A name that is not known shall not cost a build.
+harness --check "${given[@]}"
 mkdir -p "$results" || fail "the folder '$results' for the results cannot be made."
-if [ -z "$list" ]; then
-  if [ -n "$install" ]; then
-    packages_install build bench || exit 1
-    packages_install peers || echo "Peers that are not installed are left out." >&2
-  fi
-  if [ -n "$build" ]; then
-    fetch_peers
-    build_ours
-  fi
+if [ -n "$install" ]; then
+  packages_install build bench || exit 1
+  packages_install peers || echo "Peers that are not installed are left out." >&2
+fi
+if [ -n "$build" ]; then
+  fetch_peers
+  build_ours
 fi
 
 # Children of a killed run end with their process namespace.
@@ -112,5 +120,5 @@ unshare "${spaces[@]}" true 2>/dev/null ||
 
 # Ctrl-C is the harness's: it ends its children and shows what it has.
 trap : INT TERM
-PYTHONPATH=bench unshare "${spaces[@]}" python3 -m harness \
-  --results "$results" --build "$PWD/build/release" --peers "$PWD/build/peers" "${harness[@]}"
+wrapped=(unshare "${spaces[@]}")
+harness "${given[@]}"

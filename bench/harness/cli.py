@@ -53,9 +53,9 @@ def parser() -> argparse.ArgumentParser:
 def show_list(bench: Bench, figures: list[Figure]) -> None:
     for figure in figures:
         there, left_out = who_is_there(bench, figure)
-        print(f"{figure.name:28} {figure.group:10} {figure.title} ({figure.unit})")
+        print(f"{figure.name:28} {figure.group:18} {figure.title} ({figure.unit})")
         away = f"; not here: {', '.join(left_out)}" if left_out else ""
-        print(f"{'':28} {'':10} {', '.join(there) or 'nobody'}{away}")
+        print(f"{'':28} {'':18} {', '.join(there) or 'nobody'}{away}")
 
 
 def cores() -> tuple[int, int]:
@@ -104,6 +104,9 @@ def main() -> int:
     given = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    # Who reads --list may have seen enough of it.
+    if given.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return run(given)
     except HarnessError as error:

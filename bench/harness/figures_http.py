@@ -38,10 +38,13 @@ class HttpFigure(Figure):
 
     def load(self, bench: Bench, contender: str) -> dict[str, float]:
         core = bench.server_core if self.one_core else None
+        # Thousands at once need longer until they are no longer in step.
+        warmup = max(bench.warmup, self.connections / 8000)
         with bench.space(CONTENDERS[contender].link) as space:
             with bench.serve(contender, space) as server:
                 return bench.load(space, server, connections=self.connections, mode=self.mode,
-                                  close=self.close, sources=self.sources, core=core)
+                                  close=self.close, sources=self.sources, core=core,
+                                  warmup=warmup)
 
     def measure(self, bench: Bench, contender: str) -> dict[str, float]:
         return self.load(bench, contender)

@@ -8,7 +8,7 @@ import textwrap
 
 from . import charts, store, tables
 from .errors import HarnessError
-from .registry import all_groups
+from .registry import all_figures, all_groups
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
@@ -17,15 +17,17 @@ def line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def markdown(head: list[str], body: list[list[str]]) -> str:
-    return "\n".join([line(head), line(["---", *["---:"] * (len(head) - 1)]), *map(line, body)])
+def markdown(head: list[str], body: list[list[str]], words: int = 1) -> str:
+    """The first `words` columns and those without a headline are text, the others numbers."""
+    sides = ["---" if i < words or not name else "---:" for i, name in enumerate(head)]
+    return "\n".join([line(head), line(sides), *map(line, body)])
 
 
 def whole_table(entry: dict) -> str:
     """Everything about one figure."""
     digits = entry["digits"]
     head = ["", f"median, {entry['unit']}", "min – max", "ours / it",
-            *(column[1] for column in entry["columns"]), "remark"]
+            *(column[1] for column in entry["columns"]), ""]
     body = []
     for row in tables.rows(entry):
         value = row.value
@@ -105,7 +107,7 @@ def target_text(results: dict) -> str:
     if not body:
         return ""
     head = ["figure", "of", "target", "measured", ""]
-    return "### Targets\n\n" + markdown(head, body)
+    return "### Targets\n\n" + markdown(head, body, words=3)
 
 
 def machine_text(results: dict) -> str:
@@ -125,6 +127,14 @@ def machine_text(results: dict) -> str:
     return "\n\n".join(lines)
 
 
+def in_order(results: dict) -> dict:
+    """With the figures as the modules have them, and not as they were measured; others last."""
+    names = [each.name for each in all_figures()]
+    known = sorted(results["figures"],
+                   key=lambda name: names.index(name) if name in names else len(names))
+    return results | {"figures": {name: results["figures"][name] for name in known}}
+
+
 def generated(results: dict, folder: str) -> str:
     groups: dict[str, dict[str, dict]] = {}
     for name, entry in results["figures"].items():
@@ -136,7 +146,7 @@ def generated(results: dict, folder: str) -> str:
 
 def update(path: str, latest: str) -> None:
     """Replaces what is between the markers, with charts of the same values."""
-    results = store.read(latest)
+    results = in_order(store.read(latest))
     charts.draw_all(os.path.join(os.path.dirname(latest), "charts"), results)
     with open(path, encoding="utf-8") as old:
         text = old.read()

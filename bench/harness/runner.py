@@ -75,8 +75,7 @@ def play(bench: Bench, store: Store, figures: list[Figure], rounds: int,
         progress.say("Interrupted; what has been measured:")
         return False
     finally:
-        store.results["runs"][next(iter(store.results["runs"]))] |= bench.about
-        store.save()
+        store.save(bench.about)
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
@@ -93,7 +92,7 @@ def play_figure(bench: Bench, store: Store, progress: Progress, figure: Figure,
             if failures.get(contender, 0) < 2:
                 measure(bench, progress, figure, contender, entry, failures)
             progress.done += 1
-        store.save()
+        store.save(bench.about)
 
 
 def measure(bench: Bench, progress: Progress, figure: Figure, contender: str, entry: dict,

@@ -88,7 +88,9 @@ class Store:
         self.results["figures"][figure.name] = entry
         return entry
 
-    def save(self) -> None:
+    def save(self, about: dict[str, object]) -> None:
+        """`about` is what has been learnt of the run and its contenders since it began."""
+        self.results["runs"][self._id] |= about
         write(self.run_path, self.results)
 
     def publish(self, name: str) -> None:
