@@ -9,8 +9,8 @@ usage: bench/lwip/fetch.sh FOLDER
 Leaves the source of lwIP in FOLDER/source and its Debian version in FOLDER/version, for
 `cmake -DRUNNEL_LWIP=FOLDER/source`. It asks the system's own package sources for it, with a copy of
 their list that has the source packages, too; the system's configuration stays as it is. Debian's
-patches are left out: they touch the socket and thread layers, PPP and Debian's port, none of which is
-built here. Where FOLDER has it already, nothing is fetched.
+patches are left out: they touch sockets, threads, PPP and Debian's port, none of which is built
+here. Where FOLDER has it already, nothing is fetched.
 TEXT
 }
 

@@ -1,9 +1,9 @@
 // What lwIP calls of ours (LWIP_HOOK_FILENAME), from C.
 #pragma once
 
-#include "lwip/ip_addr.h"
-#include "lwip/prot/tcp.h"
-#include "lwip/tcp.h"
+#include <lwip/ip_addr.h>
+#include <lwip/prot/tcp.h>
+#include <lwip/tcp.h>
 
 #ifdef __cplusplus
 extern "C" {

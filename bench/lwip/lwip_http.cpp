@@ -17,9 +17,9 @@
 #include <stdexcept>
 #include <string>
 
+#include <lwip/tcp.h>
+#include <lwip/timeouts.h>
 #include "http_wire.hpp"
-#include "lwip/tcp.h"
-#include "lwip/timeouts.h"
 #include "port.hpp"
 #include "tun_netif.hpp"
 

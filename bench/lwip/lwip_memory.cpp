@@ -23,13 +23,13 @@
 #include <utility>
 #include <vector>
 
+#include <lwip/ip.h>
+#include <lwip/netif.h>
+#include <lwip/pbuf.h>
+#include <lwip/priv/tcp_priv.h>
+#include <lwip/tcp.h>
+#include <lwip/timeouts.h>
 #include "http_wire.hpp"
-#include "lwip/ip.h"
-#include "lwip/netif.h"
-#include "lwip/pbuf.h"
-#include "lwip/priv/tcp_priv.h"
-#include "lwip/tcp.h"
-#include "lwip/timeouts.h"
 #include "port.hpp"
 
 namespace {

@@ -9,13 +9,13 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <lwip/init.h>
+#include <lwip/ip.h>
+#include <lwip/pbuf.h>
+#include <lwip/priv/tcp_priv.h>
+#include <lwip/sys.h>
+#include <siphash.hpp>
 #include "hooks.hpp"
-#include "lwip/init.h"
-#include "lwip/ip.h"
-#include "lwip/pbuf.h"
-#include "lwip/priv/tcp_priv.h"
-#include "lwip/sys.h"
-#include "siphash.hpp"
 
 namespace {
 
@@ -48,8 +48,7 @@ bool is_plain_syn(const std::uint8_t* bytes, std::size_t size) {
 
 }  // namespace
 
-extern "C" {
-
+// Declared as C by lwIP and by hooks.hpp.
 u32_t sys_now(void) {
   return static_cast<u32_t>(shared().now_ns / 1'000'000);
 }
@@ -77,8 +76,6 @@ err_t bench_lwip_time_wait(struct tcp_pcb* pcb, const struct tcp_hdr* header) {
   shared().reopened = true;
   return ERR_ABRT;
 }
-
-}  // extern "C"
 
 namespace bench_lwip {
 

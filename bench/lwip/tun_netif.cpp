@@ -15,9 +15,9 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "lwip/ip.h"
-#include "lwip/pbuf.h"
-#include "lwip/timeouts.h"
+#include <lwip/ip.h>
+#include <lwip/pbuf.h>
+#include <lwip/timeouts.h>
 #include "port.hpp"
 
 namespace bench_lwip {

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <string>
 
-#include "lwip/netif.h"
+#include <lwip/netif.h>
 
 namespace bench_lwip {
 
