@@ -74,12 +74,17 @@ harness() {
     --results "$results" --build "$PWD/build/release" --peers "$PWD/build/peers" "$@"
 }
 
-# fetch_peers: what is no package of a binary. Each one that fails says why itself.
+# fetch_peers: what is no package of a binary. Each one that fails says why itself, and what it may
+# have left of an earlier run is not to be measured.
 fetch_peers() {
-  bench/lwip/fetch.sh build/peers/lwip >&2 ||
+  if ! bench/lwip/fetch.sh build/peers/lwip >&2; then
+    rm -rf build/peers/lwip build/release/bench/lwip/lwip_*
     echo "lwIP is left out: its source could not be fetched; the reason stands above." >&2
-  bench/gvisor/build.sh build/peers/gvisor_http >&2 ||
+  fi
+  if ! bench/gvisor/build.sh build/peers/gvisor_http >&2; then
+    rm -f build/peers/gvisor_http
     echo "gVisor is left out: its server could not be built; the reason stands above." >&2
+  fi
 }
 
 # build_ours: what must be there first, then all other programs of bench/, of which some may fail.
@@ -88,7 +93,7 @@ build_ours() {
   [ ! -f build/peers/lwip/source/src/core/tcp.c ] || lwip=$PWD/build/peers/lwip/source
   build_configure release -DRUNNEL_BUILD_BENCH=ON -DRUNNEL_BUILD_EXAMPLES=ON "-DRUNNEL_LWIP=$lwip"
   build_targets release http_server responder bench_client >&2
-  build_targets release bench/all >&2 ||
+  build_targets release bench/all -- -k 0 >&2 ||
     echo "Some programs were not built, as said above; their figures or peers are left out." >&2
 }
 

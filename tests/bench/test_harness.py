@@ -1,6 +1,6 @@
 """The harness of bench/run.sh without a measurement: statistics, tables, store and figures.
 
-  PYTHONPATH=bench python3 -m unittest discover -s tests/bench
+  PYTHONPATH=bench python3 tests/bench/test_harness.py
 """
 
 import math
