@@ -122,7 +122,9 @@ def machine_text(results: dict) -> str:
         text = f"{which}: {run['date']}, runnel {run['commit'][:12]}{dirty}, {run['kernel']}, " \
                f"{run['processor']}, {run['cores']} cores, {versions}, congestion control " \
                f"{run.get('congestion_control', 'unknown')}, TIME_WAIT {run['time_wait_s']} s, " \
-               f"rounds of {run['seconds']:g} s: {', '.join(map(str, rounds))}."
+               f"{', '.join(map(str, rounds))} rounds of {run['seconds']:g} s."
+        if min(rounds) < 6:
+            text += " Fewer than 6 rounds tell no 95 % interval."
         lines.append(textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False))
     return "\n\n".join(lines)
 

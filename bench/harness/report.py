@@ -6,7 +6,7 @@ import sys
 from . import store
 from .errors import HarnessError
 from .tables import (Row, contenders, enough_for_interval, number, points, ratio_text, remark,
-                     rows, verdicts)
+                     rounds_text, rows, verdicts)
 
 
 def grid(lines: list[list[str]]) -> str:
@@ -48,7 +48,7 @@ def figure_text(name: str, entry: dict, run: dict) -> str:
     count = len(entry["rounds"])
     whole = "" if count >= entry["planned_rounds"] else f" of {entry['planned_rounds']} planned"
     parts = [f"{name}: {entry['title']} ({entry['unit']}, {better} is better), "
-             f"{count} rounds{whole} of {run['seconds']:g} s"]
+             f"{rounds_text(count)}{whole} of {run['seconds']:g} s"]
     parts.append(curve_table(entry) if entry["curve"] else bar_table(entry))
     parts += [f"  target {each.text}: {number(each.measured, 2)}, {each.word}"
               for each in verdicts(name, entry)]

@@ -126,8 +126,12 @@ def ratio_text(ratio: Ratio | None) -> str:
 
 def remark(row: Row) -> str:
     parts = [f"{row.errors} errors"] * bool(row.errors)
-    parts += [f"{row.flagged} rounds with drops, left out"] * bool(row.flagged)
+    parts += [f"{rounds_text(row.flagged)} with drops, left out"] * bool(row.flagged)
     return ", ".join(parts)
+
+
+def rounds_text(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def enough_for_interval(entry: dict) -> bool:
