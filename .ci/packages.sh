@@ -13,7 +13,8 @@ packages_for() {
         ;;
       demo) echo iproute2 util-linux curl wrk python3 ;;
       tests)
-        echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark
+        echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark \
+          valgrind strace
         ;;
       ci) echo clang-19 clang-format-14 doxygen ;;
       *) echo "packages_for: no job is called $job" >&2; return 1 ;;
