@@ -13,7 +13,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "engine/measure.hpp"
+#include "bench/engine/measure.hpp"
 
 using namespace runnel;
 using namespace runnel::bench;

@@ -12,9 +12,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "runnel/loop.hpp"
 #include "runnel/net/http/server.hpp"
@@ -144,26 +147,30 @@ void print(const settings& wanted, const reading& before, const reading& after) 
       each(before.turns, after.turns));
 }
 
-/// `warm_up` operations first, then those that count, `at_once` of them at a time.
+/// So many operations, `at_once` of them at a time.
+task<> work(loop& owner, network& both, const settings& wanted, std::span<tcp::stream> streams,
+            std::uint32_t operations) {
+  const std::uint32_t share = operations / wanted.at_once;
+  task_group group(owner);
+  for (std::uint32_t i = 0; i < wanted.at_once; ++i) {
+    group.spawn(wanted.requests ? both.request_often(streams[i], share)
+                                : both.connect_often(share));
+  }
+  const auto ended = co_await group.join();
+  if (!ended) throw std::runtime_error("the clients: " + ended.error().message());
+}
+
+/// `warm_up` operations first, then those that count.
 task<> run(loop& owner, const settings& wanted) {
   network both(owner);
   std::vector<tcp::stream> streams;
   for (std::uint32_t i = 0; wanted.requests && i < wanted.at_once; ++i) {
-    streams.push_back((co_await both.client().connect(server_at)).value());
+    auto stream = co_await both.client().connect(server_at);
+    streams.push_back(std::move(stream.value()));
   }
-  const auto all = [&](std::uint32_t operations) -> task<> {
-    task_group group(owner);
-    for (std::uint32_t i = 0; i < wanted.at_once; ++i) {
-      const std::uint32_t share = operations / wanted.at_once;
-      group.spawn(wanted.requests ? both.request_often(streams[i], share)
-                                  : both.connect_often(share));
-    }
-    const auto ended = co_await group.join();
-    if (!ended) throw std::runtime_error("the clients: " + ended.error().message());
-  };
-  co_await all(wanted.warm_up);
+  co_await work(owner, both, wanted, streams, wanted.warm_up);
   const reading before = read_counts(owner);
-  co_await all(wanted.operations);
+  co_await work(owner, both, wanted, streams, wanted.operations);
   print(wanted, before, read_counts(owner));
   streams.clear();
   co_await both.finish();

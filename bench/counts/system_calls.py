@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How many system calls http_server makes for one connection and for one keep-alive request.
 
     system_calls.py [--backend epoll|io_uring] HTTP_SERVER

@@ -1,15 +1,12 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 
 #include "engine_pair.hpp"
-#include "runnel/wire/checksum.hpp"
-#include "runnel/wire/ip.hpp"
-#include "runnel/wire/tcp.hpp"
+#include "segment.hpp"
 
 namespace runnel::bench {
 
@@ -79,28 +76,8 @@ class crafted_peers {
       tcp.options.window_scale = 7;
       tcp.options.timestamp->echo = 0;
     }
-    server_.on_packet(packet_of(tcp), now_);
+    server_.on_packet(make_segment(pool_, from_.address, tcp), now_);
     return poll();
-  }
-
-  net::packet packet_of(const wire::tcp_header& tcp) {
-    wire::ip_header ip;
-    ip.source = from_.address;
-    ip.destination = server_address;
-    ip.protocol = static_cast<std::uint8_t>(wire::ip_protocol::tcp);
-    const std::size_t tcp_bytes = wire::tcp_header_bytes(tcp.options);
-    ip.total_length = static_cast<std::uint32_t>(wire::ip_header_bytes(ip) + tcp_bytes);
-    net::packet out = pool_.allocate(ip.total_length);
-    out.resize(ip.total_length);
-    const std::size_t ip_bytes = wire::emit_ip(out.bytes(), ip);
-    const auto segment = out.bytes().subspan(ip_bytes);
-    wire::emit_tcp(segment, tcp);
-    wire::checksum sum;
-    sum.add_pseudo_header(ip.source, ip.destination, ip.protocol,
-                          static_cast<std::uint32_t>(tcp_bytes));
-    sum.add(segment);
-    wire::put_tcp_checksum(segment, sum.value());
-    return out;
   }
 
   /// The last segment that the host has to say; all of them are for the present peer.
