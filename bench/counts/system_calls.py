@@ -41,6 +41,10 @@ class Skip(Exception):
     """The system cannot show this; the text says why in one sentence."""
 
 
+class Wrong(Exception):
+    """The server does what it must not."""
+
+
 def folded(data):
     total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
@@ -96,11 +100,11 @@ class Server:
             time.sleep(0.0005)
             now = self.look()
             if now is None or self.process.poll() is not None:
-                raise Skip(f"the server ended: {self.process.stdout.read().strip()[-300:]}")
+                raise Wrong(f"the server ended: {self.process.stdout.read().strip()[-300:]}")
             if now == before and now[0] == "S" and now[1] > (since[1] if since else 0):
                 return
             before = now
-        raise Skip("the server did not go to sleep.")
+        raise Wrong("the server does not go to sleep when nothing is to be done.")
 
     def end(self):
         """Stops it and gives how many system calls it made."""
@@ -136,7 +140,7 @@ class Client:
         """One packet, so many answers to it, and the server asleep again."""
         before = self.server.look()
         if before is None:
-            raise Skip("the server ended.")
+            raise Wrong("the server ended.")
         self.socket.sendto(packet(self.port, flags, self.seq, self.ack, text), (DEVICE, ETH_P_IP))
         self.seq += len(text) + (1 if flags & (SYN | FIN) else 0)
         for _ in range(answers):
@@ -152,11 +156,11 @@ class Client:
             if port != self.port:
                 continue
             if flags & RST:
-                raise AssertionError("the server reset a connection that was well.")
+                raise Wrong("the server reset a connection that was well.")
             size = struct.unpack(">H", data[2:4])[0] - 20 - (offset >> 4) * 4
             self.ack = seq + size + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
             return
-        raise AssertionError("the server did not answer a packet.")
+        raise Wrong("the server did not answer a packet.")
 
     def open(self):
         self.port += 1
@@ -234,6 +238,8 @@ def main():
     except Skip as reason:
         print(f"skipped: {reason}")
         sys.exit(SKIPPED)
+    except Wrong as reason:
+        sys.exit(f"system_calls: {reason}")
 
 
 if __name__ == "__main__":
