@@ -89,7 +89,7 @@ inline filling fill(engine_pair& pair, crafted_peers& peers, table_entry kind,
 /// The flags that the programs of this folder share.
 inline void add_flags(CLI::App& app, pair_options& options, extent& until) {
   app.add_option("--seconds", until.seconds, "How long to measure")
-      ->check(CLI::Range(0.001, 50.0))
+      ->check(CLI::Range(0.001, 3600.0))
       ->capture_default_str();
   app.add_option("--connections", options.at_once, "Connections at once")
       ->check(CLI::Range(1U, 60'000U))

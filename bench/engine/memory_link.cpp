@@ -98,6 +98,9 @@ int main(int argc, char** argv) {
     if (const std::string why = disagreement(options, until); !why.empty()) {
       throw std::runtime_error(why);
     }
+    if (wanted[0].count > 0 && until.seconds > 50) {
+      throw std::runtime_error("TIME_WAIT ends after 60 s; measure for no more than 50 beside it.");
+    }
     if (until.operations > 0) options.operations = until.operations;
     run(options, until, wanted);
   } catch (const std::exception& error) {
