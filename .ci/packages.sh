@@ -13,7 +13,8 @@ packages_for() {
         ;;
       demo) echo iproute2 util-linux curl wrk python3 ;;
       tests)
-        echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark
+        echo iproute2 iputils-ping util-linux binutils curl wrk python3 apache2-utils nginx tshark \
+          valgrind strace
         ;;
       bench)
         echo python3 iproute2 util-linux gnuplot-nox strace libbenchmark-dev valgrind xz-utils git

@@ -176,8 +176,10 @@ void include_form(const tree& files, const source& file, const rule& self, findi
     if (include.name.find("..") == npos && files.find(beside) != nullptr) continue;
     const bool test = file.under("tests") || file.under("bench") || file.under("examples");
     if (test && files.find("tests/" + include.name) != nullptr) continue;
-    // A test of a private part names it from the root.
-    if (file.under("tests") && files.find(include.name) != nullptr) continue;
+    // A test or a benchmark of a private part names it from the root.
+    if ((file.under("tests") || file.under("bench")) && files.find(include.name) != nullptr) {
+      continue;
+    }
     self.found(file, include.line,
                "\"" + include.name +
                    "\": quotes are for a private header beside the source; write <runnel/...> for "
