@@ -70,17 +70,6 @@ void checksum::add(std::span<const std::byte> bytes) noexcept {
   odd_ ^= (bytes.size() & 1) != 0;
 }
 
-void checksum::add_pseudo_header(const net::address& source, const net::address& destination,
-                                 std::uint8_t protocol, std::uint32_t length) noexcept {
-  for (const net::address* side : {&source, &destination}) {
-    const auto bytes = std::as_bytes(side->bytes());
-    for (std::size_t i = 0; i < bytes.size(); i += 4) {
-      sum_ += load_native<std::uint32_t>(bytes.data() + i);
-    }
-  }
-  sum_ += network_order(std::uint32_t{protocol}) + std::uint64_t{network_order(length)};
-}
-
 std::uint16_t checksum_of(std::span<const std::byte> bytes) noexcept {
   checksum sum;
   sum.add(bytes);

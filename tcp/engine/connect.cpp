@@ -102,9 +102,11 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   core& self = *core_;
   self.set_time(now);
   remote.address = remote.address.without_zone();
-  if (!check(options.policy).empty() || remote.port == 0 || remote.address.is_any() ||
-      remote.address.is_multicast() || remote.address.is_limited_broadcast() ||
-      remote.address.is_v4_mapped()) {
+  // What is in use has been checked.
+  const std::uint32_t known_policy = self.policies.find(options.policy);
+  if ((known_policy == no_index && !check(options.policy).empty()) || remote.port == 0 ||
+      remote.address.is_any() || remote.address.is_multicast() ||
+      remote.address.is_limited_broadcast() || remote.address.is_v4_mapped()) {
     return {{}, error::invalid_argument};
   }
   const auto source = choose_source(self, remote.address, options.local.address.without_zone());
@@ -113,7 +115,9 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   const auto local = choose_local_port(self, key);
   if (!local) return {{}, local.error};
   key.local_port = local.value.port;
-  connection* c = make_connection(self, key, self.policies.share(options.policy));
+  const std::uint32_t policy = known_policy == no_index ? self.policies.share(options.policy)
+                                                        : self.policies.share(known_policy);
+  connection* c = make_connection(self, key, policy);
   if (c == nullptr) return {{}, error::no_buffer_space};
   c->owned = true;
   c->token = token;

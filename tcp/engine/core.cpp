@@ -17,18 +17,16 @@ std::uint64_t word_at(std::span<const std::uint8_t> bytes) noexcept {
   return word;
 }
 
-siphash hash_flow(const secret_key& key, const flow_key& flow) noexcept {
+std::uint64_t hash_flow(const secret_key& key, const flow_key& flow) noexcept {
   siphash hash(key);
-  const std::uint64_t ports = std::uint64_t{flow.remote_port} << 32 | std::uint64_t{flow.local_port}
-                                                                          << 48;
+  const std::uint64_t ports = std::uint64_t{flow.remote_port} << 16 | flow.local_port;
   if (flow.remote.is_v4()) {
-    hash.add(ports | flow.remote.to_v4_number());
-  } else {
-    const auto bytes = flow.remote.bytes();
-    hash.add(word_at(bytes)).add(word_at(bytes.subspan(8)));
-    hash.add(ports | flow.remote.scope_id());
+    hash.add(ports << 32 | flow.remote.to_v4_number());
+    return hash.finish(flow.local_index, sizeof flow.local_index);
   }
-  return hash.add(flow.local_index);
+  const auto bytes = flow.remote.bytes();
+  hash.add(word_at(bytes)).add(word_at(bytes.subspan(8))).add(ports << 32 | flow.remote.scope_id());
+  return hash.finish(flow.local_index, sizeof flow.local_index);
 }
 
 /// What the longest headers leave of the longest packet: 40 bytes of IPv6, 60 of TCP.
@@ -153,11 +151,17 @@ bool core::take(rate& from, std::uint32_t limit) noexcept {
 }
 
 std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
-  return hash_flow(keys.lookup, key).finish();
+  if (key == hashed_key) return hashed;
+  // One by one: what is copied from fields just written in smaller pieces would stall.
+  hashed_key.remote = key.remote;
+  hashed_key.remote_port = key.remote_port;
+  hashed_key.local_port = key.local_port;
+  hashed_key.local_index = key.local_index;
+  return hashed = hash_flow(keys.lookup, key);
 }
 
 std::uint64_t core::address_hash(const net::address& address) const noexcept {
-  return flow_hash({address, 0, 0, 0});
+  return hash_flow(keys.lookup, {address, 0, 0, 0});
 }
 
 std::uint64_t core::peer_hash(const net::address& peer) const noexcept {
@@ -179,17 +183,17 @@ std::uint32_t core::flow_label(const flow_key& key) const noexcept {
 }
 
 std::uint32_t core::timestamp_offset(const flow_key& key) const noexcept {
-  return static_cast<std::uint32_t>(hash_flow(keys.tuple, key).finish());
+  return static_cast<std::uint32_t>(hash_flow(keys.tuple, key));
 }
 
 std::uint64_t core::place_secret(const flow_key& place) const noexcept {
-  return hash_flow(keys.tuple, place).finish();
+  return hash_flow(keys.tuple, place);
 }
 
 tcp::sequence core::initial_sequence(const flow_key& key) const noexcept {
   // RFC 6528: ISN = M + F(tuple, secret), M ticking every 4 µs. Linux's ticks every
   // 64 ns and comes round after 275 s.
-  const std::uint64_t secret = hash_flow(keys.isn, key).finish();
+  const std::uint64_t secret = hash_flow(keys.isn, key);
   return tcp::sequence(static_cast<std::uint32_t>(secret + now_us() / 4));
 }
 
@@ -257,13 +261,7 @@ void core::leave(entry_ref entry, const flow_key& key) noexcept {
   note_port_free(*this, key);
 }
 
-int core::local_index(const net::address& address) const noexcept {
-  if (addresses.size() <= 4) {
-    for (std::size_t i = 0; i < addresses.size(); ++i) {
-      if (addresses[i] == address) return static_cast<int>(i);
-    }
-    return -1;
-  }
+int core::local_index_of_many(const net::address& address) const noexcept {
   const auto found = address_index.find(address);
   return found == address_index.end() ? -1 : found->second;
 }

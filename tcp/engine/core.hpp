@@ -213,6 +213,10 @@ struct core {
   net::packet raw_in_flight;
 
   // ---- keyed hashes
+  /// The latest key and its hash: what is looked up often moves in the table right after. At first
+  /// it is nobody's.
+  mutable flow_key hashed_key;
+  mutable std::uint64_t hashed = 0;
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
   std::uint64_t address_hash(const net::address& address) const noexcept;
   /// Of who shares an allowance: an IPv4 address, an IPv6 network of 64 bits, of which one peer has
@@ -242,7 +246,16 @@ struct core {
     return addresses[key.local_index];
   }
   /// The place of an address of this host; -1 when it is none.
-  int local_index(const net::address& address) const noexcept;
+  int local_index(const net::address& address) const noexcept {
+    if (addresses.size() > few_addresses) return local_index_of_many(address);
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      if (addresses[i] == address) return static_cast<int>(i);
+    }
+    return -1;
+  }
+  int local_index_of_many(const net::address& address) const noexcept;
+  /// So many are looked through faster than a table is asked.
+  static constexpr std::size_t few_addresses = 4;
 
   connection* get(socket_id id) noexcept;
   const connection* get(socket_id id) const noexcept;

@@ -13,8 +13,8 @@ struct outgoing {
   std::uint32_t window = 0;
   /// New text of a connection with ECN (RFC 3168 §6.1.5: nothing else is).
   bool carries_ect = false;
-  /// The Fast Open option, empty to ask for a cookie.
-  std::optional<std::span<const std::byte>> fastopen{};
+  /// The Fast Open option, empty to ask for a cookie; only of SYN and SYN-ACK.
+  const std::optional<std::span<const std::byte>>* fastopen = nullptr;
   /// It asks whether the path carries its size: nobody may cut it.
   bool mtu_probe = false;
   /// Told back: it had room for what is held ahead of a hole.

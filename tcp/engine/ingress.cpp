@@ -1,5 +1,7 @@
 #include "ingress.hpp"
 
+#include "runnel/wire/plain_tcp.hpp"
+
 // From a packet to a segment: everything that is checked before TCP sees it.
 
 namespace runnel::tcp::detail {
@@ -19,12 +21,52 @@ bool small_data_offset(std::span<const std::byte> bytes) noexcept {
          (std::to_integer<unsigned>(bytes[12]) >> 4) * 4 < fixed_bytes;
 }
 
-bool checksum_good(const core& host, const wire::ip_header& ip, const net::packet& packet,
-                   std::span<const std::byte> text) noexcept {
+bool checksum_good(const core& host, const net::address& source, const net::address& destination,
+                   const net::packet& packet, std::span<const std::byte> text) noexcept {
   if (host.checksum_offload_rx && packet->offload.checksum != net::checksum_state::unverified) {
     return true;
   }
-  return wire::tcp_checksum_intact(ip.source, ip.destination, text);
+  return wire::tcp_checksum_intact(source, destination, text);
+}
+
+/// The segment's text is what lies behind both headers in the packet.
+void take_segment(core& host, segment& seg, net::packet packet, std::uint32_t total_length) {
+  seg.len = total_length - seg.header_bytes;
+  if (host.checksum_offload_rx) seg.gso_size = packet->offload.gso_size;
+  packet->end = packet->begin + total_length;
+  packet->begin += seg.header_bytes;
+  seg.payload = std::move(packet);
+  on_segment(host, seg);
+}
+
+/// What nearly every packet is, at one go. False when it is something else, or faulty: nothing has
+/// happened then, and the general way says what it is.
+bool on_plain_tcp(core& host, net::packet& packet) {
+  const wire::plain_tcp_view plain(packet.bytes());
+  if (!plain) return false;
+  const net::address source = plain.source();
+  const net::address destination = plain.destination();
+  const int local = host.local_index(destination);
+  if (local < 0 || bad_source(host, source)) return false;
+  if (!checksum_good(host, source, destination, packet, plain.segment())) return false;
+  ++host.count.in_segs;
+  wire::tcp_options options;
+  if (plain.has_timestamp()) options.timestamp = plain.timestamp();
+  segment seg;
+  // One by one: what is copied from fields just written in smaller pieces would stall.
+  seg.key.remote = source;
+  seg.key.remote_port = plain.source_port();
+  seg.key.local_port = plain.destination_port();
+  seg.key.local_index = static_cast<std::uint16_t>(local);
+  seg.seq = sequence(plain.seq());
+  seg.ack = sequence(plain.ack());
+  seg.window = plain.window();
+  seg.flags = plain.flags();
+  seg.ecn = plain.tos() & ecn_mask;
+  seg.options = &options;
+  seg.header_bytes = static_cast<std::uint16_t>(plain.header_bytes());
+  take_segment(host, seg, std::move(packet), plain.total_length());
+  return true;
 }
 
 void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, net::packet packet) {
@@ -35,27 +77,24 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
     if (small_data_offset(bytes)) ++host.count.in_errs;
     return;
   }
-  if (!checksum_good(host, ip, packet, bytes)) {
+  if (!checksum_good(host, ip.source, ip.destination, packet, bytes)) {
     ++host.count.in_csum_errors;
     ++host.count.in_errs;
     return;
   }
   segment seg;
-  seg.key = {ip.source, header->source_port, header->destination_port, local_index};
+  seg.key.remote = ip.source;
+  seg.key.remote_port = header->source_port;
+  seg.key.local_port = header->destination_port;
+  seg.key.local_index = local_index;
   seg.seq = sequence(header->seq);
   seg.ack = sequence(header->ack);
   seg.window = header->window;
   seg.flags = header->flags;
   seg.ecn = ip.tos & ecn_mask;
-  seg.len = static_cast<std::uint32_t>(bytes.size()) - header->header_bytes;
-  if (host.checksum_offload_rx) seg.gso_size = packet->offload.gso_size;
   seg.options = &header->options;
-  const std::uint32_t skip = std::uint32_t{ip.header_bytes} + header->header_bytes;
-  seg.header_bytes = static_cast<std::uint16_t>(skip);
-  packet->end = packet->begin + skip + seg.len;
-  packet->begin += skip;
-  seg.payload = std::move(packet);
-  on_segment(host, seg);
+  seg.header_bytes = static_cast<std::uint16_t>(ip.header_bytes + header->header_bytes);
+  take_segment(host, seg, std::move(packet), ip.total_length);
 }
 
 /// A whole packet for this host.
@@ -122,10 +161,15 @@ void explain_refusal(core& host, const net::packet& packet) {
 // RFC 1122 §3.2.1.3; Linux calls them martian. Our own address only a LAND attack uses on a link.
 // The broadcast address of a subnet is not known to be one: a host has addresses, no prefixes.
 bool bad_source(const core& host, const net::address& source) noexcept {
-  const bool this_network = source.is_v4() && source.to_v4_number() >> 24 == 0;
-  return this_network || source.is_any() || source.is_multicast() ||
-         source.is_limited_broadcast() || source.is_loopback() || source.is_v4_mapped() ||
-         host.local_index(source) >= 0;
+  if (source.is_v4()) {
+    const std::uint32_t number = source.to_v4_number();
+    const std::uint32_t first = number >> 24;
+    if (first == 0 || first == 127 || first >> 4 == 14 || number == UINT32_MAX) return true;
+  } else if (source.is_any() || source.is_multicast() || source.is_loopback() ||
+             source.is_v4_mapped()) {
+    return true;
+  }
+  return host.local_index(source) >= 0;
 }
 
 wire::reassembly_policy reassembly_of(const core& host) noexcept {
@@ -163,6 +207,7 @@ void on_ip_packet(core& host, net::packet packet) {
     ++(v6 ? host.count.ip6_in_discards : host.count.ip_in_discards);
     return;
   }
+  if (on_plain_tcp(host, packet)) return;
   const auto ip = wire::parse_ip(packet.bytes());
   if (!ip) {
     ++(v6 ? host.count.ip6_in_hdr_errors : host.count.ip_in_hdr_errors);

@@ -11,7 +11,7 @@ connection* make_connection(core& host, const flow_key& key, std::uint32_t polic
   }
   connection& c = host.connections[index];
   const std::uint32_t generation = c.generation + 1;
-  c = connection();
+  connection_slab::renew(c);
   c.generation = generation;
   c.key = key;
   c.policy = policy;

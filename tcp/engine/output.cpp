@@ -26,6 +26,17 @@ struct plan {
   bool by_timer = false;
   /// It asks whether the path carries its size.
   bool is_mtu_probe = false;
+
+  /// One by one: a fresh one copied over it would wait for what was just written in pieces.
+  void clear() noexcept {
+    seq = {};
+    length = 0;
+    flags = flag::ack;
+    range = no_index;
+    is_probe = false;
+    by_timer = false;
+    is_mtu_probe = false;
+  }
 };
 
 bool fin_fits_behind(const connection& c, sequence end) noexcept {
@@ -336,57 +347,67 @@ void acknowledged(core& host, connection& c, std::uint32_t window) {
   note_advertised(host, c, window);
 }
 
-}  // namespace
+enum class kind : std::uint8_t { retransmission, fresh, other };
 
-bool build_segment(core& host, connection& c) {
-  if (c.path != no_index) refresh_path(host, c);
-  plan next;
-  enum class kind : std::uint8_t { syn, retransmission, fresh, other } what = kind::other;
-  const bool may_send = c.may_send();
-  std::optional<std::span<const std::byte>> fastopen;
-  if (c.syn_due) {
-    fastopen = plan_syn(host, c, next);
-    what = kind::syn;
-  } else if (may_send && plan_retransmission(host, c, next)) {
+/// What of all that may be due goes first; false when nothing does.
+bool choose(core& host, connection& c, plan& next, kind& what) {
+  if (c.may_send()) {
     what = kind::retransmission;
-  } else if (may_send && plan_new(host, c, next = plan())) {
+    if (plan_retransmission(host, c, next)) return true;
+    next.clear();
     what = kind::fresh;
-  } else if (may_send && plan_without_frto(host, c, next = plan())) {
+    if (plan_new(host, c, next)) return true;
+    next.clear();
     what = kind::retransmission;
-  } else if (c.probe_due && may_send) {
-    plan_probe(c, next);
-  } else if (!plan_ack(c, next)) {
-    return false;
+    if (plan_without_frto(host, c, next)) return true;
+    what = kind::other;
+    if (c.probe_due) return plan_probe(c, next), true;
   }
-  std::uint32_t window = 0;
-  if (what == kind::syn) {
-    // SYN-ACK knows already that each segment will have timestamps.
-    const bool stamped = c.timestamps && c.state == state::syn_received;
-    window = first_window(c.receive_buffer, c.rcv_mss_offered - (stamped ? 12U : 0U));
-  } else {
-    window = select_window(host, c);
-  }
-  const bool carries_ect = c.ecn && what == kind::fresh && next.length > 0;
-  outgoing out{next.seq, next.length, next.flags, window, carries_ect, fastopen, next.is_mtu_probe};
+  return plan_ack(c, next);
+}
+
+/// Writes the segment; the plan says afterwards what of it has left.
+void emit(core& host, connection& c, plan& next, outgoing& out) {
+  // One by one, for the reason of `plan::clear`.
+  out.seq = next.seq;
+  out.length = next.length;
+  out.flags = next.flags;
+  out.mtu_probe = next.is_mtu_probe;
   emit_segment(host, c, out);
   next.length = out.length;
   next.flags = out.flags;
   if (out.told_sacks) c.sacks.forget_duplicate();
   count_sent(host, c, next);
-  switch (what) {
-    case kind::syn:
-      after_syn(host, c, next);
-      break;
-    case kind::retransmission:
-      after_retransmission(host, c, next);
-      break;
-    case kind::fresh:
-      after_new_data(host, c, next);
-      break;
-    case kind::other:
-      break;
-  }
-  acknowledged(host, c, window);
+}
+
+void build_syn(core& host, connection& c) {
+  plan next;
+  const std::optional<std::span<const std::byte>> fastopen = plan_syn(host, c, next);
+  // SYN-ACK knows already that each segment will have timestamps.
+  const bool stamped = c.timestamps && c.state == state::syn_received;
+  outgoing out;
+  out.window = first_window(c.receive_buffer, c.rcv_mss_offered - (stamped ? 12U : 0U));
+  out.fastopen = &fastopen;
+  emit(host, c, next, out);
+  after_syn(host, c, next);
+  acknowledged(host, c, out.window);
+}
+
+}  // namespace
+
+bool build_segment(core& host, connection& c) {
+  if (c.path != no_index) refresh_path(host, c);
+  if (c.syn_due) return build_syn(host, c), true;
+  plan next;
+  kind what = kind::other;
+  if (!choose(host, c, next, what)) return false;
+  outgoing out;
+  out.window = select_window(host, c);
+  out.carries_ect = c.ecn && what == kind::fresh && next.length > 0;
+  emit(host, c, next, out);
+  if (what == kind::retransmission) after_retransmission(host, c, next);
+  if (what == kind::fresh) after_new_data(host, c, next);
+  acknowledged(host, c, out.window);
   return true;
 }
 

@@ -20,10 +20,16 @@ class policy_store {
     return index == nothing_set ? empty_ : entries_[index - 1].value;
   }
 
+  /// Where this value is held, if `share` finds it; `no_index` when not.
+  std::uint32_t find(const connection_policy& value) const noexcept {
+    if (value == empty_) return nothing_set;
+    if (latest_ != nothing_set && entries_[latest_ - 1].value == value) return latest_;
+    return no_index;
+  }
   /// A reference to a policy with this value, to be given to `release`; `no_index` without memory.
   std::uint32_t share(const connection_policy& value) noexcept {
-    if (value == empty_) return nothing_set;
-    if (latest_ != nothing_set && entries_[latest_ - 1].value == value) return share(latest_);
+    const std::uint32_t known = find(value);
+    if (known != no_index) return share(known);
     const std::uint32_t at = entries_.allocate();
     if (at == no_index) return no_index;
     entries_[at].value = value;

@@ -9,14 +9,14 @@ namespace runnel::tcp::detail {
 namespace {
 
 /// Linux's net.ipv4.tcp_min_rtt_wlen.
-constexpr std::uint32_t min_rtt_window_ms = 300'000;
+constexpr std::uint32_t minimum_window_ms = 300'000;
 
 }  // namespace
 
 void sample_rtt(core& host, connection& c, std::uint32_t rtt_us) noexcept {
   transmission& flow = c.flow;
   rtt_us = std::clamp<std::uint32_t>(rtt_us, 1, rto_limit_ms * 1000);
-  const bool stale = host.ms() - flow.min_rtt_ms > min_rtt_window_ms;
+  const bool stale = host.ms() - flow.min_rtt_ms > minimum_window_ms;
   if (flow.min_rtt_us == 0 || rtt_us <= flow.min_rtt_us || stale) {
     flow.min_rtt_us = rtt_us;
     flow.min_rtt_ms = host.ms();

@@ -268,7 +268,7 @@ void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
   const std::uint32_t index = take_range(host, c.sent.tail == no_index);
   if (index == no_index) return note_sent_without_memory(host, c, bytes);
   sent_range& range = at(host, index);
-  range = sent_range();
+  sent_slab::renew(range);
   range.begin = begin;
   range.end = begin + bytes;
   range.sent_us = now;

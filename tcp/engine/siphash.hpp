@@ -25,8 +25,10 @@ class basic_siphash {
     return *this;
   }
 
-  std::uint64_t finish() noexcept {
-    add(std::uint64_t{words_} * 8 << 56);
+  /// `tail`, of which the highest byte is zero, is what is left over behind the last whole word. It
+  /// goes with the length in bytes, to which it adds `tail_bytes`.
+  std::uint64_t finish(std::uint64_t tail = 0, std::uint32_t tail_bytes = 0) noexcept {
+    add((std::uint64_t{words_} * 8 + tail_bytes) << 56 | tail);
     v2_ ^= 0xff;
     for (int i = 0; i < DRounds; ++i) round();
     return v0_ ^ v1_ ^ v2_ ^ v3_;

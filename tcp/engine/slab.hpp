@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -43,6 +44,9 @@ class slab {
     free_ = index;
     --size_;
   }
+
+  /// Makes the object what a new one is, in place: assigned, it would be made elsewhere and copied.
+  static T& renew(T& object) noexcept { return *::new (static_cast<void*>(&object)) T; }
 
   std::size_t size() const noexcept { return size_; }
   /// Indices below this one have been handed out at some time.

@@ -25,10 +25,16 @@ class checksum {
   void add(std::span<const std::byte> bytes) noexcept;
   /// Adds a 16-bit word, as if its two bytes had come at an even position.
   constexpr void add_word(std::uint16_t word) noexcept { sum_ += network_order(word); }
+  /// The same for a 32-bit number.
+  constexpr void add_number(std::uint32_t number) noexcept { sum_ += network_order(number); }
   /// Adds the pseudo-header of RFC 9293 section 3.1 or RFC 8200 section 8.1, whichever the
   /// addresses' family asks for. `length` counts the transport header and its payload.
   void add_pseudo_header(const net::address& source, const net::address& destination,
-                         std::uint8_t protocol, std::uint32_t length) noexcept;
+                         std::uint8_t protocol, std::uint32_t length) noexcept {
+    add_address(source);
+    add_address(destination);
+    sum_ += network_order(std::uint32_t{protocol}) + std::uint64_t{network_order(length)};
+  }
 
   /// The folded sum, not complemented: what the field of a packet with
   /// `checksum_state::partial` holds.
@@ -46,6 +52,13 @@ class checksum {
   constexpr bool intact() const noexcept { return sum() == 0xffff; }
 
  private:
+  void add_address(const net::address& address) noexcept {
+    if (address.is_v4()) return add_number(address.to_v4_number());
+    std::uint32_t words[4] = {};
+    std::memcpy(words, address.bytes().data(), address.bytes().size());
+    for (const std::uint32_t word : words) sum_ += word;
+  }
+
   /// Of words in the packet's byte order, unfolded: RFC 1071 section 2(B). Each piece adds less
   /// than 2^48, so that no packet overflows it.
   std::uint64_t sum_ = 0;
