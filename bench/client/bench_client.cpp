@@ -14,16 +14,14 @@
 #include <arpa/inet.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <stdexcept>
 #include <string>
 
-#include "idle.hpp"
+#include "holding.hpp"
 #include "load.hpp"
 #include "options.hpp"
 #include "report.hpp"
@@ -124,39 +122,6 @@ bench::options read(const flags& given) {
   return out;
 }
 
-/// Makes room for so many sockets.
-void raise_descriptor_limit(std::uint32_t sockets) {
-  const rlim_t wanted = rlim_t{sockets} + 64;
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = wanted;
-  limit.rlim_max = std::max(limit.rlim_max, wanted);
-  if (::setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
-  throw std::runtime_error("this user may not open " + std::to_string(wanted) +
-                           " descriptors; raise the hard limit (ulimit -Hn, and fs.nr_open) or "
-                           "ask for fewer connections");
-}
-
-int hold(const bench::options& given) {
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGTERM);
-  sigaddset(&ends, SIGINT);
-  ::sigprocmask(SIG_BLOCK, &ends, nullptr);
-  bench::idle_holder holder(given);
-  if (!holder.open_all()) {
-    throw std::runtime_error(
-        "only " + std::to_string(holder.held()) + " of " + std::to_string(given.idle) +
-        " connections were answered; errors: " + bench::to_json(holder.errors()));
-  }
-  std::puts("holding");
-  std::fflush(stdout);
-  holder.hold();
-  std::printf("{\"held\": %u, \"ended_by_server\": %u}\n", holder.held(), holder.ended_by_server());
-  return 0;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -169,8 +134,12 @@ int main(int argc, char** argv) {
   try {
     ::signal(SIGPIPE, SIG_IGN);
     const bench::options options = read(given);
-    raise_descriptor_limit(std::max(options.connections, options.idle));
-    if (options.idle > 0) return hold(options);
+    if (options.idle > 0) return bench::hold(options);
+    if (bench::room_for_sockets(options.connections) < options.connections) {
+      throw std::runtime_error(
+          "this user may not open so many descriptors; raise the hard limit "
+          "(ulimit -Hn) or ask for fewer connections");
+    }
     // The schedule of the open loop is not to be rounded to 50 us.
     ::prctl(PR_SET_TIMERSLACK, 1UL);
     bench::load load(options);

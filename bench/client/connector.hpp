@@ -22,7 +22,7 @@ namespace bench {
 class connector {
  public:
   explicit connector(const options& given)
-      : options_(given), next_port_(first_port + std::random_device()() % port_count) {}
+      : options_(given), random_(std::random_device()()), next_port_(random_port()) {}
 
   /// A socket whose connection is under way; -1 with errno, EADDRNOTAVAIL when several tuples in a
   /// row were taken.
@@ -32,7 +32,10 @@ class connector {
     for (int tries = 0; tries < tuples_tried && fd < 0; ++tries) {
       const sockaddr_in source = next_source();
       fd = open_from(&source);
-      if (fd < 0 && errno != EADDRNOTAVAIL && errno != EADDRINUSE) return -1;
+      if (fd >= 0) return fd;
+      if (errno != EADDRNOTAVAIL && errno != EADDRINUSE) return -1;
+      // The ports behind a taken one are likely to be taken as well, by another client's run.
+      next_port_ = random_port();
     }
     return fd;
   }
@@ -40,7 +43,11 @@ class connector {
  private:
   static constexpr std::uint32_t first_port = 1'024;
   static constexpr std::uint32_t port_count = 65'536 - first_port;
-  static constexpr int tuples_tried = 16;
+  static constexpr int tuples_tried = 32;
+
+  std::uint32_t random_port() noexcept {
+    return first_port + static_cast<std::uint32_t>(random_()) % port_count;
+  }
 
   sockaddr_in next_source() noexcept {
     sockaddr_in source{};
@@ -78,6 +85,7 @@ class connector {
   }
 
   const options& options_;
+  std::minstd_rand random_;
   std::uint32_t next_address_ = 0;
   std::uint32_t next_port_;
 };

@@ -54,19 +54,18 @@ bool idle_holder::open_all() {
   return errors_.sum() == 0;
 }
 
-void idle_holder::hold() {
+void idle_holder::hold(int input) {
   sigset_t ends;
   sigemptyset(&ends);
   sigaddset(&ends, SIGTERM);
   sigaddset(&ends, SIGINT);
   const int signals = ::signalfd(-1, &ends, SFD_CLOEXEC);
-  std::array<pollfd, 3> waits{
-      {{signals, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}, {epoll_, POLLIN, 0}}};
+  std::array<pollfd, 3> waits{{{signals, POLLIN, 0}, {input, POLLIN, 0}, {epoll_, POLLIN, 0}}};
   for (;;) {
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) break;
     if (waits[0].revents != 0) break;
     std::array<char, 256> typed;
-    if (waits[1].revents != 0 && ::read(STDIN_FILENO, typed.data(), typed.size()) <= 0) break;
+    if (waits[1].revents != 0 && ::read(input, typed.data(), typed.size()) <= 0) break;
     const int count =
         ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), /*timeout=*/0);
     for (int i = 0; i < count; ++i) {

@@ -24,8 +24,8 @@ class idle_holder {
   /// Opens them, no more than `options::connections` at once. False when some could not be had,
   /// which `errors` tells about.
   bool open_all();
-  /// Waits for SIGTERM or SIGINT, which must be blocked, or for the end of standard input.
-  void hold();
+  /// Waits for SIGTERM or SIGINT, which must be blocked, or for the end of this input.
+  void hold(int input);
 
   std::uint32_t held() const { return held_; }
   /// How many the server has ended while they were held.

@@ -19,7 +19,7 @@ namespace bench {
 
 /// Keeps connections busy and takes the time. One thread, one epoll, edge-triggered: a connection
 /// is added once and goes with its close, so that it costs six system calls and its part of an
-/// epoll_wait: socket, connect, epoll_ctl, send, recv, close.
+/// epoll_wait: socket, connect, epoll_ctl, send, recv, close; with addresses to use two more.
 ///
 /// The closed loop begins an operation when the one before it has ended. The open loop begins them
 /// by a schedule that nothing moves: what finds no free connection waits, and its time counts from

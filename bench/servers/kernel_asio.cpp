@@ -11,6 +11,8 @@
 #include <boost/beast/http.hpp>
 #include <csignal>
 #include <exception>
+#include <tuple>
+#include <utility>
 
 #include "serving.hpp"
 
@@ -28,15 +30,15 @@ asio::awaitable<void> converse(stream peer) {
   beast::flat_buffer buffer;
   for (;;) {
     http::request<http::empty_body> request;
-    const auto [read_error, read] = co_await http::async_read(peer, buffer, request, await);
-    if (read_error) co_return;
+    const auto got = co_await http::async_read(peer, buffer, request, await);
+    if (std::get<0>(got)) co_return;
     http::response<http::string_body> response(http::status::ok, request.version());
     response.set(http::field::content_type, "text/plain");
     response.keep_alive(request.keep_alive());
     response.body() = "Hello, world!\n";
     response.prepare_payload();
-    const auto [write_error, written] = co_await http::async_write(peer, response, await);
-    if (write_error || !response.keep_alive()) co_return;
+    const auto sent = co_await http::async_write(peer, response, await);
+    if (std::get<0>(sent) || !response.keep_alive()) co_return;
   }
 }
 
@@ -50,8 +52,8 @@ asio::awaitable<void> accept_all(asio::io_context& context, asio::ip::tcp::endpo
   bench::say_ready();
   for (;;) {
     asio::basic_stream_socket<asio::ip::tcp, asio::io_context::executor_type> socket(context);
-    const auto [error] = co_await acceptor.async_accept(socket, await);
-    if (!error) {
+    const auto accepted = co_await acceptor.async_accept(socket, await);
+    if (!std::get<0>(accepted)) {
       asio::co_spawn(context, converse(stream(std::move(socket))), asio::detached);
     }
   }

@@ -1,4 +1,4 @@
-#include "histogram.hpp"
+#include "bench/client/histogram.hpp"
 
 #include <doctest/doctest.h>
 
@@ -20,7 +20,7 @@ std::int64_t exact(const std::vector<std::int64_t>& sorted, double percent) {
 
 }  // namespace
 
-TEST_CASE("a histogram without records has no percentiles") {
+TEST_CASE("histogram: an empty one has no percentiles") {
   const histogram empty;
   CHECK(empty.count() == 0);
   CHECK(empty.percentile_ns(50) == 0);
@@ -28,7 +28,7 @@ TEST_CASE("a histogram without records has no percentiles") {
   CHECK(empty.mean_ns() == 0);
 }
 
-TEST_CASE("every value is told within a thousandth, and never too small") {
+TEST_CASE("histogram: every value is told within a thousandth, and never too small") {
   for (std::int64_t value = 1; value <= histogram::largest_ns; value += 1 + value / 37) {
     histogram one;
     one.record(value);
@@ -41,7 +41,7 @@ TEST_CASE("every value is told within a thousandth, and never too small") {
   }
 }
 
-TEST_CASE("the only record is every percentile, exactly") {
+TEST_CASE("histogram: the only record is every percentile, exactly") {
   histogram one;
   one.record(123'456'789);
   CHECK(one.percentile_ns(0) == 123'456'789);
@@ -50,7 +50,7 @@ TEST_CASE("the only record is every percentile, exactly") {
   CHECK(one.mean_ns() == doctest::Approx(123'456'789));
 }
 
-TEST_CASE("what lies outside the range is moved to its ends") {
+TEST_CASE("histogram: what lies outside the range is moved to its ends") {
   histogram wide;
   wide.record(-5);
   wide.record(std::int64_t{3'600} * 1'000'000'000);
@@ -59,7 +59,7 @@ TEST_CASE("what lies outside the range is moved to its ends") {
   CHECK(wide.max_ns() == histogram::largest_ns);
 }
 
-TEST_CASE("percentiles are by nearest rank") {
+TEST_CASE("histogram: percentiles are by nearest rank") {
   histogram thousand;
   for (std::int64_t value = 1; value <= 1'000; ++value) thousand.record(value);
   CHECK(thousand.percentile_ns(50) == 500);
@@ -70,7 +70,7 @@ TEST_CASE("percentiles are by nearest rank") {
   CHECK(thousand.mean_ns() == doctest::Approx(500.5));
 }
 
-TEST_CASE("percentiles of many records lie within a thousandth of the sorted ones") {
+TEST_CASE("histogram: percentiles of many records lie within a thousandth of the sorted ones") {
   std::mt19937_64 random(7);
   std::lognormal_distribution<double> spread(11, 2);
   histogram seen;

@@ -145,9 +145,10 @@ struct fence {
 
 void fenced_header(const tree&, const source& file, const rule& self, findings& out) {
   static constexpr std::array fences = {
-      fence{"liburing", "the ring's sources in runtime/src",
+      fence{"liburing", "the ring's sources in runtime/src and its peer in bench/servers",
             [](const source& f) {
-              return f.folder() == "runtime/src" && f.stem().find("ring") != npos;
+              return (f.folder() == "runtime/src" && f.stem().find("ring") != npos) ||
+                     f.path() == "bench/servers/kernel_uring.cpp";
             }},
       fence{"boost/context/", "the fiber's sources in runtime/src",
             [](const source& f) {
@@ -155,7 +156,10 @@ void fenced_header(const tree&, const source& file, const rule& self, findings& 
             }},
       fence{"toml++", "the sources in tcp/policy_file",
             [](const source& f) { return f.under("tcp/policy_file") && !f.is_header(); }},
-      fence{"boost/beast", "net/src/http", [](const source& f) { return f.under("net/src/http"); }},
+      fence{"boost/beast", "net/src/http and its peer in bench/servers",
+            [](const source& f) {
+              return f.under("net/src/http") || f.path() == "bench/servers/kernel_asio.cpp";
+            }},
   };
   if (!file.is_cpp()) return;
   for (const auto& include : find_includes(file.text())) {
