@@ -40,9 +40,7 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-# apt fetches as a user of its own, who has to get in here.
-chmod 755 "$work"
-mkdir -p "$work/parts" "$work/lists/partial"
+mkdir -p "$work/parts" "$work/lists/partial" "$work/cache/archives/partial"
 
 # source_lists: the system's package sources, in either form, with source packages only.
 source_lists() {
@@ -61,14 +59,14 @@ source_lists() {
 # apt ARGUMENT...: apt-get that knows of these lists only.
 apt() {
   timeout 120 apt-get -q -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/parts" \
-    -o Dir::State::lists="$work/lists" -o APT::Get::List-Cleanup=0 -o Acquire::Retries=2 \
+    -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o Acquire::Retries=2 \
     -o APT::Sandbox::User="$(id -un)" "$@" >"$work/log" 2>&1 </dev/null && return
   tail -n 5 "$work/log" >&2
   return 1
 }
 
 source_lists
-apt update ||
+apt -o APT::Update::Error-Mode=any update ||
   fail "the lists of source packages could not be fetched; apt's last lines stand above."
 (cd "$work" && apt source --download-only lwip) ||
   fail "no source package 'lwip' could be fetched; apt's last lines stand above."
