@@ -21,7 +21,7 @@ out. Ctrl-C ends the run, which keeps and shows what it has measured; nothing el
 builds in build/release and build/peers.
 
   --rounds N        rounds of each figure (5; 21 for a figure that is to be claimed)
-  --seconds S       how long each measurement lasts (1)
+  --seconds S       how long each measurement lasts (1; two at least with thousands at once)
   --results FOLDER  where files go (bench/results): run.json and the charts are of this run,
                     latest.json keeps the last whole run of each figure
   --only CONTENDER  no other one; may be given more than once
