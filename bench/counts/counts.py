@@ -12,7 +12,8 @@ The paths are folders and programs of a release build; ctest gives them (`ctest 
 `cmake --build build/release --target update_counts` stores the figures anew.
 
 Where an instrument is missing, its figures are skipped and the exit code is 77; in CI (RUNNEL_CI or
-CI is set) that is a failure.
+CI is set) that is a failure. Where the system refuses what a figure needs, a TUN device or ptrace,
+a line says that it was skipped and the others decide.
 """
 
 import argparse

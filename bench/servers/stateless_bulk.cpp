@@ -160,9 +160,11 @@ class responder {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: stateless_bulk DEVICE\n");
-    return 2;
+  // The kernel would make a device of the name --help.
+  const bool help = argc == 2 && argv[1][0] == '-';
+  if (argc != 2 || help) {
+    std::fprintf(help ? stdout : stderr, "usage: stateless_bulk DEVICE\n");
+    return help ? 0 : 2;
   }
   try {
     const int fd = bench::open_tun(argv[1], true, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
