@@ -5,6 +5,7 @@
 #include "ingress.hpp"
 #include "policy_table_connection.hpp"
 #include "policy_table_listener.hpp"
+#include "send_room.hpp"
 
 // Policies: set and read at run time. Whoever uses a value asks for it when it is needed, so that a
 // change holds at once.

@@ -1,5 +1,6 @@
 #include "core.hpp"
 #include "half_open.hpp"
+#include "send_room.hpp"
 
 namespace runnel::tcp {
 
