@@ -214,8 +214,8 @@ struct core {
 
   // ---- keyed hashes
   /// The latest key and its hash: what is looked up often moves in the table right after. At first
-  /// it is nobody's.
-  mutable flow_key hashed_key;
+  /// it is nobody's, for no host has so many addresses.
+  mutable flow_key hashed_key{{}, 0, 0, UINT16_MAX};
   mutable std::uint64_t hashed = 0;
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
   std::uint64_t address_hash(const net::address& address) const noexcept;
