@@ -83,7 +83,11 @@ class Bench:
 
     def space(self, link: Link) -> Space:
         """New namespaces with this link; use it with `with`."""
-        return Space(link)
+        made = Space(link)
+        if "congestion_control" not in self.about:
+            self.about["congestion_control"] = made.client.sysctl(
+                "net/ipv4/tcp_congestion_control")
+        return made
 
     @contextlib.contextmanager
     def serve(self, contender: str, space: Space, core: int | None = None) -> Iterator[Server]:
@@ -93,9 +97,8 @@ class Bench:
         with server:
             if server.description:
                 self.note(contender, "description", server.description)
-            self.about["congestion_control"] = space.client.sysctl(
-                "net/ipv4/tcp_congestion_control")
             yield server
+            server.check()
             words = last_words(server.stop())
             for key, word in words.items():
                 if isinstance(word, (int, float)):

@@ -27,7 +27,11 @@ class CpuTime:
 def cpu_time(pid: int) -> CpuTime:
     """Of all its threads, those of io_uring included."""
     ns = user = system = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError as error:
+        raise HarnessError(f"The process {pid} is gone while it is measured: {error}.") from error
+    for thread in threads:
         folder = f"/proc/{pid}/task/{thread}"
         try:
             with open(f"{folder}/stat", encoding="ascii", errors="replace") as stat:
@@ -87,6 +91,12 @@ class Child:
             self._rest += got
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode(errors="replace")
+
+    def check(self) -> None:
+        """A HarnessError when it has ended by itself."""
+        if self.process.poll() is not None:
+            raise HarnessError(f"{self.name} ended by itself with exit code "
+                               f"{self.process.returncode}{self._last_words()}.")
 
     def _last_words(self) -> str:
         self._errors.seek(0)

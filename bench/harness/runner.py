@@ -100,7 +100,10 @@ def measure(bench: Bench, progress: Progress, figure: Figure, contender: str, en
     bench.at_exit = {}
     try:
         values = figure.measure(bench, contender) | bench.at_exit
-    except HarnessError as error:
+    # One figure's mistake must not cost the others hours of measurement.
+    except Exception as problem:
+        error = problem if isinstance(problem, HarnessError) else \
+            f"it failed by {type(problem).__name__}: {problem}"
         failures[contender] = failures.get(contender, 0) + 1
         entry["left_out"][contender] = str(error).rstrip(".")
         progress.say(f"{figure.name}, {contender}: {error}")

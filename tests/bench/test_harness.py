@@ -31,6 +31,8 @@ class FakeFigure(Figure):
 
     def measure(self, bench, contender):
         self.asked.append(contender)
+        if self.name == "broken" and contender == "b":
+            raise KeyError("key")
         if len(self.asked) == 7 and self.name == "stopped":
             raise KeyboardInterrupt
         return {"value": float(len(self.asked)), "drops": int(len(self.asked) == 1)}
@@ -120,6 +122,14 @@ class Runs(unittest.TestCase):
         self.assertEqual(FakeFigure.asked, list("abbaabba"))
         self.assertTrue(whole and published)
         self.assertEqual(results["figures"]["whole"]["left_out"], {"absent": "it is away"})
+
+    def test_who_fails_is_left_out_and_the_others_are_not(self):
+        whole, results, published = self.play("broken")
+        self.assertTrue(whole and published)
+        made = results["figures"]["broken"]
+        self.assertEqual([list(each) for each in made["rounds"]], [["a"]] * 4)
+        self.assertEqual(FakeFigure.asked.count("b"), 2)
+        self.assertIn("KeyError", made["left_out"]["b"])
 
     def test_an_interrupted_run_keeps_what_it_has(self):
         whole, results, published = self.play("stopped")
