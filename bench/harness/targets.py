@@ -34,6 +34,16 @@ def _connections(figure: str) -> list[Target]:
             Target(figure, "runnel_http", 2.5, "nginx_veth")]
 
 
+def _bulk_in(figure: str) -> list[Target]:
+    return [Target(figure, "segmentation", 0.5, "stateless"),
+            Target(figure, "loans", 0.75, "stateless")]
+
+
+def _bulk_out(figure: str) -> list[Target]:
+    return [Target(figure, "segmentation", 0.5, "stateless"),
+            Target(figure, "segmentation", 1.0, "veth")]
+
+
 TARGETS: list[Target] = [
     *_connections("cps_64"),
     *_connections("cps_512"),
@@ -49,4 +59,8 @@ TARGETS: list[Target] = [
     Target("rps_64", "runnel_http", 0.4, key="user_us", at_most=True),
     Target("ping_pong", "runnel_http", 1.05, "stateless", at_most=True),
     Target("ping_pong_busy", "runnel_busy", 1.15, "stateless_busy", at_most=True),
+    *_bulk_in("bulk_in"),
+    *_bulk_in("bulk_in_ipv6"),
+    *_bulk_out("bulk_out"),
+    *_bulk_out("bulk_out_ipv6"),
 ]
