@@ -44,6 +44,12 @@ def _bulk_out(figure: str) -> list[Target]:
             Target(figure, "segmentation", 1.0, "veth")]
 
 
+def _engine_connections(figure: str) -> list[Target]:
+    return [Target(figure, "engine", 500_000, aim=1_000_000),
+            Target(figure, "engine", 3, "lwip_1024"),
+            Target(figure, "engine", 3, "lwip_64")]
+
+
 TARGETS: list[Target] = [
     *_connections("cps_64"),
     *_connections("cps_512"),
@@ -63,4 +69,10 @@ TARGETS: list[Target] = [
     *_bulk_in("bulk_in_ipv6"),
     *_bulk_out("bulk_out"),
     *_bulk_out("bulk_out_ipv6"),
+    *_engine_connections("engine_cps"),
+    *_engine_connections("engine_cps_unchecked"),
+    Target("beside_cps", "time_wait", 0.97, "nothing"),
+    Target("beside_rps", "idle", 0.95, "nothing"),
+    Target("bytes_time_wait", "engine", 48, key="megabytes", at_most=True),
+    Target("bytes_idle", "engine", 560, key="megabytes", at_most=True),
 ]
