@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from .contenders import CONTENDERS, Contender, Paths
 from .errors import HarnessError
 from .processes import tool
+from .spaces import Space
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,15 @@ class Table:
     half_open: int
     time_wait: int
     table_bytes: int
+
+
+def with_flags(contender: Contender, *more: str) -> Contender:
+    """The same with flags, each with one value, in place of those of the same names."""
+    def arguments(space: Space) -> list[str]:
+        usual = contender.arguments(space)
+        pairs = zip(usual[::2], usual[1::2])
+        return [*(word for pair in pairs if pair[0] not in more for word in pair), *more]
+    return replace(contender, arguments=arguments)
 
 
 class Inspection:
@@ -37,10 +47,10 @@ class Inspection:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def contender(self, *more: str, base: str = "runnel_http", name: str = "") -> Contender:
-        """http_server with the socket and with `more` flags."""
-        known = CONTENDERS[base]
-        return replace(known, name=name or known.name, ready="inspect:", arguments=lambda space: [
-            *known.arguments(space), "--inspect", self._socket, *more])
+        """http_server with the socket and with `more` flags, which take the place of its usual
+        ones."""
+        known = with_flags(CONTENDERS[base], *more, "--inspect", self._socket)
+        return replace(known, name=name or known.name, ready=f"inspect: {self._socket}")
 
     def _ask(self, *flags: str) -> dict:
         said = tool([self._program, "-S", self._socket, *flags], timeout=20)

@@ -75,4 +75,5 @@ TARGETS: list[Target] = [
     Target("beside_rps", "idle", 0.95, "nothing"),
     Target("bytes_time_wait", "engine", 48, key="megabytes", at_most=True),
     Target("bytes_idle", "engine", 560, key="megabytes", at_most=True),
+    Target("memory_idle", "runnel_http", 2048, at_most=True),
 ]
