@@ -133,10 +133,10 @@ GROUPS = {
         which one request was answered: coroutine, HTTP parser, stream and TCP included. On the
         kernel's TCP that is the program's part only: the socket is the kernel's memory and not
         visible there, and the epoll server keeps nothing of its own. There are as many as may be
-        open in a process. nginx takes memory for its 16,384 connections when it starts, so that only
-        what each takes beyond is seen. gVisor's includes what Go has not yet collected. lwIP is
-        left out, since its pools are there from its start for at most 65,000 connections: the size
-        of its object stands among the bytes of an entry. Then the same for http_server's half-open
-        entries, by a flood of SYNs at a bounded rate without cookies and with a backlog for all of
-        them, and for its entries in TIME_WAIT."""),
+        open in a process. nginx takes memory for its 16,384 connections when it starts, so that
+        only what each takes beyond is seen. gVisor's includes what Go has not yet collected. lwIP
+        is left out, since its pools are there from its start for at most 65,000 connections: the
+        size of its object stands among the bytes of an entry. Then the same for http_server's
+        half-open entries, by a flood of SYNs at a bounded rate without cookies and with a backlog
+        for all of them, and for its entries in TIME_WAIT."""),
 }

@@ -50,6 +50,13 @@ def _engine_connections(figure: str) -> list[Target]:
             Target(figure, "engine", 3, "lwip_64")]
 
 
+def _flood(ours: str) -> list[Target]:
+    """Flat memory is no more than a few pages of pools."""
+    return [Target("syn_flood", ours, 95),
+            Target("syn_flood", ours, 1000, key="p99_ms", at_most=True),
+            Target("syn_flood", ours, 1, key="grown_mb", at_most=True)]
+
+
 TARGETS: list[Target] = [
     *_connections("cps_64"),
     *_connections("cps_512"),
@@ -76,4 +83,7 @@ TARGETS: list[Target] = [
     Target("bytes_time_wait", "engine", 48, key="megabytes", at_most=True),
     Target("bytes_idle", "engine", 560, key="megabytes", at_most=True),
     Target("memory_idle", "runnel_http", 2048, at_most=True),
+    Target("burst", "small", 100),
+    *_flood("cookies_auto"),
+    *_flood("cookies_always"),
 ]
