@@ -101,7 +101,7 @@ OUT = dataclasses.replace(IN, name="bulk_out", title="One bulk stream out", out=
 
 
 def over_ipv6(figure: BulkFigure) -> BulkFigure:
-    return dataclasses.replace(figure, name=f"{figure.name}_ipv6", ipv6=True, rounds_cap=5,
+    return dataclasses.replace(figure, name=f"{figure.name}_ipv6", ipv6=True, rounds_cap=3,
                                title=f"{figure.title}, IPv6")
 
 

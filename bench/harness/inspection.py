@@ -14,12 +14,14 @@ from .spaces import Space
 
 @dataclass(frozen=True)
 class Table:
-    """How many of each there are now, and the bytes that their tables take."""
+    """How many of each there are now, the bytes that their tables take, and an entry's in
+    TIME_WAIT."""
 
     established: int
     half_open: int
     time_wait: int
     table_bytes: int
+    time_wait_bytes: int
 
 
 def with_flags(contender: Contender, *more: str) -> Contender:
@@ -67,7 +69,8 @@ class Inspection:
         told = self._ask("-s", "-j")
         states = told["states"]
         return Table(established=told["estab"], half_open=states["SYN-RECV"],
-                     time_wait=states["TIME-WAIT"], table_bytes=told["memory"]["tables"])
+                     time_wait=states["TIME-WAIT"], table_bytes=told["memory"]["tables"],
+                     time_wait_bytes=told["memory"]["time_wait"])
 
     @staticmethod
     def missing(paths: Paths) -> str | None:
