@@ -5,11 +5,16 @@
 //   bench_client --address 10.77.0.2 --port 80 --connections 64 --mode connections
 //
 // Prints "begin" and "end" around the measured window, at which a harness can read the server's CPU
-// time, and then one line of JSON. Operations that fail are counted by kind and end nothing. With
-// --rate operations begin by a schedule (the open loop) and their time counts from when they were
-// to begin, so that a server that stalls is charged for all that waited ("intended" says how many
-// were to begin in the window). With --idle it opens connections, holds them, prints "holding" and
-// waits for SIGTERM or the end of its standard input.
+// time, and then one line of JSON. Operations that fail are counted by kind and end nothing; what
+// has not ended two seconds after the window is a timeout. "rate" is of what ended in the window.
+//
+// With --rate operations begin by a schedule (the open loop) and their time counts from when they
+// were to begin, so that a server that stalls is charged for all that waited. "intended" says how
+// many were to begin in the window, and "operations" how many of these came to an end, be it after
+// the window.
+//
+// With --idle it opens connections, holds them, prints "holding" and waits for SIGTERM or the end
+// of its standard input.
 
 #include <arpa/inet.h>
 #include <signal.h>

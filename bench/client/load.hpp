@@ -72,6 +72,7 @@ class load {
   bool finished() const;
 
   void begin_due(std::int64_t now);
+  void give_up_due();
   void advance_schedule();
   void resume_paused(std::int64_t now);
   void expire(std::int64_t now);
@@ -89,7 +90,7 @@ class load {
 
   bool measured(std::int64_t since_ns) const;
   void move(slot& one, state to);
-  void set_deadline(slot_index index, std::int64_t since_ns);
+  void set_deadline(slot_index index, std::int64_t begun_ns);
   void clear_deadline(slot_index index);
   void shut(slot_index index);
 

@@ -54,7 +54,8 @@ struct outcome {
   std::uint64_t operations = 0;
   /// How many operations were to begin in the window; the open loop's only.
   std::uint64_t intended = 0;
-  /// How many ended between the lines "begin" and "end", which is what the CPU time is for.
+  /// How many ended between the lines "begin" and "end", which is what the CPU time is for. In the
+  /// open loop that may include some that began before, and lacks some of `operations`.
   std::uint64_t ended_in_window = 0;
   error_counts errors;
   histogram latency;

@@ -45,9 +45,9 @@ std::string to_json(const options& given, const outcome& result) {
   const auto each = [&](const timeval& begin, const timeval& end) {
     return ended > 0 ? between_us(begin, end) / ended : 0;
   };
-  std::string out = text("{\"operations\": %llu, \"seconds\": %.6f, \"rate\": %.3f",
-                         static_cast<unsigned long long>(result.operations), seconds,
-                         static_cast<double>(result.operations) / seconds);
+  std::string out =
+      text("{\"operations\": %llu, \"seconds\": %.6f, \"rate\": %.3f",
+           static_cast<unsigned long long>(result.operations), seconds, ended / seconds);
   if (given.open_loop()) {
     out += text(", \"intended\": %llu", static_cast<unsigned long long>(result.intended));
   }

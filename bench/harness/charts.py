@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 
 from . import tables
 
@@ -26,9 +27,18 @@ def draw(path: str, height: int, script: str) -> list[str]:
         head = (f"set terminal {terminal} {options.format(w=860, h=height)} noenhanced\n"
                 f"set output {quoted(name)}\nset grid lc rgb '#dddddd'\n"
                 "set border lc rgb '#444444'\n")
-        done = subprocess.run(["gnuplot"], input=head + script, text=True, capture_output=True,
-                              timeout=60, check=False)
-        if done.returncode == 0 and os.path.exists(name):
+        why = ""
+        try:
+            done = subprocess.run(["gnuplot"], input=head + script, text=True, capture_output=True,
+                                  timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+        else:
+            if done.returncode:
+                why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].strip()
+        if why:
+            print(f"The chart {name} was not drawn: {why.rstrip('.')}.", file=sys.stderr)
+        elif os.path.exists(name):
             made.append(name)
     return made
 

@@ -65,7 +65,10 @@ def cores() -> tuple[int, int]:
     if len(allowed) < 2:
         raise HarnessError("Two cores are needed, one for the server and one for the client; "
                            "this machine gives one.")
-    return allowed[0], allowed[1]
+    server = allowed[0]
+    # Two threads of one core would slow each other down.
+    others = [each for each in allowed[1:] if each not in machine.siblings(server)]
+    return server, (others or allowed[1:])[0]
 
 
 def run(given: argparse.Namespace) -> int:
@@ -79,6 +82,9 @@ def run(given: argparse.Namespace) -> int:
         show_list(bench, figures)
         return 0
     bench.server_core, bench.client_core = cores()
+    bench.about["pinned"] = {
+        "server": bench.server_core, "client": bench.client_core,
+        "one_core": bench.client_core in machine.siblings(bench.server_core)}
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     kept = store.Store(given.results, machine.describe(paths, ROOT), given.seconds)
@@ -114,3 +120,5 @@ def main() -> int:
     except HarnessError as error:
         print(f"run.sh: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .contenders import CONTENDERS, Contender, Paths, Server, last_words
+from .contenders import CONTENDERS, PORT, Contender, Paths, Server, last_words
 from .errors import HarnessError
 from .processes import Child, cpu_time
 from .spaces import Link, Space
@@ -127,7 +127,7 @@ class Bench:
         seconds = self.seconds if seconds is None else seconds
         warmup = self.warmup if warmup is None else warmup
         argv = [self.paths.program("bench_client"), "--address", space.server_address,
-                "--port", "80", "--connections", str(connections), "--mode", mode,
+                "--port", str(PORT), "--connections", str(connections), "--mode", mode,
                 "--close", close, "--seconds", str(seconds), "--warmup", str(warmup),
                 *(("--sources", space.sources) if sources else ()), *arguments]
         used_core = self.client_core if core is None else core
@@ -150,7 +150,9 @@ def wait_for(client: Child, word: str, timeout: float) -> None:
 
 def summary_of(said: dict, cpu: object, traffic: object, drops: int) -> dict[str, float]:
     operations = said["operations"]
-    if not operations:
+    # The window's CPU time and packets are for these: of an open loop not all end in it.
+    ended = round(said["rate"] * said["seconds"])
+    if not operations or not ended:
         raise HarnessError(f"bench_client finished no operation; its errors: {said['errors']}.")
     latency = said["latency_us"]
     return {
@@ -158,9 +160,9 @@ def summary_of(said: dict, cpu: object, traffic: object, drops: int) -> dict[str
         "p50_us": latency["p50"], "p90_us": latency["p90"], "p99_us": latency["p99"],
         "p999_us": latency["p99.9"], "max_us": latency["max"],
         "errors": sum(said["errors"].values()),
-        "cpu_us": cpu.ns / 1000 / operations,
+        "cpu_us": cpu.ns / 1000 / ended,
         "user_ticks": cpu.user_ticks, "system_ticks": cpu.system_ticks,
-        "packets": traffic.packets / operations,
+        "packets": traffic.packets / ended,
         "client_us": said["client_user_us"] + said["client_system_us"],
         "drops": drops,
     }

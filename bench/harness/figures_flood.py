@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from . import spaces
-from .contenders import CONTENDERS, Contender, Server
+from .contenders import CONTENDERS, PORT, Contender, Server
 from .figure import Bench, Column, Curve, Figure
 from .inspection import Inspection, with_flags
 from .processes import Child, resident_bytes
@@ -149,7 +149,7 @@ class Flood:
     def __init__(self, bench: Bench, space: Space, rate: float, seconds: float) -> None:
         self.sent_rate = 0.0
         argv = [bench.paths.program("syn_flood"), "--device", space.device, "--address",
-                space.server_address, "--port", "80", "--rate", str(rate), "--seconds",
+                space.server_address, "--port", str(PORT), "--rate", str(rate), "--seconds",
                 str(min(60.0, seconds)), "--sources", str(SOURCES)]
         self._child = Child(space.client.command(argv, bench.client_core), "syn_flood") \
             if rate else None
@@ -179,7 +179,7 @@ class Honest:
 
 def honest(bench: Bench, space: Space, seconds: float) -> Honest:
     """Clients that begin at a fixed rate whatever happens, from 64 addresses."""
-    argv = [bench.paths.program("bench_client"), "--address", space.server_address, "--port", "80",
+    argv = [bench.paths.program("bench_client"), "--address", space.server_address, "--port", str(PORT),
             "--connections", "16384", "--rate", str(HONEST_RATE), "--sources", space.sources,
             "--seconds", str(seconds), "--warmup", "0.1", "--timeout-ms", str(TIMEOUT_MS)]
     with Child(space.client.command(argv, bench.client_core), "bench_client") as client:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from . import spaces
-from .contenders import CONTENDERS
+from .contenders import CONTENDERS, PORT
 from .errors import HarnessError
 from .figure import Bench, Column, Figure, summary_of, wait_for
 from .inspection import Inspection
@@ -47,7 +47,7 @@ class LongFigure(Figure):
 def run(bench: Bench, space: spaces.Space, server: Child, look: Inspection | None,
         sources: bool) -> dict[str, float]:
     seconds = LENGTH_FOR_EACH_SECOND * bench.seconds
-    argv = [bench.paths.program("bench_client"), "--address", space.server_address, "--port", "80",
+    argv = [bench.paths.program("bench_client"), "--address", space.server_address, "--port", str(PORT),
             "--connections", "64", "--seconds", str(seconds), "--warmup", str(bench.warmup),
             *(("--sources", space.sources) if sources else ())]
     before = space.traffic()

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from . import spaces
-from .contenders import CONTENDERS, Contender
+from .contenders import CONTENDERS, PORT, Contender
 from .errors import HarnessError
 from .figure import Bench, Column, Figure
 from .inspection import Inspection, with_flags
@@ -44,7 +44,7 @@ class IdleFigure(Figure):
             with bench.serve(server_kind, space) as server:
                 before = resident_bytes(server.pid)
                 argv = [bench.paths.program("bench_client"), "--address", space.server_address,
-                        "--port", "80", "--idle", str(count), "--sources", space.sources]
+                        "--port", str(PORT), "--idle", str(count), "--sources", space.sources]
                 with Child(space.client.command(argv, bench.client_core), "bench_client") as held:
                     line = held.line(120)
                     if line != "holding":
@@ -100,7 +100,7 @@ def flood(bench: Bench, space: Space) -> None:
     rate = 40_000
     tool(space.client.command(
         [bench.paths.program("syn_flood"), "--device", space.device, "--address",
-         space.server_address, "--port", "80", "--rate", str(rate), "--seconds",
+         space.server_address, "--port", str(PORT), "--rate", str(rate), "--seconds",
          str(1.05 * WANTED / rate), "--sources", "131072"], bench.client_core), timeout=30)
 
 

@@ -29,7 +29,7 @@ std::uint16_t id_of(core& host, const flow_key& key, const ip_facts& facts,
 }
 
 /// A packet whose headers stand in the scratch, with the checksum's field still to be filled in.
-struct layout {
+struct packet_layout {
   std::size_t ip_bytes = 0;
   std::size_t header_bytes = 0;
   std::size_t text_pieces = 0;
@@ -38,7 +38,7 @@ struct layout {
 };
 
 /// `sum` is that of the pseudo-header, and of the TCP header where the link sums nothing.
-void finish_packet(core& host, const layout& packet, wire::checksum& sum) noexcept {
+void finish_packet(core& host, const packet_layout& packet, wire::checksum& sum) noexcept {
   const std::span<std::byte> headers(host.scratch.data(), packet.header_bytes);
   host.transmit.offload = {};
   if (host.checksum_offload_tx) {

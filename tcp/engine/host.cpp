@@ -16,6 +16,18 @@ using detail::core;
 using detail::listener_entry;
 using detail::no_index;
 
+namespace {
+
+/// Whether the connection may have another segment to send. Mostly an answer or an acknowledgement
+/// was all, and to find that out by planning the next one costs half as much as sending it.
+bool may_have_more(const connection& c) noexcept {
+  return c.unsent() > 0 || c.flight != no_index || c.path != no_index || c.syn_due || c.ack.due ||
+         c.ack.duplicates > 0 || (c.fin_queued && !c.fin_sent) || c.probe_due || c.probe_new_due ||
+         c.probe_resend_due || c.flow.phase != detail::recovery_phase::open;
+}
+
+}  // namespace
+
 host::host(host_options options) : core_(std::make_unique<core>(std::move(options))) {}
 host::host(host&&) noexcept = default;
 host& host::operator=(host&&) noexcept = default;
@@ -60,7 +72,7 @@ const net::tx_packet* host::poll_transmit(time_point now) {
     c.in_tx = false;
     if (build_segment(self, c)) {
       // Its turn comes again behind the others.
-      want_transmit(self, c);
+      if (may_have_more(c)) want_transmit(self, c);
       return &self.transmit;
     }
   }
