@@ -47,9 +47,9 @@ class LongFigure(Figure):
 def run(bench: Bench, space: spaces.Space, server: Child, look: Inspection | None,
         sources: bool) -> dict[str, float]:
     seconds = LENGTH_FOR_EACH_SECOND * bench.seconds
-    argv = [bench.paths.program("bench_client"), "--address", space.server_address, "--port", str(PORT),
-            "--connections", "64", "--seconds", str(seconds), "--warmup", str(bench.warmup),
-            *(("--sources", space.sources) if sources else ())]
+    argv = [bench.paths.program("bench_client"), "--address", space.server_address,
+            "--port", str(PORT), "--connections", "64", "--seconds", str(seconds),
+            "--warmup", str(bench.warmup), *(("--sources", space.sources) if sources else ())]
     before = space.traffic()
     with Child(space.client.command(argv, bench.client_core), "bench_client") as client:
         wait_for(client, "begin", bench.warmup + 20)
