@@ -291,5 +291,6 @@ GROUPS = {
         cookies the flood alone holds the queue, and the honest wait for a place in it; Linux then
         keeps a quarter of it for addresses that it knows, as those of the honest are here. lwIP and
         gVisor have what they have. The flood shares the client's core and is an upper bound;
-        "SYNs/s" is what it sent. The rising flood goes through its steps with one server."""),
+        "SYNs/s" is what it sent, and "device drops" what did not get through, for which no round is
+        left out here. The rising flood goes through its steps with one server."""),
 }
