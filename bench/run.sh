@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures runnel beside its peers, in one run and in turn: `bench/run.sh --help`.
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "$0")/.."
 . .ci/packages.sh
 . .ci/build.sh
@@ -8,22 +9,23 @@ cd "$(dirname "$0")/.."
 usage() {
   cat <<'TEXT'
 usage: bench/run.sh [--rounds N] [--seconds S] [--results FOLDER] [--only CONTENDER]...
-                    [--update-readme] [--no-install] [--no-build] [NAME...]
+                    [--long] [--update-readme] [--no-install] [--no-build] [NAME...]
        bench/run.sh --list
 
 Installs the peers, builds them and us, and measures figures: every contender in turn, forwards in
 one round and backwards in the next (A B B A ...), each measurement in network namespaces of its
-own, the server on the first core and the client on the second. Prints a table for each figure, and
+own, the server on the first core and the client on another. Prints a table for each figure, and
 leaves JSON with every single value, PNG and SVG charts in FOLDER. NAME is a figure or a group of
 --list; without one all are measured. A peer that cannot be installed or built is named and left
 out. Ctrl-C ends the run, which keeps and shows what it has measured; nothing else stays but the
 builds in build/release and build/peers.
 
   --rounds N        rounds of each figure (5; 21 for a figure that is to be claimed)
-  --seconds S       how long each measurement lasts (1)
+  --seconds S       how long each measurement lasts (1; two at least with thousands at once)
   --results FOLDER  where files go (bench/results): run.json and the charts are of this run,
                     latest.json keeps the last whole run of each figure
   --only CONTENDER  no other one; may be given more than once
+  --long            also the figures of minutes, which else are measured only by their names
   --update-readme   put tables of FOLDER/latest.json into bench/README.md; a run of all figures
                     into bench/results does so by itself
   --list            print figures with their groups and contenders, and measure nothing
@@ -51,16 +53,21 @@ while [ $# -gt 0 ]; do
     --no-install) install= ;;
     --no-build) build= ;;
     --list) list=yes; given+=("$1") ;;
-    --update-readme) given+=("$1") ;;
+    --long | --update-readme) given+=("$1") ;;
     --rounds | --seconds)
-      [[ ${2:-} =~ ^[0-9]+(\.[0-9]+)?$ && ! ${2:-} =~ ^[0.]*$ ]] ||
+      [[ ${2:-} =~ ^[0-9]*\.?[0-9]+$ && ! ${2:-} =~ ^[0.]*$ ]] ||
         fail "$1 needs a number above 0."
       [[ $1 != --rounds || $2 != *.* ]] || fail "--rounds needs a whole number."
       given+=("$1" "$2")
       shift ;;
     --results | --only)
       [ $# -gt 1 ] || fail "$1 needs a name behind it; see --help."
-      [ "$1" = --only ] && given+=("$1" "$2") || results=$2
+      if [ "$1" = --only ]; then
+        given+=("$1" "$2")
+      else
+        results=$2
+        [[ $results == /* ]] || results=$called_from/$results
+      fi
       shift ;;
     -*) fail "there is no flag '$1'; see --help." ;;
     *) given+=("$1") ;;

@@ -5,8 +5,8 @@
 //   bench_client --address 10.77.0.2 --port 80 --connections 64 --mode connections
 //
 // Prints "begin" and "end" around the measured window, at which a harness can read the server's CPU
-// time, and then one line of JSON. Operations that fail are counted by kind and end nothing. "rate"
-// is of what ended in the window.
+// time, and then one line of JSON. Operations that fail are counted by kind and end nothing; what
+// has not ended two seconds after the window is a timeout. "rate" is of what ended in the window.
 //
 // With --rate operations begin by a schedule (the open loop) and their time counts from when they
 // were to begin, so that a server that stalls is charged for all that waited. "intended" says how

@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -202,6 +203,8 @@ def calls_of(program, backend, folder, requests, times):
 
 
 def inside(program, backend):
+    if shutil.which("ip") is None:
+        raise Skip("there is no ip(8); Debian's package is iproute2.")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
     figures = {}
     with tempfile.TemporaryDirectory(prefix="runnel-counts-") as folder:
@@ -212,8 +215,11 @@ def inside(program, backend):
 
 
 def namespace_command():
-    ways = [["unshare", "--net"]] if os.geteuid() == 0 else []
-    for way in [*ways, ["unshare", "--user", "--map-root-user", "--net"]]:
+    """Processes of its own, too, where that may be: with them all ends that was begun in it."""
+    both = ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    user = ["--user", "--map-root-user"]
+    root = [["unshare", *both], ["unshare", "--net"]] if os.geteuid() == 0 else []
+    for way in [*root, ["unshare", *user, *both], ["unshare", *user, "--net"]]:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             if subprocess.run([*way, "true"], stdin=subprocess.DEVNULL, timeout=20,
                               capture_output=True, check=False).returncode == 0:
@@ -238,7 +244,7 @@ def main():
     except Skip as reason:
         print(f"skipped: {reason}")
         sys.exit(SKIPPED)
-    except Wrong as reason:
+    except (Wrong, OSError, subprocess.SubprocessError) as reason:
         sys.exit(f"system_calls: {reason}")
 
 

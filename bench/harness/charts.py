@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 
 from . import tables
 
@@ -26,9 +27,18 @@ def draw(path: str, height: int, script: str) -> list[str]:
         head = (f"set terminal {terminal} {options.format(w=860, h=height)} noenhanced\n"
                 f"set output {quoted(name)}\nset grid lc rgb '#dddddd'\n"
                 "set border lc rgb '#444444'\n")
-        done = subprocess.run(["gnuplot"], input=head + script, text=True, capture_output=True,
-                              timeout=60, check=False)
-        if done.returncode == 0 and os.path.exists(name):
+        why = ""
+        try:
+            done = subprocess.run(["gnuplot"], input=head + script, text=True, capture_output=True,
+                                  timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+        else:
+            if done.returncode:
+                why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].strip()
+        if why:
+            print(f"The chart {name} was not drawn: {why.rstrip('.')}.", file=sys.stderr)
+        elif os.path.exists(name):
             made.append(name)
     return made
 
@@ -108,7 +118,7 @@ def lines(path: str, entry: dict) -> list[str]:
         return []
     script = (f"set title {quoted(entry['title'])}\nset xlabel {quoted(curve['x_title'])}\n"
               f"set ylabel {quoted(entry['unit'])}\nset key outside bottom center horizontal\n"
-              "set bars 0.6\nset format '%.10g'\n")
+              "set rmargin 6\nset bars 0.6\nset format '%.10g'\n")
     script += "set logscale x\n" * curve["x_logarithmic"]
     script += "set logscale y\n" if curve["y_logarithmic"] else "set yrange [0:*]\n"
     return draw(path, 440, data + script + "plot " + ", ".join(plots) + "\n")

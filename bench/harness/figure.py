@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .contenders import CONTENDERS, Paths, Server, last_words
+from .contenders import CONTENDERS, PORT, Contender, Paths, Server, last_words
 from .errors import HarnessError
 from .processes import Child, cpu_time
 from .spaces import Link, Space
@@ -37,6 +37,7 @@ class Figure:
     digits       of the value, in tables
     about        a paragraph for bench/README.md; without one it has the figure's group's
     cpu_chart    draw the server's CPU time for each operation, too
+    when_named   takes so long that it runs only when it is named, or with --long
     """
 
     name: str
@@ -53,6 +54,7 @@ class Figure:
     about: str = ""
     digits: int = 0
     cpu_chart: bool = False
+    when_named: bool = False
 
     def missing(self, bench: "Bench", contender: str) -> str | None:
         """Why this contender cannot take part here; None when it can."""
@@ -90,9 +92,12 @@ class Bench:
         return made
 
     @contextlib.contextmanager
-    def serve(self, contender: str, space: Space, core: int | None = None) -> Iterator[Server]:
-        """A contender that serves in `space` until the block ends."""
-        chosen = CONTENDERS[contender]
+    def serve(self, contender: str | Contender, space: Space,
+              core: int | str | None = None) -> Iterator[Server]:
+        """A contender, by its name or one that a figure made, that serves in `space` until the
+        block ends. `core` may be a list of cores such as "0,1"."""
+        chosen = contender if isinstance(contender, Contender) else CONTENDERS[contender]
+        contender = chosen.name
         server = Server(chosen, space, self.paths, self.server_core if core is None else core)
         with server:
             if server.description:
@@ -122,7 +127,7 @@ class Bench:
         seconds = self.seconds if seconds is None else seconds
         warmup = self.warmup if warmup is None else warmup
         argv = [self.paths.program("bench_client"), "--address", space.server_address,
-                "--port", "80", "--connections", str(connections), "--mode", mode,
+                "--port", str(PORT), "--connections", str(connections), "--mode", mode,
                 "--close", close, "--seconds", str(seconds), "--warmup", str(warmup),
                 *(("--sources", space.sources) if sources else ()), *arguments]
         used_core = self.client_core if core is None else core
@@ -145,7 +150,9 @@ def wait_for(client: Child, word: str, timeout: float) -> None:
 
 def summary_of(said: dict, cpu: object, traffic: object, drops: int) -> dict[str, float]:
     operations = said["operations"]
-    if not operations:
+    # The window's CPU time and packets are for these: of an open loop not all end in it.
+    ended = round(said["rate"] * said["seconds"])
+    if not operations or not ended:
         raise HarnessError(f"bench_client finished no operation; its errors: {said['errors']}.")
     latency = said["latency_us"]
     return {
@@ -153,9 +160,9 @@ def summary_of(said: dict, cpu: object, traffic: object, drops: int) -> dict[str
         "p50_us": latency["p50"], "p90_us": latency["p90"], "p99_us": latency["p99"],
         "p999_us": latency["p99.9"], "max_us": latency["max"],
         "errors": sum(said["errors"].values()),
-        "cpu_us": cpu.ns / 1000 / operations,
+        "cpu_us": cpu.ns / 1000 / ended,
         "user_ticks": cpu.user_ticks, "system_ticks": cpu.system_ticks,
-        "packets": traffic.packets / operations,
+        "packets": traffic.packets / ended,
         "client_us": said["client_user_us"] + said["client_system_us"],
         "drops": drops,
     }

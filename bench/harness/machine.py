@@ -32,6 +32,15 @@ def file_text(path: str) -> str:
         return ""
 
 
+def siblings(core: int) -> set[int]:
+    """The processors that are threads of the same core, itself among them."""
+    text = file_text(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+    found = {core}
+    for first_one, last in re.findall(r"(\d+)(?:-(\d+))?", text):
+        found |= set(range(int(first_one), int(last or first_one) + 1))
+    return found
+
+
 def package(name: str) -> str:
     return said("dpkg-query", "-W", "-f=${Version}", name)
 

@@ -88,7 +88,7 @@ def play_figure(bench: Bench, store: Store, progress: Progress, figure: Figure,
         entry["rounds"].append({})
         for contender in there if number % 2 else reversed(there):
             progress.show(figure.name, number, rounds, contender)
-            # Who failed twice in a row at the beginning will not be asked for ever.
+            # Who failed twice in a row is not asked any more, for each time may take half a minute.
             if failures.get(contender, 0) < 2:
                 measure(bench, progress, figure, contender, entry, failures)
             progress.done += 1

@@ -17,6 +17,7 @@ class Row:
     columns: list[float | None]
     errors: int
     flagged: int
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def champion(entry: dict) -> str | None:
     return next((each for each in entry["ours"] if each in there), None)
 
 
+def complete_rounds(entry: dict) -> int:
+    """Without the last one where it was interrupted."""
+    count = len(entry["rounds"])
+    return count if count == entry["planned_rounds"] else max(0, count - 1)
+
+
 def rows(entry: dict) -> list[Row]:
     key, ours = entry["value"], champion(entry)
     found = []
@@ -82,7 +89,8 @@ def rows(entry: dict) -> list[Row]:
         found.append(Row(name, entry["labels"][name], summary(present(values)), ratio,
                          [middle(entry, name, column[0]) for column in entry["columns"]],
                          sum(int(each.get("errors", 0)) for each in measured),
-                         sum(1 for each in measured if each.get("drops"))))
+                         sum(1 for each in measured if each.get("drops")),
+                         max(0, complete_rounds(entry) - len(measured))))
     return found
 
 
@@ -127,6 +135,7 @@ def ratio_text(ratio: Ratio | None) -> str:
 def remark(row: Row) -> str:
     parts = [f"{row.errors} errors"] * bool(row.errors)
     parts += [f"{rounds_text(row.flagged)} with drops, left out"] * bool(row.flagged)
+    parts += [f"{rounds_text(row.failed)} without a measurement"] * bool(row.failed)
     return ", ".join(parts)
 
 

@@ -6,14 +6,20 @@
 import math
 import os
 import tempfile
+import types
 import unittest
 
-from harness import readme, report, statistics, store, tables
+from harness import cli, readme, report, statistics, store, tables
 from harness.contenders import CONTENDERS, Paths, last_words
-from harness.figure import Bench, Column, Curve, Figure
+from harness.errors import HarnessError
+from harness.figure import Bench, Column, Curve, Figure, summary_of
+from harness.figures_flood import VARIANTS
 from harness.figures_http import HttpFigure, perf_count, strace_count
+from harness.processes import CpuTime
+from harness.inspection import with_flags
 from harness.registry import all_figures, all_groups
 from harness.runner import play
+from harness.spaces import Traffic
 from harness.targets import TARGETS
 
 RUN = {"date": "2026-01-01T00:00:00+00:00", "commit": "0" * 40, "dirty": False, "kernel": "Linux",
@@ -77,6 +83,26 @@ class Tables(unittest.TestCase):
         self.assertEqual((ours.value.median, ours.ratio), (15.0, None))
         self.assertEqual((theirs.value.count, theirs.flagged, theirs.errors), (1, 1, 2))
         self.assertEqual(theirs.ratio.median, 4.0)
+
+    def test_rounds_in_which_a_contender_failed_are_told(self):
+        both = {"ours": {"value": 1.0}, "theirs": {"value": 1.0}}
+        made = entry([both, {"ours": {"value": 1.0}}, both])
+        self.assertEqual([each.failed for each in tables.rows(made)], [0, 1])
+        self.assertIn("1 round without", tables.remark(tables.rows(made)[1]))
+        # The round at which a run was interrupted is nobody's failure.
+        made = entry([both, {"ours": {"value": 1.0}}]) | {"planned_rounds": 3}
+        self.assertEqual([each.failed for each in tables.rows(made)], [0, 0])
+
+    def test_window_costs_are_for_what_ended_in_it(self):
+        times = dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), 1.0)
+        said = {"operations": 50, "rate": 20.0, "seconds": 2.0, "latency_us": times,
+                "errors": {"timeout": 3, "reset": 1}, "client_user_us": 1.0,
+                "client_system_us": 2.0}
+        made = summary_of(said, CpuTime(80_000, 1, 2), Traffic(packets=320), 0)
+        self.assertEqual((made["cpu_us"], made["packets"]), (2.0, 8.0))
+        self.assertEqual((made["errors"], made["client_us"]), (4, 3.0))
+        with self.assertRaises(HarnessError):
+            summary_of(said | {"operations": 0}, CpuTime(), Traffic(), 0)
 
     def test_cpu_time_is_split_by_the_ticks_of_all_rounds(self):
         one = {"value": 1.0, "cpu_us": 10.0, "user_ticks": 1, "system_ticks": 0}
@@ -156,6 +182,26 @@ class Figures(unittest.TestCase):
             there = figures[target.figure].contenders
             self.assertIn(target.ours, there)
             self.assertTrue(not target.against or target.against in there)
+
+    def test_every_contender_has_a_label(self):
+        for figure in all_figures():
+            for contender in figure.contenders:
+                self.assertTrue(figure.label(contender))
+
+    def test_what_takes_minutes_must_be_named(self):
+        figures = all_figures()
+        usual = {each.name for each in cli.chosen(figures, [])}
+        self.assertEqual({each.name for each in figures} - usual, {"long_run"})
+        self.assertEqual([each.name for each in cli.chosen(figures, ["long"])], ["long_run"])
+        self.assertEqual(cli.chosen(figures, [], long=True), figures)
+
+    def test_flags_take_the_place_of_usual_ones(self):
+        space = types.SimpleNamespace(device="tun0", server_address="10.0.0.2")
+        for base, flags, _ in VARIANTS.values():
+            if base == "runnel_http":
+                made = with_flags(CONTENDERS[base], *flags).arguments(space)
+                self.assertEqual(made.count("--backlog"), 1)
+                self.assertEqual(made[len(made) - len(flags):], list(flags))
 
     def test_what_programs_print_is_understood(self):
         self.assertEqual(perf_count("x\n44102,,raw_syscalls:sys_enter,27,100.00,,\n"), 44102)
