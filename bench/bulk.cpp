@@ -1,13 +1,18 @@
 // One stream of bulk data over our TCP on a TUN device: port 9 reads and throws away, port 19
-// writes until the peer goes. bench/bulk.py is the peer and compares levels of offload.
+// writes until the peer goes. The harness asks it at several levels of offload.
 //
-//   bulk [TUN device] [automatic|off|gro|checksum|segmentation|loans]
+//   bulk --tun NAME --address ADDRESS... [--level automatic|off|gro|checksum|segmentation|loans]
 //
-// "gro" is plain packets that our own GRO joins. "loans" is segmentation where neither port copies.
+// The device is there already; an address may be of either family. "gro" is plain packets that our
+// own GRO joins, "loans" is segmentation where neither port copies. Prints "ready" and what the
+// device does once it serves, and at SIGTERM or SIGINT a line of JSON with the device's packets.
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -65,49 +70,73 @@ task<> accept_all(tcp::listener& listener, task_group& connections, task<> (*ser
   }
 }
 
-task<> run(loop& owner, tcp::stack& stack, bool copies) {
+task<> run(loop& owner, tcp::stack& stack, bool copies, std::string description) {
   signal_set signals(owner, {SIGINT, SIGTERM});
   auto sink = stack.listen({.address = {}, .port = discard_port}).value();
   auto source = stack.listen({.address = {}, .port = source_port}).value();
   task_group connections(owner, on_failure::collect);
   connections.spawn(accept_all(sink, connections, copies ? &discard : &discard_lent));
   connections.spawn(accept_all(source, connections, copies ? &produce : &produce_owned));
+  std::printf("ready %s\n", description.c_str());
+  std::fflush(stdout);
   co_await signals.wait();
   connections.cancel();
   co_await connections.join();
 }
 
-net::tun_offload level(std::string_view name) {
-  if (name == "off" || name == "gro") return net::tun_offload::off;
-  if (name == "checksum") return net::tun_offload::checksum;
-  if (name == "segmentation" || name == "loans") return net::tun_offload::segmentation;
-  return net::tun_offload::automatic;
+struct settings {
+  std::string tun;
+  std::vector<std::string> addresses;
+  std::string level = "automatic";
+
+  net::tun_offload offload() const {
+    if (level == "off" || level == "gro") return net::tun_offload::off;
+    if (level == "checksum") return net::tun_offload::checksum;
+    if (level == "segmentation" || level == "loans") return net::tun_offload::segmentation;
+    return net::tun_offload::automatic;
+  }
+};
+
+void serve_until_signal(const settings& flags) {
+  tcp::stack_options made;
+  for (const std::string& text : flags.addresses) {
+    const auto address = net::address::parse(text);
+    if (!address) {
+      throw std::invalid_argument("'" + text + "' is no IP address; write it as in 10.77.0.2.");
+    }
+    made.addresses.push_back(*address);
+  }
+  made.policy.gro = flags.level == "gro";
+  loop owner;
+  net::tun_options options;
+  options.name = flags.tun;
+  options.offload = flags.offload();
+  net::tun tun = net::tun::open(owner, options).value();
+  tcp::stack stack(owner, tun, made);
+  owner.run(run(owner, stack, flags.level != "loans", tun.description()));
+  const net::link_counters seen = tun.counters();
+  std::printf(
+      "{\"packets_in\": %llu, \"packets_out\": %llu, \"dropped_in\": %llu, "
+      "\"dropped_out\": %llu}\n",
+      static_cast<unsigned long long>(seen.rx_packets),
+      static_cast<unsigned long long>(seen.tx_packets),
+      static_cast<unsigned long long>(seen.rx_dropped),
+      static_cast<unsigned long long>(seen.tx_dropped));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  CLI::App app{"One stream of bulk data each way over our own TCP on a TUN device.", "bulk"};
+  settings flags;
+  app.add_option("--tun", flags.tun, "The TUN device to attach to")->required();
+  app.add_option("--address", flags.addresses, "The addresses to answer for")->required();
+  app.add_option("--level", flags.level, "What the device and the two ports spare us")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"automatic", "off", "gro", "checksum", "segmentation", "loans"}));
+  CLI11_PARSE(app, argc, argv);
   try {
-    loop owner;
-    net::tun_options options;
-    options.name = argc > 1 ? argv[1] : "runnel%d";
-    options.address = "10.77.0.1/24";
-    options.address_v6 = "fd77::1/64";
-    if (argc > 2) options.offload = level(argv[2]);
-    net::tun tun = net::tun::open(owner, options).value();
-    tcp::stack_options made;
-    made.addresses = {"10.77.0.2", net::address::parse("fd77::2").value()};
-    made.policy.gro = argc > 2 && std::string_view(argv[2]) == "gro";
-    tcp::stack stack(owner, tun, made);
-    std::printf("bulk: %s\n", tun.description().c_str());
-    std::fflush(stdout);
-    owner.run(run(owner, stack, argc < 3 || std::string_view(argv[2]) != "loans"));
-    const net::link_counters seen = tun.counters();
-    std::printf("bulk: %llu packets in, %llu out, %llu and %llu dropped\n",
-                static_cast<unsigned long long>(seen.rx_packets),
-                static_cast<unsigned long long>(seen.tx_packets),
-                static_cast<unsigned long long>(seen.rx_dropped),
-                static_cast<unsigned long long>(seen.tx_dropped));
+    serve_until_signal(flags);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bulk: %s\n", error.what());
     return 1;

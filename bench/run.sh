@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 usage() {
   cat <<'TEXT'
 usage: bench/run.sh [--rounds N] [--seconds S] [--results FOLDER] [--only CONTENDER]...
-                    [--update-readme] [--no-install] [--no-build] [NAME...]
+                    [--long] [--update-readme] [--no-install] [--no-build] [NAME...]
        bench/run.sh --list
 
 Installs the peers, builds them and us, and measures figures: every contender in turn, forwards in
@@ -25,6 +25,7 @@ builds in build/release and build/peers.
   --results FOLDER  where files go (bench/results): run.json and the charts are of this run,
                     latest.json keeps the last whole run of each figure
   --only CONTENDER  no other one; may be given more than once
+  --long            also the figures of minutes, which else are measured only by their names
   --update-readme   put tables of FOLDER/latest.json into bench/README.md; a run of all figures
                     into bench/results does so by itself
   --list            print figures with their groups and contenders, and measure nothing
@@ -52,7 +53,7 @@ while [ $# -gt 0 ]; do
     --no-install) install= ;;
     --no-build) build= ;;
     --list) list=yes; given+=("$1") ;;
-    --update-readme) given+=("$1") ;;
+    --long | --update-readme) given+=("$1") ;;
     --rounds | --seconds)
       [[ ${2:-} =~ ^[0-9]*\.?[0-9]+$ && ! ${2:-} =~ ^[0.]*$ ]] ||
         fail "$1 needs a number above 0."

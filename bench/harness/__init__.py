@@ -6,6 +6,8 @@ Modules:
   contenders   the HTTP servers and how each is started
   figure       `Figure`, the base of all figures, and `Bench`, what they measure with
   figures_*    the figures; registry finds every such module by its name
+  inspection   what http_server tells of itself while it runs
+  stream_peer  the kernel's end of a bulk stream, a program of its own
   runner       plays the rounds in ABBA order
   statistics   medians, paired ratios and their interval
   store        results/*.json: every single value, and what it was measured on

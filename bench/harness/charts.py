@@ -118,7 +118,7 @@ def lines(path: str, entry: dict) -> list[str]:
         return []
     script = (f"set title {quoted(entry['title'])}\nset xlabel {quoted(curve['x_title'])}\n"
               f"set ylabel {quoted(entry['unit'])}\nset key outside bottom center horizontal\n"
-              "set bars 0.6\nset format '%.10g'\n")
+              "set rmargin 6\nset bars 0.6\nset format '%.10g'\n")
     script += "set logscale x\n" * curve["x_logarithmic"]
     script += "set logscale y\n" if curve["y_logarithmic"] else "set yrange [0:*]\n"
     return draw(path, 440, data + script + "plot " + ", ".join(plots) + "\n")

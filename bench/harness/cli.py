@@ -17,10 +17,11 @@ from .runner import play, who_is_there
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 
 
-def chosen(figures: list[Figure], names: list[str]) -> list[Figure]:
-    """Those with these names or in these groups; all when none is named."""
+def chosen(figures: list[Figure], names: list[str], long: bool = False) -> list[Figure]:
+    """Those with these names or in these groups; when none is named all, but those that take long
+    only where `long`."""
     if not names:
-        return figures
+        return [each for each in figures if long or not each.when_named]
     for name in names:
         if not any(name in (each.name, each.group) for each in figures):
             raise HarnessError(f"No figure and no group is called '{name}'; see --list.")
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("names", nargs="*", metavar="NAME", help="a figure or a group (all)")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--seconds", type=float, default=1.0)
+    made.add_argument("--long", action="store_true")
     made.add_argument("--list", action="store_true")
     made.add_argument("--only", action="append", metavar="CONTENDER")
     made.add_argument("--results", default=os.path.join(ROOT, "bench/results"))
@@ -71,7 +73,7 @@ def cores() -> tuple[int, int]:
 
 def run(given: argparse.Namespace) -> int:
     paths = Paths(given.build, given.peers)
-    figures = chosen(all_figures(), given.names)
+    figures = chosen(all_figures(), given.names, given.long or given.list)
     check_contenders(figures, given.only or [])
     if given.check:
         return 0

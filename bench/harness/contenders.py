@@ -72,7 +72,7 @@ class Contender:
 class Server(Child):
     """A contender that serves. `description` is what it says of itself when it starts."""
 
-    def __init__(self, contender: Contender, space: Space, paths: Paths, core: int,
+    def __init__(self, contender: Contender, space: Space, paths: Paths, core: int | str,
                  before: tuple[str, ...] = ()) -> None:
         self.contender = contender
         self._folder = tempfile.mkdtemp(prefix="runnel-bench-")

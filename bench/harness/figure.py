@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .contenders import CONTENDERS, PORT, Paths, Server, last_words
+from .contenders import CONTENDERS, PORT, Contender, Paths, Server, last_words
 from .errors import HarnessError
 from .processes import Child, cpu_time
 from .spaces import Link, Space
@@ -37,6 +37,7 @@ class Figure:
     digits       of the value, in tables
     about        a paragraph for bench/README.md; without one it has the figure's group's
     cpu_chart    draw the server's CPU time for each operation, too
+    when_named   takes so long that it runs only when it is named, or with --long
     """
 
     name: str
@@ -53,6 +54,7 @@ class Figure:
     about: str = ""
     digits: int = 0
     cpu_chart: bool = False
+    when_named: bool = False
 
     def missing(self, bench: "Bench", contender: str) -> str | None:
         """Why this contender cannot take part here; None when it can."""
@@ -90,9 +92,12 @@ class Bench:
         return made
 
     @contextlib.contextmanager
-    def serve(self, contender: str, space: Space, core: int | None = None) -> Iterator[Server]:
-        """A contender that serves in `space` until the block ends."""
-        chosen = CONTENDERS[contender]
+    def serve(self, contender: str | Contender, space: Space,
+              core: int | str | None = None) -> Iterator[Server]:
+        """A contender, by its name or one that a figure made, that serves in `space` until the
+        block ends. `core` may be a list of cores such as "0,1"."""
+        chosen = contender if isinstance(contender, Contender) else CONTENDERS[contender]
+        contender = chosen.name
         server = Server(chosen, space, self.paths, self.server_core if core is None else core)
         with server:
             if server.description:

@@ -47,7 +47,7 @@ def curve_table(entry: dict) -> str:
     body = [[entry["labels"][name],
              *(tables.number(each[x].median if x in each else None, entry["digits"])
                for x in xs)] for name, each in lines.items()]
-    return markdown([entry["curve"]["x_title"], *(f"{x:,.6g}" for x in xs)], body)
+    return markdown([entry["curve"]["x_title"], *(f"{x:,.7g}" for x in xs)], body)
 
 
 def overview(entries: dict[str, dict]) -> str:

@@ -36,7 +36,7 @@ def bar_table(entry: dict) -> str:
 def curve_table(entry: dict) -> str:
     lines = {name: dict(points(entry, name)) for name in contenders(entry)}
     xs = sorted({x for line in lines.values() for x in line})
-    head = [entry["curve"]["x_title"], *(f"{x:,.6g}" for x in xs), ""]
+    head = [entry["curve"]["x_title"], *(f"{x:,.7g}" for x in xs), ""]
     table = [[entry["labels"][name], *(number(line[x].median if x in line else None,
                                               entry["digits"]) for x in xs), ""]
              for name, line in lines.items()]

@@ -97,9 +97,9 @@ class Namespace:
             raise HarnessError(f"A network namespace could not be set up: {why}.")
         return "\n".join(said)
 
-    def command(self, argv: list[str], core: int | None = None) -> list[str]:
-        """The command line that runs `argv` here, pinned to `core`. The process that it starts
-        becomes `argv`, so its id is that of the program."""
+    def command(self, argv: list[str], core: int | str | None = None) -> list[str]:
+        """The command line that runs `argv` here, pinned to `core` or to cores such as "0,1".
+        The process that it starts becomes `argv`, so its id is that of the program."""
         pinned = [] if core is None else ["taskset", "-c", str(core)]
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *pinned, *argv]
 

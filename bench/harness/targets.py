@@ -34,6 +34,29 @@ def _connections(figure: str) -> list[Target]:
             Target(figure, "runnel_http", 2.5, "nginx_veth")]
 
 
+def _bulk_in(figure: str) -> list[Target]:
+    return [Target(figure, "segmentation", 0.5, "stateless"),
+            Target(figure, "loans", 0.75, "stateless")]
+
+
+def _bulk_out(figure: str) -> list[Target]:
+    return [Target(figure, "segmentation", 0.5, "stateless"),
+            Target(figure, "segmentation", 1.0, "veth")]
+
+
+def _engine_connections(figure: str) -> list[Target]:
+    return [Target(figure, "engine", 500_000, aim=1_000_000),
+            Target(figure, "engine", 3, "lwip_1024"),
+            Target(figure, "engine", 3, "lwip_64")]
+
+
+def _flood(ours: str) -> list[Target]:
+    """Flat memory is no more than a few pages of pools."""
+    return [Target("syn_flood", ours, 95),
+            Target("syn_flood", ours, 1000, key="p99_ms", at_most=True),
+            Target("syn_flood", ours, 1, key="grown_mb", at_most=True)]
+
+
 TARGETS: list[Target] = [
     *_connections("cps_64"),
     *_connections("cps_512"),
@@ -49,4 +72,18 @@ TARGETS: list[Target] = [
     Target("rps_64", "runnel_http", 0.4, key="user_us", at_most=True),
     Target("ping_pong", "runnel_http", 1.05, "stateless", at_most=True),
     Target("ping_pong_busy", "runnel_busy", 1.15, "stateless_busy", at_most=True),
+    *_bulk_in("bulk_in"),
+    *_bulk_in("bulk_in_ipv6"),
+    *_bulk_out("bulk_out"),
+    *_bulk_out("bulk_out_ipv6"),
+    *_engine_connections("engine_cps"),
+    *_engine_connections("engine_cps_unchecked"),
+    Target("beside_cps", "time_wait", 0.97, "nothing"),
+    Target("beside_rps", "idle", 0.95, "nothing"),
+    Target("bytes_time_wait", "engine", 48, key="megabytes", at_most=True),
+    Target("bytes_idle", "engine", 560, key="megabytes", at_most=True),
+    Target("memory_idle", "runnel_http", 2048, at_most=True),
+    Target("burst", "small", 100),
+    *_flood("cookies_auto"),
+    *_flood("cookies_always"),
 ]

@@ -1,7 +1,7 @@
 // The ceiling of one stream over a TUN device: super-segments with virtio-net headers, and each
 // segment answered from what is in it. Port 9 acknowledges whatever comes, port 19 fills the window
 // that each acknowledgement opens. Nothing is checked, kept or sent again, and one stream at a time
-// is all it serves. bench/bulk.py is the peer, and sets the device up.
+// is all it serves. The harness makes the device and is the peer.
 //
 //   stateless_bulk DEVICE
 
@@ -168,7 +168,7 @@ int main(int argc, char** argv) {
   }
   try {
     const int fd = bench::open_tun(argv[1], true, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
-    std::printf("stateless_bulk: ready on %s\n", argv[1]);
+    std::printf("ready\n");
     std::fflush(stdout);
     responder(fd).run();
   } catch (const std::exception& error) {

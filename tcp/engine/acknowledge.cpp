@@ -2,6 +2,7 @@
 
 #include "core.hpp"
 #include "recovery.hpp"
+#include "send_room.hpp"
 
 // The fifth check of RFC 9293 §3.10.7.4: what the peer acknowledges, and the window it offers.
 

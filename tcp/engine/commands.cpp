@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "send_room.hpp"
 
 // Commands on connections: SEND and RECEIVE of RFC 9293 §3.10, without blocking.
 

@@ -5,6 +5,7 @@
 #include "ingress.hpp"
 #include "policy_table_connection.hpp"
 #include "policy_table_listener.hpp"
+#include "send_room.hpp"
 
 // Policies: set and read at run time. Whoever uses a value asks for it when it is needed, so that a
 // change holds at once.
@@ -124,8 +125,11 @@ error host::set_policy(socket_id id, const connection_policy& policy) {
   core& self = *core_;
   connection* c = self.get(id);
   if (c == nullptr) return error::bad_handle;
-  if (!check(policy).empty()) return error::invalid_argument;
-  const std::uint32_t fresh = self.policies.share(policy);
+  const std::uint32_t known = self.policies.find(policy);
+  // What is in use has been checked.
+  if (known == no_index && !check(policy).empty()) return error::invalid_argument;
+  const std::uint32_t fresh =
+      known == no_index ? self.policies.share(policy) : self.policies.share(known);
   if (fresh == no_index) return error::no_buffer_space;
   const keepalive_settings before(self, *c);
   self.policies.release(c->policy);

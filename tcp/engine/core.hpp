@@ -214,8 +214,8 @@ struct core {
 
   // ---- keyed hashes
   /// The latest key and its hash: what is looked up often moves in the table right after. At first
-  /// it is nobody's.
-  mutable flow_key hashed_key;
+  /// it is nobody's, for no host has so many addresses.
+  mutable flow_key hashed_key{{}, 0, 0, UINT16_MAX};
   mutable std::uint64_t hashed = 0;
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
   std::uint64_t address_hash(const net::address& address) const noexcept;
@@ -430,21 +430,6 @@ bool may_hold_under_pressure(core& host, connection& c, std::uint32_t bytes);
 inline bool may_hold_more(core& host, connection& c, std::uint32_t bytes) {
   return !under_pressure(host) || may_hold_under_pressure(host, c, bytes);
 }
-// ---- send_room.cpp
-
-/// SO_SNDBUF as it is now.
-std::uint32_t send_buffer_of(const core& host, const connection& c) noexcept;
-/// What its unacknowledged bytes may hold now.
-std::uint32_t send_limit(core& host, const connection& c) noexcept;
-/// The handshake is done: room for what the first windows need (Linux's tcp_init_buffer_space).
-void begin_send_buffer(core& host, connection& c) noexcept;
-/// How many bytes TCP_NOTSENT_LOWAT lets in.
-std::size_t bytes_wanted(const core& host, const connection& c) noexcept;
-/// Whether there is so much room that a writer should be told (Linux's sk_stream_is_writeable).
-bool has_send_room(core& host, const connection& c) noexcept;
-/// Tells who waits for room, if there is some now, or may be (Linux's tcp_check_space).
-void tell_room(core& host, connection& c) noexcept;
-
 // ---- listen.cpp: who listens
 
 /// The listener that serves the flow, one of its own address before one of all; O(1).

@@ -207,7 +207,8 @@ void emit_segment(core& host, connection& c, outgoing& out) {
     tcp.ack = ack;
     tcp.flags = flags;
     tcp.window = window;
-    if (c.timestamps) tcp.options.timestamp.emplace(host.ms() + c.ts_offset, c.ts_recent);
+    if (c.timestamps)
+      tcp.options.timestamp = wire::tcp_timestamp{host.ms() + c.ts_offset, c.ts_recent};
     if (syn) {
       add_offers(c, out, tcp.options);
     } else {

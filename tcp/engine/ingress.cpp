@@ -39,8 +39,13 @@ void take_segment(core& host, segment& seg, net::packet packet, std::uint32_t to
   on_segment(host, seg);
 }
 
-/// What nearly every packet is, at one go. False when it is something else, or faulty: nothing has
-/// happened then, and the general way says what it is.
+void note_bad_checksum(core& host) noexcept {
+  ++host.count.in_csum_errors;
+  ++host.count.in_errs;
+}
+
+/// What nearly every packet is, at one go. False when it is something else, or its headers are
+/// faulty: nothing has happened then, and the general way says what it is.
 bool on_plain_tcp(core& host, net::packet& packet) {
   const wire::plain_tcp_view plain(packet.bytes());
   if (!plain) return false;
@@ -48,8 +53,11 @@ bool on_plain_tcp(core& host, net::packet& packet) {
   const net::address destination = plain.destination();
   const int local = host.local_index(destination);
   if (local < 0 || bad_source(host, source)) return false;
-  if (!checksum_good(host, source, destination, packet, plain.segment())) return false;
   ++host.count.in_segs;
+  if (!checksum_good(host, source, destination, packet, plain.segment())) {
+    note_bad_checksum(host);
+    return true;
+  }
   wire::tcp_options options;
   if (plain.has_timestamp()) options.timestamp = plain.timestamp();
   segment seg;
@@ -78,9 +86,7 @@ void on_tcp(core& host, const wire::ip_header& ip, std::uint16_t local_index, ne
     return;
   }
   if (!checksum_good(host, ip.source, ip.destination, packet, bytes)) {
-    ++host.count.in_csum_errors;
-    ++host.count.in_errs;
-    return;
+    return note_bad_checksum(host);
   }
   segment seg;
   seg.key.remote = ip.source;

@@ -1,5 +1,6 @@
 #include "core.hpp"
 #include "half_open.hpp"
+#include "send_room.hpp"
 
 namespace runnel::tcp {
 
@@ -199,6 +200,17 @@ outcome<tcp::snapshot> host::snapshot(socket_id id) const {
   const connection* c = core_->get(id);
   if (c == nullptr) return {{}, error::bad_handle};
   return {describe(*core_, *c), error::none};
+}
+
+connection_ends host::ends(socket_id id) const noexcept {
+  const connection* c = core_->get(id);
+  if (c == nullptr) return {};
+  return {{core_->local_address(c->key), c->key.local_port}, {c->key.remote, c->key.remote_port}};
+}
+
+end_reason host::ended(socket_id id) const noexcept {
+  const connection* c = core_->get(id);
+  return c == nullptr ? end_reason::none : c->ended;
 }
 
 outcome<listener_snapshot> host::listener(socket_id id) const {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "send_room.hpp"
 
 // SYN-SENT (RFC 9293 §3.10.7.3), and what both kinds of opening share: options and the step to
 // ESTABLISHED.

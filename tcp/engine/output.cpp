@@ -3,6 +3,7 @@
 #include "core.hpp"
 #include "emit.hpp"
 #include "recovery.hpp"
+#include "send_room.hpp"
 
 // What a connection sends next, one segment a call, in the order of urgency: its SYN, what was
 // lost, new data and FIN, probes, acknowledgements.

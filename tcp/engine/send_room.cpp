@@ -1,7 +1,7 @@
+#include "send_room.hpp"
+
 #include <algorithm>
 #include <bit>
-
-#include "core.hpp"
 
 // How much a connection takes from its application: the send buffer, which follows the window, and
 // what may wait to be sent.

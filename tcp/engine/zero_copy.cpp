@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "send_room.hpp"
 
 // SEND and RECEIVE without a copy, and what belongs to them.
 

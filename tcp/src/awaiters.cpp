@@ -127,8 +127,7 @@ void drained_awaiter::on_events(events what) noexcept {
 }
 
 std::error_code drained_awaiter::outcome() const noexcept {
-  const auto last = socket_->stack->engine().snapshot(socket_->id);
-  switch (last.value.ended) {
+  switch (socket_->stack->engine().ended(socket_->id)) {
     case end_reason::none:
     case end_reason::clean:
       return {};

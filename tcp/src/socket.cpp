@@ -16,7 +16,7 @@ void socket_waiter::on_cancel() noexcept {
 
 std::string socket_waiter::remote() const {
   if (socket_ == nullptr) return {};
-  return socket_->stack->engine().snapshot(socket_->id).value.remote.to_string();
+  return socket_->stack->engine().ends(socket_->id).remote.to_string();
 }
 
 void socket_waiter::enter(socket_waiter*& slot) noexcept {

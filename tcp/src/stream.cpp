@@ -90,10 +90,12 @@ tcp::snapshot stream::info() const noexcept {
 }
 
 net::endpoint stream::local_endpoint() const noexcept {
-  return info().local;
+  detail::socket& s = checked();
+  return s.stack->engine().ends(s.id).local;
 }
 net::endpoint stream::remote_endpoint() const noexcept {
-  return info().remote;
+  detail::socket& s = checked();
+  return s.stack->engine().ends(s.id).remote;
 }
 
 }  // namespace runnel::tcp

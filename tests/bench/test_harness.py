@@ -6,14 +6,17 @@
 import math
 import os
 import tempfile
+import types
 import unittest
 
-from harness import readme, report, statistics, store, tables
+from harness import cli, readme, report, statistics, store, tables
 from harness.contenders import CONTENDERS, Paths, last_words
 from harness.errors import HarnessError
 from harness.figure import Bench, Column, Curve, Figure, summary_of
+from harness.figures_flood import VARIANTS
 from harness.figures_http import HttpFigure, perf_count, strace_count
 from harness.processes import CpuTime
+from harness.inspection import with_flags
 from harness.registry import all_figures, all_groups
 from harness.runner import play
 from harness.spaces import Traffic
@@ -179,6 +182,26 @@ class Figures(unittest.TestCase):
             there = figures[target.figure].contenders
             self.assertIn(target.ours, there)
             self.assertTrue(not target.against or target.against in there)
+
+    def test_every_contender_has_a_label(self):
+        for figure in all_figures():
+            for contender in figure.contenders:
+                self.assertTrue(figure.label(contender))
+
+    def test_what_takes_minutes_must_be_named(self):
+        figures = all_figures()
+        usual = {each.name for each in cli.chosen(figures, [])}
+        self.assertEqual({each.name for each in figures} - usual, {"long_run"})
+        self.assertEqual([each.name for each in cli.chosen(figures, ["long"])], ["long_run"])
+        self.assertEqual(cli.chosen(figures, [], long=True), figures)
+
+    def test_flags_take_the_place_of_usual_ones(self):
+        space = types.SimpleNamespace(device="tun0", server_address="10.0.0.2")
+        for base, flags, _ in VARIANTS.values():
+            if base == "runnel_http":
+                made = with_flags(CONTENDERS[base], *flags).arguments(space)
+                self.assertEqual(made.count("--backlog"), 1)
+                self.assertEqual(made[len(made) - len(flags):], list(flags))
 
     def test_what_programs_print_is_understood(self):
         self.assertEqual(perf_count("x\n44102,,raw_syscalls:sys_enter,27,100.00,,\n"), 44102)

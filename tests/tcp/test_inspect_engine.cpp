@@ -258,3 +258,23 @@ TEST_CASE("S112: a walk in steps sees every connection once, half-open and TIME-
   }
   CHECK(left == 175);
 }
+
+TEST_CASE("tcp inspection: the ends and the end are told alone as the snapshot tells them") {
+  raw_peer peer;
+  peer.listen();
+  handshake_from(peer, 77);
+  const auto taken = peer.engine().accept(peer.listener, 1);
+  REQUIRE(taken);
+  const tcp::snapshot whole = peer.engine().snapshot(taken.value).value;
+  const connection_ends ends = peer.engine().ends(taken.value);
+  CHECK(ends.local == whole.local);
+  CHECK(ends.remote == whole.remote);
+  CHECK(ends.remote.port == 77);
+  CHECK(peer.engine().ended(taken.value) == end_reason::none);
+  peer.engine().close(taken.value, close_mode::abort, peer.now());
+  CHECK(peer.engine().ended(taken.value) == end_reason::aborted);
+  CHECK(peer.engine().ends(taken.value).remote == whole.remote);
+  peer.engine().release(taken.value, peer.now());
+  CHECK(peer.engine().ends(taken.value).remote == net::endpoint());
+  CHECK(peer.engine().ended(taken.value) == end_reason::none);
+}

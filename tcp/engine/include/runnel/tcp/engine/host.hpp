@@ -332,6 +332,10 @@ class host {
   error pending_error(socket_id connection) const noexcept;
   /// The connection as it stands; `error::bad_handle` when it is gone.
   outcome<tcp::snapshot> snapshot(socket_id connection) const;
+  /// Of that the ends alone, for who asks often; both without address when it is gone.
+  connection_ends ends(socket_id connection) const noexcept;
+  /// Of that only how it ended; `end_reason::none` while it has not, or when it is gone.
+  end_reason ended(socket_id connection) const noexcept;
   /// The listener as it stands; `error::bad_handle` when it is gone.
   outcome<listener_snapshot> listener(socket_id listener) const;
   /// Every connection, half-open and TIME-WAIT ones too. Walks them all: for people, not for code.

@@ -13,6 +13,14 @@
 
 namespace runnel::tcp {
 
+/// The two ends of a connection.
+struct connection_ends {
+  /// The host's.
+  net::endpoint local;
+  /// The peer's.
+  net::endpoint remote;
+};
+
 /// The timer that a connection waits for, as `ss -o` names it.
 enum class armed_timer : std::uint8_t {
   none,
