@@ -5,7 +5,9 @@ Modules:
   spaces       network namespaces with a TUN device, a veth pair or loopback between them
   contenders   the HTTP servers and how each is started
   figure       `Figure`, the base of all figures, and `Bench`, what they measure with
-  figures_*    the figures; registry finds every such module by its name
+  figures_*    the figures; registry finds every such module by its name: figures_http,
+               figures_bulk, figures_engine, figures_flood, figures_long, figures_memory,
+               figures_scaling
   inspection   what http_server tells of itself while it runs
   stream_peer  the kernel's end of a bulk stream, a program of its own
   runner       plays the rounds in ABBA order
