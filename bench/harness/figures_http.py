@@ -133,6 +133,9 @@ def connection_figures() -> list[Figure]:
             f"cps_client_closes_{count}", "cps_client_closes",
             f"Connections a second, {at_once(count)}, the client closes", "1/s", PLAIN,
             value="rate", columns=COST, connections=count, close="client", sources=True))
+    found.append(HttpFigure(
+        "cps_1_busy", "cps", "Connections a second, one at a time, the server closes, busy-polling",
+        "1/s", BUSY, value="rate", columns=(*COST, MADE), connections=1, ours=("runnel_busy",)))
     return found
 
 
