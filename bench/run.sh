@@ -26,8 +26,8 @@ builds in build/release and build/peers.
                     latest.json keeps the last whole run of each figure
   --only CONTENDER  no other one; may be given more than once
   --long            also the figures of minutes, which else are measured only by their names
-  --update-readme   put tables of FOLDER/latest.json into bench/README.md; a run of all figures
-                    into bench/results does so by itself
+  --update-readme   put tables of FOLDER/latest.json into bench/README.md and README.md; a run of
+                    all figures into bench/results does so by itself
   --list            print figures with their groups and contenders, and measure nothing
   --no-install      look for no packages; use what is there
   --no-build        build nothing; use what is there

@@ -93,7 +93,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def show(given: argparse.Namespace, kept: store.Store, whole: bool) -> int:
-    """Tables, charts and, where it is wanted, bench/README.md."""
+    """Tables, charts and, where it is wanted, what the READMEs say."""
     report.show(kept.results)
     made = charts.draw_all(os.path.join(given.results, "charts"), kept.results)
     if made:
@@ -105,6 +105,7 @@ def show(given: argparse.Namespace, kept: store.Store, whole: bool) -> int:
     usual = os.path.samefile(given.results, os.path.join(ROOT, "bench/results"))
     if given.update_readme or (whole and usual and not given.names and not given.only):
         readme.update(os.path.join(ROOT, "bench/README.md"), kept.latest_path)
+        readme.update_front(os.path.join(ROOT, "README.md"), kept.latest_path)
     return 0 if whole else 130
 
 

@@ -1,5 +1,5 @@
-"""The generated part of bench/README.md, from results/latest.json:
-`python3 -m harness.readme README.md results/latest.json`."""
+"""The generated parts of bench/README.md and of the tree's README.md, from results/latest.json:
+`python3 -m harness.readme README.md results/latest.json`, with --front for the latter."""
 
 import argparse
 import os
@@ -11,6 +11,8 @@ from .errors import HarnessError
 from .registry import all_figures, all_groups
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+# What the tree's own README shows.
+FRONT = ("cps_64", "one_core_cps", "rps_64", "ping_pong")
 
 
 def line(cells: list[str]) -> str:
@@ -146,28 +148,50 @@ def generated(results: dict, folder: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def update(path: str, latest: str) -> None:
-    """Replaces what is between the markers, with charts of the same values."""
-    results = in_order(store.read(latest))
-    charts.draw_all(os.path.join(os.path.dirname(latest), "charts"), results)
+def front(results: dict) -> str:
+    """The figures of FRONT side by side, and on what they were measured."""
+    entries = {name: results["figures"][name] for name in FRONT if name in results["figures"]}
+    if not entries:
+        return ""
+    runs = {date: run for date, run in results["runs"].items()
+            if any(entry["run"] == date for entry in entries.values())}
+    legend = "\n".join(f"- `{name}`: {entry['title']}." for name, entry in entries.items())
+    return "\n\n".join([overview(entries), legend,
+                        machine_text({"runs": runs, "figures": entries})])
+
+
+def replace(path: str, body: str) -> None:
+    """Puts `body` between the markers of a file."""
     with open(path, encoding="utf-8") as old:
         text = old.read()
     before, found, rest = text.partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise HarnessError(f"{path} lacks the lines {BEGIN} and {END}, between which figures go.")
-    body = generated(results, os.path.dirname(latest))
     with open(path, "w", encoding="utf-8") as out:
         out.write(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}")
+
+
+def update(path: str, latest: str) -> None:
+    """Replaces what is between the markers of bench/README.md, with charts of the same values."""
+    results = in_order(store.read(latest))
+    charts.draw_all(os.path.join(os.path.dirname(latest), "charts"), results)
+    replace(path, generated(results, os.path.dirname(latest)))
+
+
+def update_front(path: str, latest: str) -> None:
+    """The same in the tree's README.md, where a few figures are enough."""
+    replace(path, front(in_order(store.read(latest))))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m harness.readme", description=__doc__)
     parser.add_argument("readme")
     parser.add_argument("latest")
+    parser.add_argument("--front", action="store_true", help="a few figures side by side")
     given = parser.parse_args()
     try:
-        update(given.readme, given.latest)
+        (update_front if given.front else update)(given.readme, given.latest)
     except HarnessError as error:
         print(f"readme: {error}", file=sys.stderr)
         return 1

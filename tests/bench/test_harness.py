@@ -132,6 +132,16 @@ class Tables(unittest.TestCase):
         self.assertNotIn("old", made)
         self.assertTrue(made.endswith(f"{readme.END}\nend\n"))
 
+    def test_the_front_page_has_a_few_figures(self):
+        figures = {name: entry([{"ours": {"value": 3.0}, "theirs": {"value": 2.0}}])
+                   for name in (readme.FRONT[0], "fake")}
+        results = {"format": 1, "runs": {RUN["date"]: RUN | {"seconds": 1}}, "figures": figures}
+        made = readme.front(results)
+        self.assertIn("| theirs | 2 (1.50) |", made)
+        self.assertIn(f"`{readme.FRONT[0]}`", made)
+        self.assertNotIn("`fake`", made)
+        self.assertEqual(readme.front(results | {"figures": {}}), "")
+
 
 class Runs(unittest.TestCase):
     def play(self, name, rounds=4):
