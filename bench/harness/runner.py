@@ -1,5 +1,6 @@
 """Plays the rounds of the figures, every contender in turn."""
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
@@ -74,8 +75,13 @@ def play(bench: Bench, store: Store, figures: list[Figure], rounds: int,
     except KeyboardInterrupt:
         progress.say("Interrupted; what has been measured:")
         return False
+    except HarnessError as error:
+        # A full disk, say. The table of what has been measured needs none.
+        progress.say(f"{error} What has been measured:")
+        return False
     finally:
-        store.save(bench.about)
+        with contextlib.suppress(HarnessError):
+            store.save(bench.about)
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 

@@ -31,11 +31,20 @@ def read(path: str) -> dict:
 
 def write(path: str, results: dict) -> None:
     """Whole or not at all."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".part")
+    try:
+        replace_file(path, dense(results))
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be written: {error.strerror}; what it held is still "
+                           "there.") from error
+
+
+def replace_file(path: str, text: str) -> None:
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(dense(results))
+            out.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

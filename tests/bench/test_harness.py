@@ -173,6 +173,17 @@ class Runs(unittest.TestCase):
         rounds = results["figures"]["stopped"]["rounds"]
         self.assertEqual([sorted(each) for each in rounds], [["a", "b"]] * 3 + [[]])
 
+    def test_a_results_folder_that_takes_nothing_ends_the_run_and_loses_nothing(self):
+        figure = FakeFigure("whole", "group", "A fake", "1/s", ("a", "b", "absent"))
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, "taken")
+            with open(file, "w", encoding="utf-8"):
+                pass
+            kept = store.Store(file, dict(RUN), 1.0)
+            self.assertFalse(play(Bench(Paths("", "")), kept, [figure], 4))
+            self.assertEqual(os.listdir(folder), ["taken"])
+        self.assertEqual(sorted(kept.results["figures"]["whole"]["rounds"][0]), ["a", "b"])
+
 
 class Figures(unittest.TestCase):
     def test_names_are_unique_and_groups_explained(self):
