@@ -8,6 +8,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "runnel/wire/tcp.hpp"
+
 /// TCP segments over IPv4 at their least: what a segment says is read where it lies, and answers
 /// are prepared packets in which a few fields and their part of the checksums are exchanged.
 namespace bench {
@@ -33,13 +35,7 @@ inline std::uint16_t fold(std::uint64_t sum) noexcept {
   return static_cast<std::uint16_t>((sum >> 16) + (sum & 0xffff));
 }
 
-namespace flag {
-inline constexpr std::uint8_t fin = 0x01;
-inline constexpr std::uint8_t syn = 0x02;
-inline constexpr std::uint8_t rst = 0x04;
-inline constexpr std::uint8_t psh = 0x08;
-inline constexpr std::uint8_t ack = 0x10;
-}  // namespace flag
+namespace flag = runnel::wire::tcp_flag;
 
 /// A TCP segment in a packet without IP options.
 class segment_view {
