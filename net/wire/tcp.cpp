@@ -3,13 +3,16 @@
 #include "runnel/wire/bytes.hpp"
 #include "runnel/wire/checksum.hpp"
 #include "runnel/wire/ip.hpp"
+#include "runnel/wire/plain_tcp.hpp"
 
 #include <algorithm>
 
 namespace runnel::wire {
 namespace {
 
-constexpr std::size_t fixed_bytes = 20;
+using detail::aligned_timestamp;
+using detail::timestamp_row_bytes;
+constexpr std::size_t fixed_bytes = detail::tcp_fixed_bytes;
 constexpr std::size_t max_option_bytes = 40;
 constexpr std::size_t checksum_at = 16;
 
@@ -24,10 +27,6 @@ constexpr std::uint8_t sack = 5;
 constexpr std::uint8_t timestamp = 8;
 constexpr std::uint8_t fast_open = 34;
 }  // namespace kind
-
-/// NOP, NOP, timestamps of ten bytes: how every ordinary segment begins its options.
-constexpr std::uint32_t aligned_timestamp = 0x0101080a;
-constexpr std::size_t timestamp_row = 12;
 
 constexpr bool good_cookie_size(std::size_t size) noexcept {
   return size == 0 || (size >= 4 && size <= 16 && size % 2 == 0);
@@ -103,7 +102,8 @@ tcp_error read_header(tcp_header& header, std::span<const std::byte> segment) no
   header.checksum = load16(at + checksum_at);
   header.urgent = load16(at + 18);
   const std::size_t option_bytes = header_bytes - fixed_bytes;
-  if (option_bytes == timestamp_row && load32(at + fixed_bytes) == aligned_timestamp) [[likely]] {
+  if (option_bytes == timestamp_row_bytes && load32(at + fixed_bytes) == aligned_timestamp)
+      [[likely]] {
     header.options.timestamp = load_timestamp(at + fixed_bytes + 4);
   } else if (option_bytes != 0) {
     parse_options(header.options, segment.subspan(fixed_bytes, option_bytes));
@@ -122,7 +122,7 @@ option_plan plan_options(const tcp_options& options) noexcept {
   option_plan plan;
   if (options.mss) plan.bytes += 4;
   if (options.timestamp) {
-    plan.bytes += timestamp_row;
+    plan.bytes += timestamp_row_bytes;
   } else if (options.sack_permitted) {
     plan.bytes += 4;
   }

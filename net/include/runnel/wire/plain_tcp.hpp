@@ -20,7 +20,7 @@ namespace detail {
 inline constexpr std::size_t tcp_fixed_bytes = 20;
 inline constexpr std::size_t timestamp_row_bytes = 12;
 /// NOP, NOP, timestamps of ten bytes.
-inline constexpr std::uint32_t timestamp_row = 0x0101080a;
+inline constexpr std::uint32_t aligned_timestamp = 0x0101080a;
 inline constexpr std::uint8_t protocol_tcp = 6;
 
 }  // namespace detail
@@ -38,9 +38,10 @@ class plain_tcp_view {
     if (!see_ip(packet.size())) return;
     tcp_ = ip_ + ip_bytes();
     tcp_bytes_ = std::uint32_t{load8(tcp_ + 12)} >> 4 << 2;
-    plain_ = total_length_ <= packet.size() && header_bytes() <= total_length_ &&
-             (tcp_bytes_ == detail::tcp_fixed_bytes ||
-              (has_timestamp() && load32(tcp_ + detail::tcp_fixed_bytes) == detail::timestamp_row));
+    plain_ =
+        total_length_ <= packet.size() && header_bytes() <= total_length_ &&
+        (tcp_bytes_ == detail::tcp_fixed_bytes ||
+         (has_timestamp() && load32(tcp_ + detail::tcp_fixed_bytes) == detail::aligned_timestamp));
   }
 
   /// Whether there is a plain segment.
@@ -214,7 +215,7 @@ inline void emit_plain_tcp(std::byte* at, const plain_tcp& header, checksum& sum
   store32(tcp + 12, third);
   store32(tcp + 16, 0);
   if (stamped) {
-    store32(tcp + 20, detail::timestamp_row);
+    store32(tcp + 20, detail::aligned_timestamp);
     store32(tcp + 24, header.timestamp.value);
     store32(tcp + 28, header.timestamp.echo);
   }
@@ -226,7 +227,7 @@ inline void emit_plain_tcp(std::byte* at, const plain_tcp& header, checksum& sum
   sum.add_number(header.ack);
   sum.add_number(third);
   if (!stamped) return;
-  sum.add_number(detail::timestamp_row);
+  sum.add_number(detail::aligned_timestamp);
   sum.add_number(header.timestamp.value);
   sum.add_number(header.timestamp.echo);
 }
