@@ -128,8 +128,7 @@ error host::set_policy(socket_id id, const connection_policy& policy) {
   const std::uint32_t known = self.policies.find(policy);
   // What is in use has been checked.
   if (known == no_index && !check(policy).empty()) return error::invalid_argument;
-  const std::uint32_t fresh =
-      known == no_index ? self.policies.share(policy) : self.policies.share(known);
+  const std::uint32_t fresh = self.policies.share(known, policy);
   if (fresh == no_index) return error::no_buffer_space;
   const keepalive_settings before(self, *c);
   self.policies.release(c->policy);

@@ -115,9 +115,7 @@ outcome<socket_id> host::connect(net::endpoint remote, const connect_options& op
   const auto local = choose_local_port(self, key);
   if (!local) return {{}, local.error};
   key.local_port = local.value.port;
-  const std::uint32_t policy = known_policy == no_index ? self.policies.share(options.policy)
-                                                        : self.policies.share(known_policy);
-  connection* c = make_connection(self, key, policy);
+  connection* c = make_connection(self, key, self.policies.share(known_policy, options.policy));
   if (c == nullptr) return {{}, error::no_buffer_space};
   c->owned = true;
   c->token = token;

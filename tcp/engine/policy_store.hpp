@@ -27,8 +27,9 @@ class policy_store {
     return no_index;
   }
   /// A reference to a policy with this value, to be given to `release`; `no_index` without memory.
-  std::uint32_t share(const connection_policy& value) noexcept {
-    const std::uint32_t known = find(value);
+  std::uint32_t share(const connection_policy& value) noexcept { return share(find(value), value); }
+  /// The same where `find` has said `known` of it just now.
+  std::uint32_t share(std::uint32_t known, const connection_policy& value) noexcept {
     if (known != no_index) return share(known);
     const std::uint32_t at = entries_.allocate();
     if (at == no_index) return no_index;
