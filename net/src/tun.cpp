@@ -178,7 +178,6 @@ void tun::device::on_truncated() noexcept {
 
 /// One write(2) or writev(2) with the packet's pieces; the result as the kernel gives it.
 ssize_t tun::device::write(const tx_packet& what) noexcept {
-  if (what.size <= gathered_bytes) return write_gathered(what);
   // The virtio-net header is made from the packet's own, which must lie in one piece for that.
   const std::size_t own = std::size_t{what.offload.checksum_start} + tcp_header_bytes;
   const bool scattered = what.offload.gso_size != 0 && what.pieces.front().size() < own;
@@ -192,18 +191,18 @@ ssize_t tun::device::write(const tx_packet& what) noexcept {
   return write_pieces({.pieces = {&bytes, 1}, .size = what.size, .offload = what.offload});
 }
 
-ssize_t tun::device::write_gathered(const tx_packet& what) noexcept {
-  const std::size_t head = grant.vnet_header ? wire::vnet_header_bytes : 0;
+/// The packet as it is to be written. False when no virtio-net header can say what it is.
+bool tun::device::copy(const tx_packet& what, std::span<std::byte> out) noexcept {
+  const std::size_t head = out.size() - what.size;
   std::size_t used = head;
   for (const auto piece : what.pieces) {
-    if (!piece.empty()) std::memcpy(gathered_.data() + used, piece.data(), piece.size());
+    if (!piece.empty()) std::memcpy(out.data() + used, piece.data(), piece.size());
     used += piece.size();
   }
-  const auto bytes = std::span(gathered_).first(used);
-  if (head != 0 && !wire::emit_vnet(bytes, what.offload, bytes.subspan(head))) {
-    errno = EINVAL;
-    return -1;
-  }
+  return head == 0 || wire::emit_vnet(out, what.offload, out.subspan(head));
+}
+
+ssize_t tun::device::write_piece(std::span<const std::byte> bytes) noexcept {
   ssize_t size = 0;
   do {
     size = ::write(fd, bytes.data(), bytes.size());
@@ -235,23 +234,61 @@ ssize_t tun::device::write_pieces(const tx_packet& what) noexcept {
 send_status tun::device::send(const tx_packet& what) noexcept {
   if (gone_) return send_status::gone;
   if (outgoing_ && outgoing_->armed()) return wait_for_room();
+  if (!flush()) return send_status::would_block;
+  // What came before may have found the device gone.
+  if (gone_) return send_status::gone;
+  if (what.size > copied_bytes) return on_written(write(what), what.size);
+  std::array<std::byte, wire::vnet_header_bytes + copied_bytes> whole;
+  const auto bytes = std::span(whole).first(head_bytes() + what.size);
+  if (!copy(what, bytes)) return on_refused();
+  return on_written(write_piece(bytes), what.size);
+}
 
-  const ssize_t size = write(what);
-  if (size < 0) return on_send_error(errno);
-  ++counters.tx_packets;
-  counters.tx_bytes += what.size;
+send_status tun::device::enqueue(const tx_packet& what) noexcept {
+  if (what.size > copied_bytes) return send(what);
+  if (gone_) return send_status::gone;
+  if (outgoing_ && outgoing_->armed()) return wait_for_room();
+  const std::size_t size = head_bytes() + what.size;
+  if (!batch_.has_room(size)) {
+    if (!flush()) return send_status::would_block;
+    if (gone_) return send_status::gone;
+  }
+  if (!copy(what, batch_.room(size))) return on_refused();
+  batch_.push(size);
   return send_status::sent;
 }
 
-send_status tun::device::on_send_error(int error) noexcept {
+bool tun::device::flush() noexcept {
+  if (outgoing_ && outgoing_->armed()) return batch_.empty();
+  while (!batch_.empty() && !gone_) {
+    const std::span<const std::byte> bytes = batch_.front();
+    const send_status status = on_written(write_piece(bytes), bytes.size() - head_bytes());
+    if (status == send_status::would_block) return false;
+    batch_.pop_front();
+  }
+  return true;
+}
+
+send_status tun::device::on_refused() noexcept {
+  ++counters.tx_dropped;
+  return send_status::dropped;
+}
+
+/// What came of a write of a packet of that length.
+send_status tun::device::on_written(ssize_t size, std::size_t packet_bytes) noexcept {
+  if (size >= 0) {
+    ++counters.tx_packets;
+    counters.tx_bytes += packet_bytes;
+    return send_status::sent;
+  }
+  const int error = errno;
   if (means_gone(error)) {
     fail();
     return send_status::gone;
   }
   // EIO: the device is down. The kernel says POLLOUT when it is up again, as when there is room.
   if (error == EAGAIN || error == EIO) return wait_for_room();
-  ++counters.tx_dropped;
-  return send_status::dropped;
+  return on_refused();
 }
 
 send_status tun::device::wait_for_room() noexcept {
@@ -278,6 +315,12 @@ std::size_t tun::receive(time_point, std::span<packet> out) noexcept {
 }
 send_status tun::send(time_point, const tx_packet& packet) noexcept {
   return device_->send(packet);
+}
+send_status tun::enqueue(time_point, const tx_packet& packet) noexcept {
+  return device_->enqueue(packet);
+}
+bool tun::flush(time_point) noexcept {
+  return device_->flush();
 }
 void tun::attach(loop& owner, link_client& client) {
   device_->attach(owner, client);

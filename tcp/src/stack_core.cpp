@@ -149,10 +149,11 @@ bool stack_core::on_emit(time_point now) {
   if (failed_) return false;
   dispatch();
   bool more = false;
-  if (!blocked_ || send_blocked(now)) {
+  if (link_full_) link_full_ = !link_->flush(now);
+  if (!link_full_ && (!blocked_ || send_blocked(now))) {
     std::size_t sent = 0;
     while (const net::tx_packet* packet = host_.poll_transmit(now)) {
-      const net::send_status status = link_->send(now, *packet);
+      const net::send_status status = link_->enqueue(now, *packet);
       if (status == net::send_status::would_block) {
         keep_blocked(*packet);
         break;
@@ -163,6 +164,7 @@ bool stack_core::on_emit(time_point now) {
         break;
       }
     }
+    link_full_ = !link_->flush(now);
   }
   // What has left may have made room for writers.
   dispatch();
@@ -220,7 +222,7 @@ void stack_core::fail_everything() noexcept {
 }
 
 void stack_core::note_idle(bool more_to_send) noexcept {
-  const bool is_idle = host_.busy_count() == 0 && !blocked_ && !more_to_send;
+  const bool is_idle = host_.busy_count() == 0 && !blocked_ && !link_full_ && !more_to_send;
   if (is_idle == idle_.is_set()) return;
   if (is_idle) {
     idle_.set();

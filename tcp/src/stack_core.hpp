@@ -125,6 +125,8 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   bool retired_ = false;
   /// A packet that the link had no room for.
   net::packet blocked_;
+  /// Others that it has taken wait until it has room.
+  bool link_full_ = false;
   std::error_code link_error_;
   event idle_;
   runnel::detail::list<socket> sockets_;

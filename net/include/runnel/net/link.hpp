@@ -99,6 +99,18 @@ class link {
 
   /// Sends one packet. The pieces are copied or written before it returns.
   virtual send_status send(time_point now, const tx_packet& packet) noexcept = 0;
+  /// As `send`, but the packet, which is copied, may wait for `flush`: a link whose sending costs a
+  /// system call makes those of many packets one after another, with the caller's code out of the
+  /// way. Order is kept between both. `sent` may then mean that it waits.
+  virtual send_status enqueue(time_point now, const tx_packet& packet) noexcept {
+    return send(now, packet);
+  }
+  /// Sends what waits. False when the link has no room and something still does: to be called again
+  /// after `on_link_ready`.
+  virtual bool flush(time_point now) noexcept {
+    static_cast<void>(now);
+    return true;
+  }
 
   /// When a delayed packet is due, so that `receive` wants to be called; `max()` for never.
   virtual time_point deadline() const noexcept { return time_point::max(); }
