@@ -81,14 +81,23 @@ bool stack_core::on_receive(time_point now) {
   }
   if (!link_ready_ && link_->deadline() > now) return handed_;
   link_ready_ = false;
-  if (read_link(now) < burst_.size()) return link_ready_ || handed_;
-  link_ready_ = true;
-  return true;
+  const std::size_t asked = next_burst_;
+  const std::size_t count = read_link(now);
+  arrived_ += count;
+  if (count == asked) {
+    next_burst_ = burst_.size();
+    link_ready_ = true;
+    return true;
+  }
+  // Where packets come one at a time, the next is answered before the link is asked for another.
+  next_burst_ = arrived_ > 1 ? burst_.size() : 1;
+  arrived_ = 0;
+  return link_ready_ || handed_;
 }
 
 /// Hands a burst to the engine; how many packets the link gave.
 std::size_t stack_core::read_link(time_point now) {
-  const std::size_t count = link_->receive(now, burst_);
+  const std::size_t count = link_->receive(now, std::span(burst_).first(next_burst_));
   const auto burst = std::span(burst_).first(count);
   if (!believes_link_) {
     for (net::packet& each : burst) each->offload = {};

@@ -111,6 +111,10 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   net::link* link_;
   host host_;
   std::array<net::packet, burst_packets> burst_;
+  /// How many packets the link is asked for.
+  std::size_t next_burst_ = burst_packets;
+  /// Since it had none.
+  std::size_t arrived_ = 0;
   /// What the link says of packets that it gives is believed.
   bool believes_link_;
   /// It joins segments itself.
