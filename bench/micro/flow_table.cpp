@@ -38,11 +38,12 @@ class filled_table {
   }
 
   entry_ref find(std::uint64_t hash) noexcept {
-    entry_ref at = table_.first(hash);
-    while (at && objects_[at.index()].hash != hash) {
-      at = entry_ref::from(objects_[at.index()].next);
+    for (chain_link at = table_.first(hash); at;
+         at = chain_link(objects_[at.entry().index()].next)) {
+      if (at.may_have(hash) && objects_[at.entry().index()].hash == hash) return at.entry();
+      if (at.is_last()) break;
     }
-    return at;
+    return {};
   }
   void enter(std::uint64_t hash) {
     const std::uint32_t index = objects_.allocate();

@@ -226,27 +226,34 @@ flow_key core::key_of(entry_ref entry) const noexcept {
 }
 
 entry_ref core::find(const flow_key& key, std::uint64_t hash) const noexcept {
-  for (entry_ref at = table.first(hash); at;) {
-    switch (at.kind()) {
+  chain_link at = table.first(hash);
+  while (at) {
+    const entry_ref entry = at.entry();
+    const bool wanted = at.may_have(hash);
+    if (!wanted && at.is_last()) break;
+    std::uint32_t next = 0;
+    switch (entry.kind()) {
       case entry_kind::connection: {
-        const connection& c = connections[at.index()];
-        if (c.key == key) return at;
-        at = entry_ref::from(c.next);
+        const connection& c = connections[entry.index()];
+        if (wanted && c.key == key) return entry;
+        next = c.next;
         break;
       }
       case entry_kind::half_open: {
-        const half_open_entry& entry = half_opens[at.index()];
-        if (entry.is_for(key)) return at;
-        at = entry_ref::from(entry.next);
+        const half_open_entry& half = half_opens[entry.index()];
+        if (wanted && half.is_for(key)) return entry;
+        next = half.next;
         break;
       }
       case entry_kind::time_wait: {
-        const time_wait_entry& entry = time_waits[at.index()];
-        if (entry.is_for(key)) return at;
-        at = entry_ref::from(entry.next);
+        const time_wait_entry& old = time_waits[entry.index()];
+        if (wanted && old.is_for(key)) return entry;
+        next = old.next;
         break;
       }
     }
+    if (at.is_last()) break;
+    at = chain_link(next);
   }
   return {};
 }

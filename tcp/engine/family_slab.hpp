@@ -16,7 +16,7 @@ class family_slab {
 
  public:
   /// Set in the indices of IPv6. What refers to an entry has room for one bit more than this.
-  static constexpr std::uint32_t v6_bit = 1U << 28;
+  static constexpr std::uint32_t v6_bit = 1U << 26;
 
   Entry& operator[](std::uint32_t index) noexcept {
     if ((index & v6_bit) != 0) [[unlikely]]

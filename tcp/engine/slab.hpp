@@ -57,6 +57,8 @@ class slab {
 
  private:
   static constexpr std::uint32_t no_link = UINT32_MAX;
+  /// What refers to one has bits for no more.
+  static constexpr std::uint32_t most_objects = 1U << 27;
 
   /// A free object's link is the next free index plus one. A fresh chunk is linked lazily: its
   /// zeros mean "the index after this one".
@@ -66,6 +68,7 @@ class slab {
     return (index + 1) % ChunkObjects == 0 ? no_index : index + 1;
   }
   bool grow() noexcept {
+    if (extent() >= most_objects) return false;
     auto* memory = static_cast<T*>(std::calloc(ChunkObjects, sizeof(T)));
     if (memory == nullptr) return false;
     try {

@@ -51,12 +51,13 @@ TEST_CASE(
     std::mt19937_64 random(seed);
     objects slabs[3];
     flow_table table;
-    std::map<std::uint32_t, std::uint64_t> model;
+    std::map<entry_ref, std::uint64_t> model;
     std::vector<entry_ref> all;
     const auto chained = [&](std::uint64_t hash, entry_ref wanted) {
-      for (entry_ref at = table.first(hash); at;
-           at = entry_ref::from(table_links{slabs}.next(at))) {
-        if (at == wanted) return true;
+      for (chain_link at = table.first(hash); at;
+           at = chain_link(table_links{slabs}.next(at.entry()))) {
+        if (at.entry() == wanted) return at.may_have(hash);
+        if (at.is_last()) return false;
       }
       return false;
     };
@@ -71,12 +72,12 @@ TEST_CASE(
         const std::uint64_t hash = random() % 4 == 0 ? random() % 16 : random();
         slabs[static_cast<int>(kind)][index].hash = hash;
         table.insert(table_links{slabs}, entry, hash);
-        model[entry.value()] = hash;
+        model[entry] = hash;
         all.push_back(entry);
       } else {
         const std::size_t at = random() % all.size();
         const entry_ref entry = all[at];
-        const std::uint64_t hash = model[entry.value()];
+        const std::uint64_t hash = model[entry];
         if (random() % 4 == 0) {
           // Another object takes its place, as TIME-WAIT does.
           const auto kind = static_cast<entry_kind>(random() % 3);
@@ -84,23 +85,23 @@ TEST_CASE(
           const entry_ref fresh(kind, index);
           slabs[static_cast<int>(kind)][index].hash = hash;
           table.replace(table_links{slabs}, entry, fresh, hash);
-          model[fresh.value()] = hash;
+          model[fresh] = hash;
           all.push_back(fresh);
         } else {
           table.remove(table_links{slabs}, entry, hash);
         }
-        model.erase(entry.value());
+        model.erase(entry);
         slabs[static_cast<int>(entry.kind())].release(entry.index());
         all.erase(std::find(all.begin(), all.end(), entry));
         REQUIRE(!chained(hash, entry));
       }
       if (!all.empty()) {
         const entry_ref entry = all[random() % all.size()];
-        REQUIRE(chained(model[entry.value()], entry));
+        REQUIRE(chained(model[entry], entry));
       }
       REQUIRE(table.size() == model.size());
     }
-    for (const auto& [value, hash] : model) REQUIRE(chained(hash, entry_ref::from(value)));
+    for (const auto& [entry, hash] : model) REQUIRE(chained(hash, entry));
   }
 }
 
