@@ -37,7 +37,10 @@ bool read_awaiter::wants_some() const noexcept {
 bool read_awaiter::attempt() noexcept {
   check_not_lent(*socket_);
   done_ = true;
-  if ((error_ = socket_->failure())) return true;
+  if (socket_->failed()) {
+    error_ = socket_->failure();
+    return true;
+  }
   if (socket_->read_deadline.passed()) {
     error_ = errc::deadline_exceeded;
     return true;
@@ -47,7 +50,7 @@ bool read_awaiter::attempt() noexcept {
                                    : engine.receive(socket_->id, places_, socket_->stack->now());
   if (got.error == error::would_block) return done_ = false;
   taken_ = got.value;
-  error_ = socket_->remember(got.error);
+  if (got.error != error::none) error_ = socket_->remember(got.error);
   if (taken_ == 0 && !error_ && wants_some()) error_ = socket_->ended;
   return true;
 }
@@ -66,7 +69,10 @@ result<std::size_t> read_awaiter::await_resume() noexcept {
 }
 
 bool readable_awaiter::attempt() noexcept {
-  if ((error_ = socket_->failure())) return true;
+  if (socket_->failed()) {
+    error_ = socket_->failure();
+    return true;
+  }
   host& engine = socket_->stack->engine();
   if (any(engine.readiness(socket_->id) & events::readable)) return true;
   if (!socket_->read_deadline.passed()) {
@@ -97,7 +103,8 @@ bool write_awaiter::attempt() noexcept {
     taken_ += sent.value;
     current_ = current_.subspan(sent.value);
     if (sent.error == error::would_block) return false;
-    if ((error_ = socket_->remember(sent.error))) {
+    if (sent.error != error::none) {
+      error_ = socket_->remember(sent.error);
       // A short count says nothing yet.
       if (taken_ == 0) socket_->writer_told = true;
       return true;

@@ -90,6 +90,10 @@ void socket::fail_all(std::error_code why) noexcept {
   }
 }
 
+bool socket::failed() const noexcept {
+  return !open || closing || aborted || stack->link_failed();
+}
+
 std::error_code socket::failure() const noexcept {
   if (stack->link_error()) return stack->link_error();
   if (!open || closing) return std::make_error_code(std::errc::bad_file_descriptor);
@@ -112,16 +116,17 @@ void socket::begin_abort() noexcept {
 }
 
 std::error_code socket::writer_failure() noexcept {
-  if (const std::error_code failed = failure()) return failed;
+  if (failed()) return failure();
   if (write_deadline.passed()) return errc::deadline_exceeded;
   if (!ended) return {};
   return std::exchange(writer_told, true) ? std::make_error_code(std::errc::broken_pipe) : ended;
 }
 
 std::error_code socket::remember(error told) noexcept {
+  if (told == error::none) return {};
   const std::error_code code = to_error_code(told);
   // A broken pipe is for writers alone: for a reader the stream had ended well before it.
-  if (!code || told == error::broken_pipe) return code;
+  if (told == error::broken_pipe) return code;
   if (any(stack->engine().readiness(id) & events::closed)) ended = code;
   return code;
 }

@@ -70,6 +70,7 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   loop& owner() noexcept { return *loop_; }
   time_point now() const noexcept { return loop_->now(); }
   std::error_code link_error() const noexcept { return link_error_; }
+  bool link_failed() const noexcept { return link_error_.value() != 0; }
 
   /// Of a shard, its place.
   const held_shard& place() const noexcept { return place_; }

@@ -118,6 +118,8 @@ class socket : public runnel::detail::list_hook {
   void release() noexcept;
   void on_events(events what) noexcept;
   void fail_all(std::error_code why) noexcept;
+  /// Whether `failure` says why: an error code of success costs calls, too.
+  bool failed() const noexcept;
   /// Why operations fail whatever the engine says: closed or aborted here, or the link is gone.
   std::error_code failure() const noexcept;
   /// `close` has begun: whoever waits for something else is told, and nothing else may begin.
