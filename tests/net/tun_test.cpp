@@ -69,6 +69,19 @@ bool has_reply(const packet_hook& hook, const address& from = kernel_address) {
   });
 }
 
+/// The identifiers of the echo replies, as they came.
+std::vector<std::uint16_t> replies(const packet_hook& hook) {
+  std::vector<std::uint16_t> found;
+  for (const std::string& each : hook.received) {
+    const auto bytes = std::as_bytes(std::span(each));
+    const auto ip = wire::parse_ip(bytes);
+    if (!ip || !ip->carries(wire::ip_protocol::icmp)) continue;
+    const auto icmp = wire::parse_icmp(*ip, ip->payload(bytes));
+    if (icmp && icmp->kind == wire::icmp_kind::echo_reply) found.push_back(icmp->identifier);
+  }
+  return found;
+}
+
 task<> ping_in_pieces(loop& loop, tun_offload offload) {
   tun device = open_tun(loop, {.offload = offload});
   packet_hook hook{loop, device};
@@ -200,6 +213,54 @@ RING_TASK_TEST("tun: while the device is down sending waits, and goes on when it
   const bool answered = co_await eventually([&] { return has_reply(hook); });
   CHECK(answered);
   CHECK_FALSE(hook.error);
+}
+
+RING_TASK_TEST("tun: what is enqueued leaves at the flush, or before what is sent, in its order") {
+  tun device = open_tun(loop);
+  packet_hook hook{loop, device};
+  const auto put = [&](std::uint16_t identifier, bool enqueue) {
+    const std::string text = echo_request(our_address, kernel_address, identifier);
+    const auto piece = std::as_bytes(std::span(text));
+    const tx_packet packet{{&piece, 1}, static_cast<std::uint32_t>(piece.size()), {}};
+    return enqueue ? device.enqueue(loop.now(), packet) : device.send(loop.now(), packet);
+  };
+  CHECK(device.flush(loop.now()));
+  // More than what is kept at once, and then one that does not wait.
+  for (std::uint16_t i = 1; i <= 40; ++i) REQUIRE(put(i, true) == send_status::sent);
+  CHECK(device.counters().tx_packets == 32);
+  REQUIRE(put(41, false) == send_status::sent);
+  CHECK(device.counters().tx_packets == 41);
+  REQUIRE(put(42, true) == send_status::sent);
+  CHECK(device.counters().tx_packets == 41);
+  CHECK(device.flush(loop.now()));
+  CHECK(device.counters().tx_packets == 42);
+  std::vector<std::uint16_t> expected;
+  for (std::uint16_t i = 1; i <= 42; ++i) expected.push_back(i);
+  const bool all = co_await eventually([&] { return replies(hook).size() >= expected.size(); });
+  CHECK(all);
+  CHECK(replies(hook) == expected);
+}
+
+RING_TASK_TEST("tun: what was enqueued waits while the device is down, and nothing overtakes it") {
+  tun device = open_tun(loop);
+  const std::string name = device.info().name;
+  packet_hook hook{loop, device};
+  const std::string text = echo_request(our_address, kernel_address, 77);
+  const auto piece = std::as_bytes(std::span(text));
+  const tx_packet packet{{&piece, 1}, static_cast<std::uint32_t>(piece.size()), {}};
+  REQUIRE(set_device_up(name, false));
+  CHECK(device.enqueue(loop.now(), packet) == send_status::sent);
+  CHECK_FALSE(device.flush(loop.now()));
+  CHECK(device.counters().tx_blocked == 1);
+  CHECK_FALSE(device.flush(loop.now()));
+  CHECK(device.enqueue(loop.now(), packet) == send_status::would_block);
+  CHECK(device.send(loop.now(), packet) == send_status::would_block);
+  REQUIRE(set_device_up(name, true));
+  const bool left = co_await eventually([&] { return device.flush(loop.now()); });
+  CHECK(left);
+  CHECK(device.counters().tx_packets == 1);
+  const bool answered = co_await eventually([&] { return has_reply(hook); });
+  CHECK(answered);
 }
 
 RING_TASK_TEST("tun: a deleted device is reported once, and nothing spins") {

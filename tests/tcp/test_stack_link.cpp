@@ -1,4 +1,9 @@
+#include <array>
+#include <deque>
+#include <string>
+
 #include "runnel/net/detail/link_decorator.hpp"
+#include "runnel/net/detail/packet_queue.hpp"
 #include "runnel/task_group.hpp"
 #include "runnel/timeout.hpp"
 #include "stack_network.hpp"
@@ -85,7 +90,131 @@ class lying_link final : public net::detail::link_decorator {
   bool spoils = false;
 };
 
+/// Keeps what is enqueued until there is room for it, which somebody has to give.
+class waiting_link final : public net::detail::link_decorator {
+ public:
+  explicit waiting_link(net::link& inner) noexcept : link_decorator(inner) {}
+  net::send_status enqueue(time_point, const net::tx_packet& packet) noexcept override {
+    if (full_) ++overruns;
+    waiting_.push_back(net::detail::gather(pool(), packet));
+    return net::send_status::sent;
+  }
+  bool flush(time_point now) noexcept override {
+    while (!waiting_.empty() && room_ > 0) {
+      const std::span<const std::byte> piece = waiting_.front().bytes();
+      const auto size = static_cast<std::uint32_t>(piece.size());
+      const auto sent = link_decorator::send(now, {{&piece, 1}, size, {}});
+      CHECK(sent == net::send_status::sent);
+      waiting_.pop_front();
+      --room_;
+    }
+    full_ = !waiting_.empty();
+    if (full_) ++refusals;
+    return !full_;
+  }
+  void give_room(int packets) noexcept {
+    room_ = packets;
+    if (client() != nullptr) client()->on_link_ready();
+  }
+  bool empty() const noexcept { return waiting_.empty(); }
+
+  int overruns = 0;
+  int refusals = 0;
+
+ private:
+  int room_ = 0;
+  bool full_ = false;
+  std::deque<net::packet> waiting_;
+};
+
+task<> give_room(waiting_link& to, const bool& over) {
+  while (!over) {
+    to.give_room(3);
+    co_await sleep(1ms);
+  }
+}
+
+/// Writes down what the stack asks of it: how many packets each `receive` gave, and each packet
+/// that leaves.
+class noting_link final : public net::detail::link_decorator {
+ public:
+  explicit noting_link(net::link& inner) noexcept : link_decorator(inner) {}
+  std::size_t receive(time_point now, std::span<net::packet> out) noexcept override {
+    const std::size_t count = link_decorator::receive(now, out);
+    notes += std::to_string(count);
+    return count;
+  }
+  net::send_status enqueue(time_point now, const net::tx_packet& packet) noexcept override {
+    notes += 's';
+    return link_decorator::send(now, packet);
+  }
+  std::string notes;
+};
+
 }  // namespace
+
+TASK_TEST(
+    "tcp link: packets that a link keeps until it has room are not lost, nor is the stack idle") {
+  net::link_pair wire({.latency = 1ms});
+  waiting_link narrow(wire.first());
+  tcp::stack client(loop, narrow, options_for(client_address));
+  tcp::stack server(loop, wire.second(), options_for(server_address));
+  auto listener = server.listen(server_endpoint).value();
+  bool over = false;
+  task_group group{loop};
+  group.spawn(give_room(narrow, over));
+  auto connected = co_await client.connect(server_endpoint);
+  REQUIRE(connected.has_value());
+  auto accepted = co_await listener.accept();
+  REQUIRE(accepted.has_value());
+  const std::string text = pattern(100'000);
+  group.spawn(write_all(*connected, text));
+  const std::string got = co_await read_to_end(*accepted);
+  CHECK(got == text);
+  over = true;
+  const auto joined = co_await group.join();
+  CHECK(joined.has_value());
+  CHECK(narrow.refusals > 10);
+
+  // The reset has no room.
+  narrow.give_room(0);
+  connected->abort();
+  const auto early = co_await with_timeout(50ms, client.idle());
+  CHECK(early.has_error());
+  CHECK_FALSE(narrow.empty());
+  narrow.give_room(3);
+  co_await client.idle();
+  CHECK(narrow.empty());
+  CHECK(narrow.overruns == 0);
+}
+
+TASK_TEST("tcp link: a packet that comes alone is answered before the link is asked for another") {
+  net::link_pair wire({.latency = 1ms});
+  noting_link noting(wire.second());
+  tcp::stack client(loop, wire.first(), options_for(client_address));
+  tcp::stack server(loop, noting, options_for(server_address));
+  auto listener = server.listen(server_endpoint).value();
+  auto connected = co_await client.connect(server_endpoint);
+  REQUIRE(connected.has_value());
+  auto accepted = co_await listener.accept();
+  REQUIRE(accepted.has_value());
+  co_await sleep(1s);
+  std::array<std::byte, 100> buffer;
+  for (int i = 0; i < 3; ++i) {
+    noting.notes.clear();
+    const auto asked = co_await connected->write(bytes_of("question"));
+    REQUIRE(asked.has_value());
+    const auto read = co_await accepted->read(buffer);
+    REQUIRE(read.has_value());
+    const auto told = co_await accepted->write(bytes_of("answer"));
+    REQUIRE(told.has_value());
+    const auto answer = co_await connected->read(buffer);
+    REQUIRE(answer.has_value());
+    CHECK(noting.notes.substr(0, 3) == "1s0");
+    // Its acknowledgement comes alone, too.
+    co_await sleep(1s);
+  }
+}
 
 TASK_TEST("tcp gro: over a link of single segments the stack joins them, when the policy says so") {
   for (const bool joins : {false, true}) {
