@@ -81,23 +81,24 @@ bool stack_core::on_receive(time_point now) {
   }
   if (!link_ready_ && link_->deadline() > now) return handed_;
   link_ready_ = false;
-  const std::size_t asked = next_burst_;
-  const std::size_t count = read_link(now);
+  const std::size_t asked = came_alone_ ? 1 : burst_.size();
+  const std::size_t count = read_link(now, asked);
   arrived_ += count;
-  if (count == asked) {
-    next_burst_ = burst_.size();
+  if (count < asked) {
+    if (arrived_ > 0) came_alone_ = arrived_ == 1;
+    arrived_ = 0;
+  } else if (came_alone_) {
+    // Where packets come one at a time, this one is answered before the link is asked for another.
+    ask_again_ = true;
+  } else {
     link_ready_ = true;
-    return true;
   }
-  // Where packets come one at a time, the next is answered before the link is asked for another.
-  next_burst_ = arrived_ > 1 ? burst_.size() : 1;
-  arrived_ = 0;
   return link_ready_ || handed_;
 }
 
 /// Hands a burst to the engine; how many packets the link gave.
-std::size_t stack_core::read_link(time_point now) {
-  const std::size_t count = link_->receive(now, std::span(burst_).first(next_burst_));
+std::size_t stack_core::read_link(time_point now, std::size_t most) {
+  const std::size_t count = link_->receive(now, std::span(burst_).first(most));
   const auto burst = std::span(burst_).first(count);
   if (!believes_link_) {
     for (net::packet& each : burst) each->offload = {};
@@ -177,6 +178,11 @@ bool stack_core::on_emit(time_point now) {
   }
   // What has left may have made room for writers.
   dispatch();
+  if (std::exchange(ask_again_, false)) {
+    came_alone_ = read_link(now, burst_.size()) == 0;
+    if (!came_alone_) link_ready_ = more = true;
+    arrived_ = 0;
+  }
   note_idle(more);
   return more;
 }

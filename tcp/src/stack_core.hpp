@@ -99,7 +99,7 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   ~stack_core() = default;
   void die_when_unused() noexcept;
   void on_handed() noexcept override { handed_ = true; }
-  std::size_t read_link(time_point now);
+  std::size_t read_link(time_point now, std::size_t most);
   void hand_over() noexcept;
   void take_handed(time_point now);
   void dispatch() noexcept;
@@ -112,10 +112,12 @@ class stack_core final : public turn_hook, public net::link_client, private shar
   net::link* link_;
   host host_;
   std::array<net::packet, burst_packets> burst_;
-  /// How many packets the link is asked for.
-  std::size_t next_burst_ = burst_packets;
-  /// Since it had none.
+  /// How many packets have come since the link had none.
   std::size_t arrived_ = 0;
+  /// Before that it was no more than one.
+  bool came_alone_ = false;
+  /// The link is to be asked once more, when what it gave has been answered.
+  bool ask_again_ = false;
   /// What the link says of packets that it gives is believed.
   bool believes_link_;
   /// It joins segments itself.
