@@ -36,8 +36,8 @@ class entry_ref {
 };
 
 /// What a chain holds in front of an entry, in four bytes: the reference, two bits of the entry's
-/// hash, and whether it is the chain's last. So most entries that a look-up does not want are not
-/// even touched: each is a line that no cache holds.
+/// hash, and whether it is the chain's last. A last entry that a look-up does not want is so
+/// touched in one case of four only: each is a line that no cache holds.
 class chain_link {
  public:
   constexpr chain_link() noexcept = default;

@@ -38,7 +38,7 @@ inline constexpr std::array stack_table = {
     row<&stack_policy::max_syn_backlog>({
         .name = "max_syn_backlog",
         .lowest = 1,
-        .highest = 1 << 28,
+        .highest = 1 << 26,
         .sysctl = {.text = "net.ipv4.tcp_max_syn_backlog"},
         .meaning = "the bound of half-open entries of one listener without cookies",
     }),
@@ -227,7 +227,7 @@ inline constexpr std::array stack_table = {
     row<&stack_policy::max_tw_buckets>({
         .name = "max_tw_buckets",
         .lowest = 0,
-        .highest = 1 << 28,
+        .highest = 1 << 26,
         .sysctl = {.text = "net.ipv4.tcp_max_tw_buckets"},
         .meaning = "the bound of TIME-WAIT entries",
     }),

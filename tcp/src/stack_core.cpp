@@ -86,6 +86,8 @@ bool stack_core::on_receive(time_point now) {
   arrived_ += count;
   if (count < asked) {
     if (arrived_ > 0) came_alone_ = arrived_ == 1;
+    // A link that delays what comes may have more where that came from, and said so meanwhile.
+    if (link_ready_) came_alone_ = false;
     arrived_ = 0;
   } else if (came_alone_) {
     // Where packets come one at a time, this one is answered before the link is asked for another.

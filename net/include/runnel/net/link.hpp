@@ -54,13 +54,13 @@ struct link_counters {
   std::uint64_t rx_dropped = 0;
   /// Packets that arrived with offload facts that contradict them, and were thrown away here.
   std::uint64_t rx_bad_offload = 0;
-  /// Packets for which `send` said `sent`.
+  /// Packets that have left; one that waits for `flush` has not.
   std::uint64_t tx_packets = 0;
   /// Their bytes, IP headers included.
   std::uint64_t tx_bytes = 0;
-  /// Packets for which `send` said `dropped`.
+  /// Packets that `send`, `enqueue` or `flush` has lost.
   std::uint64_t tx_dropped = 0;
-  /// How often `send` said `would_block`.
+  /// How often there was no room.
   std::uint64_t tx_blocked = 0;
 
   friend constexpr bool operator==(const link_counters&, const link_counters&) noexcept = default;
