@@ -319,7 +319,7 @@ send_status tun::send(time_point, const tx_packet& packet) noexcept {
 send_status tun::enqueue(time_point, const tx_packet& packet) noexcept {
   return device_->enqueue(packet);
 }
-bool tun::flush(time_point) noexcept {
+bool tun::send_queued(time_point) noexcept {
   return device_->flush();
 }
 void tun::attach(loop& owner, link_client& client) {

@@ -161,7 +161,7 @@ bool stack_core::on_emit(time_point now) {
   if (failed_) return false;
   dispatch();
   bool more = false;
-  if (link_full_) link_full_ = !link_->flush(now);
+  if (link_full_) link_full_ = !link_->send_queued(now);
   if (!link_full_ && (!blocked_ || send_blocked(now))) {
     std::size_t sent = 0;
     while (const net::tx_packet* packet = host_.poll_transmit(now)) {
@@ -176,7 +176,7 @@ bool stack_core::on_emit(time_point now) {
         break;
       }
     }
-    link_full_ = !link_->flush(now);
+    link_full_ = !link_->send_queued(now);
   }
   // What has left may have made room for writers.
   dispatch();

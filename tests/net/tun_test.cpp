@@ -215,7 +215,8 @@ RING_TASK_TEST("tun: while the device is down sending waits, and goes on when it
   CHECK_FALSE(hook.error);
 }
 
-RING_TASK_TEST("tun: what is enqueued leaves at the flush, or before what is sent, in its order") {
+RING_TASK_TEST(
+    "tun: what is enqueued leaves when it is told to, or before what is sent, in its order") {
   tun device = open_tun(loop);
   packet_hook hook{loop, device};
   const auto put = [&](std::uint16_t identifier, bool enqueue) {
@@ -224,7 +225,7 @@ RING_TASK_TEST("tun: what is enqueued leaves at the flush, or before what is sen
     const tx_packet packet{{&piece, 1}, static_cast<std::uint32_t>(piece.size()), {}};
     return enqueue ? device.enqueue(loop.now(), packet) : device.send(loop.now(), packet);
   };
-  CHECK(device.flush(loop.now()));
+  CHECK(device.send_queued(loop.now()));
   // More than what is kept at once, and then one that does not wait.
   for (std::uint16_t i = 1; i <= 40; ++i) REQUIRE(put(i, true) == send_status::sent);
   CHECK(device.counters().tx_packets == 32);
@@ -232,7 +233,7 @@ RING_TASK_TEST("tun: what is enqueued leaves at the flush, or before what is sen
   CHECK(device.counters().tx_packets == 41);
   REQUIRE(put(42, true) == send_status::sent);
   CHECK(device.counters().tx_packets == 41);
-  CHECK(device.flush(loop.now()));
+  CHECK(device.send_queued(loop.now()));
   CHECK(device.counters().tx_packets == 42);
   std::vector<std::uint16_t> expected;
   for (std::uint16_t i = 1; i <= 42; ++i) expected.push_back(i);
@@ -250,13 +251,13 @@ RING_TASK_TEST("tun: what was enqueued waits while the device is down, and nothi
   const tx_packet packet{{&piece, 1}, static_cast<std::uint32_t>(piece.size()), {}};
   REQUIRE(set_device_up(name, false));
   CHECK(device.enqueue(loop.now(), packet) == send_status::sent);
-  CHECK_FALSE(device.flush(loop.now()));
+  CHECK_FALSE(device.send_queued(loop.now()));
   CHECK(device.counters().tx_blocked == 1);
-  CHECK_FALSE(device.flush(loop.now()));
+  CHECK_FALSE(device.send_queued(loop.now()));
   CHECK(device.enqueue(loop.now(), packet) == send_status::would_block);
   CHECK(device.send(loop.now(), packet) == send_status::would_block);
   REQUIRE(set_device_up(name, true));
-  const bool left = co_await eventually([&] { return device.flush(loop.now()); });
+  const bool left = co_await eventually([&] { return device.send_queued(loop.now()); });
   CHECK(left);
   CHECK(device.counters().tx_packets == 1);
   const bool answered = co_await eventually([&] { return has_reply(hook); });

@@ -99,7 +99,7 @@ class waiting_link final : public net::detail::link_decorator {
     waiting_.push_back(net::detail::gather(pool(), packet));
     return net::send_status::sent;
   }
-  bool flush(time_point now) noexcept override {
+  bool send_queued(time_point now) noexcept override {
     while (!waiting_.empty() && room_ > 0) {
       const std::span<const std::byte> piece = waiting_.front().bytes();
       const auto size = static_cast<std::uint32_t>(piece.size());

@@ -54,11 +54,11 @@ struct link_counters {
   std::uint64_t rx_dropped = 0;
   /// Packets that arrived with offload facts that contradict them, and were thrown away here.
   std::uint64_t rx_bad_offload = 0;
-  /// Packets that have left; one that waits for `flush` has not.
+  /// Packets that have left; one that waits for `send_queued` has not.
   std::uint64_t tx_packets = 0;
   /// Their bytes, IP headers included.
   std::uint64_t tx_bytes = 0;
-  /// Packets that `send`, `enqueue` or `flush` has lost.
+  /// Packets that `send`, `enqueue` or `send_queued` has lost.
   std::uint64_t tx_dropped = 0;
   /// How often there was no room.
   std::uint64_t tx_blocked = 0;
@@ -99,15 +99,15 @@ class link {
 
   /// Sends one packet. The pieces are copied or written before it returns.
   virtual send_status send(time_point now, const tx_packet& packet) noexcept = 0;
-  /// As `send`, but the packet, which is copied, may wait for `flush`: a link whose sending costs a
-  /// system call makes those of many packets one after another, with the caller's code out of the
-  /// way. Order is kept between both. `sent` may then mean that it waits.
+  /// As `send`, but the packet, which is copied, may wait for `send_queued`: a link whose sending
+  /// costs a system call makes those of many packets one after another, with the caller's code out
+  /// of the way. Order is kept between both. `sent` may then mean that it waits.
   virtual send_status enqueue(time_point now, const tx_packet& packet) noexcept {
     return send(now, packet);
   }
   /// Sends what waits. False when the link has no room and something still does: to be called again
   /// after `on_link_ready`.
-  virtual bool flush(time_point now) noexcept {
+  virtual bool send_queued(time_point now) noexcept {
     static_cast<void>(now);
     return true;
   }

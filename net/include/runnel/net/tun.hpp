@@ -130,7 +130,7 @@ class tun final : public link {
   std::size_t receive(time_point now, std::span<packet> out) noexcept override;
   send_status send(time_point now, const tx_packet& packet) noexcept override;
   send_status enqueue(time_point now, const tx_packet& packet) noexcept override;
-  bool flush(time_point now) noexcept override;
+  bool send_queued(time_point now) noexcept override;
   void attach(loop& owner, link_client& client) override;
   void detach() noexcept override;
   packet_pool& pool() noexcept override;
