@@ -1,4 +1,5 @@
 #include "support.hpp"
+#include "support/temporary_folder.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,9 +22,6 @@ namespace {
 class folder {
  public:
   folder() {
-    std::string name = (fs::temp_directory_path() / "runnel-files-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
     write("secret.txt", "secret");
     write("www/hello.txt", "hello\n");
     write("www/index.html", "<p>index");
@@ -41,9 +39,6 @@ class folder {
     fs::create_symlink("hello.txt", path_ / "www/in.txt");
     REQUIRE(::mkfifo((path_ / "www/pipe").c_str(), 0600) == 0);
   }
-  folder(const folder&) = delete;
-  folder& operator=(const folder&) = delete;
-  ~folder() { fs::remove_all(path_); }
 
   std::string www() const { return (path_ / "www").string(); }
   void write(const fs::path& name, std::string_view content) const {
@@ -52,7 +47,8 @@ class folder {
   }
 
  private:
-  fs::path path_;
+  temporary_folder made_;
+  fs::path path_ = made_.path();
 };
 
 /// A response, taken apart.

@@ -3,6 +3,7 @@
 #include "net/bytes.hpp"
 #include "net/link_fixture.hpp"
 #include "support/death_test.hpp"
+#include "support/temporary_folder.hpp"
 
 #include <runnel/net/impair.hpp>
 #include <runnel/net/link_pair.hpp>
@@ -35,16 +36,6 @@ constexpr std::uint64_t virtual_epoch = 1'577'836'800'000'000'000;
 /// A file name that nobody else uses; the file is removed at the end.
 class scratch_file {
  public:
-  scratch_file() {
-    char name[] = "/tmp/runnel-pcap-XXXXXX";
-    const int fd = ::mkstemp(name);
-    REQUIRE(fd >= 0);
-    ::close(fd);
-    path_ = name;
-  }
-  scratch_file(const scratch_file&) = delete;
-  scratch_file& operator=(const scratch_file&) = delete;
-  ~scratch_file() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
   std::string content() const {
     std::ifstream in(path_, std::ios::binary);
@@ -52,7 +43,8 @@ class scratch_file {
   }
 
  private:
-  std::string path_;
+  testing::temporary_folder folder_;
+  std::string path_ = folder_.file("capture.pcapng");
 };
 
 struct captured_packet {

@@ -1,4 +1,5 @@
 #include "runnel/net/resolver.hpp"
+#include "support/temporary_folder.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -110,18 +111,15 @@ RING_TASK_TEST("resolve: the text of an address is that address") {
 }
 
 RING_TASK_TEST("resolve: localhost and the file of hosts need no server") {
-  char path[] = "/tmp/runnel-hosts-XXXXXX";
-  const int fd = ::mkstemp(path);
-  REQUIRE(fd >= 0);
-  ::close(fd);
+  const testing::temporary_folder folder;
+  const std::string path = folder.file("hosts");
   std::ofstream(path) << "# a comment\n192.0.2.7 in-the-file.example alias\n";
-  ::setenv("CARES_HOSTS", path, 1);
+  ::setenv("CARES_HOSTS", path.c_str(), 1);
   testing::name_server server{names()};
   resolver with{loop, asking(server)};
   auto listed = co_await with.resolve("in-the-file.example", net::family::v4);
   auto alias = co_await with.resolve("alias", net::family::v4);
   ::unsetenv("CARES_HOSTS");
-  std::remove(path);
   REQUIRE(listed.has_value());
   CHECK(*listed == addresses{four});
   REQUIRE(alias.has_value());

@@ -22,6 +22,7 @@
 #include "support/kill_test.hpp"
 #include "support/pipe_pair.hpp"
 #include "support/system_call_filter.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -66,16 +67,8 @@ task<> thread_blocks() {
 // A FIFO, whose opening blocks until somebody opens the other end.
 class fifo {
  public:
-  fifo() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "runnel-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    folder_ = pattern;
-    REQUIRE(::mkfifo(path().c_str(), 0600) == 0);
-  }
-  fifo(const fifo&) = delete;
-  fifo& operator=(const fifo&) = delete;
-  ~fifo() { std::filesystem::remove_all(folder_); }
-  std::string path() const { return (folder_ / "fifo").string(); }
+  fifo() { REQUIRE(::mkfifo(path().c_str(), 0600) == 0); }
+  std::string path() const { return folder_.file("fifo"); }
   // Opens the end to write to once somebody stands at the other, and so lets him go.
   task<> let_go() const {
     for (;;) {
@@ -89,7 +82,7 @@ class fifo {
   }
 
  private:
-  std::filesystem::path folder_;
+  runnel::testing::temporary_folder folder_;
 };
 
 task<> open_into(std::string path, result<void>& out) {

@@ -8,6 +8,7 @@
 
 #include "runnel/tcp/engine/policy_text.hpp"
 #include "runnel/tcp/policy_file.hpp"
+#include "support/temporary_folder.hpp"
 
 // Policies from TOML: what is read, and where a mistake is.
 
@@ -32,18 +33,10 @@ std::string complaint(std::string_view text) {
 
 /// A path of its own for a file, gone at its end.
 struct scratch_file {
-  explicit scratch_file(std::string_view content) {
-    path = std::filesystem::temp_directory_path() / "runnel_policy_XXXXXX";
-    const int made = ::mkstemp(path.data());
-    REQUIRE(made >= 0);
-    ::close(made);
-    std::ofstream(path) << content;
-  }
-  ~scratch_file() { std::remove(path.c_str()); }
-  scratch_file(const scratch_file&) = delete;
-  scratch_file& operator=(const scratch_file&) = delete;
+  explicit scratch_file(std::string_view content) { std::ofstream(path) << content; }
 
-  std::string path;
+  runnel::testing::temporary_folder folder;
+  std::string path = folder.file("policy.toml");
 };
 
 }  // namespace
