@@ -44,6 +44,24 @@ void follow_receive_buffer(connection& c, std::optional<std::uint32_t> wanted) n
   if (!c.tuned) c.receive_buffer = *wanted;
 }
 
+/// One of those that only say when short segments go: nothing else follows it.
+error change_sending(core& host, socket_id id, std::optional<bool> connection_policy::*field,
+                     bool on) {
+  connection* c = host.get(id);
+  if (c == nullptr) return error::bad_handle;
+  if (host.policies[c->policy].*field != on) {
+    connection_policy own = host.policies[c->policy];
+    own.*field = on;
+    const std::uint32_t fresh = host.policies.share(own);
+    if (fresh == no_index) return error::no_buffer_space;
+    host.policies.release(c->policy);
+    c->policy = fresh;
+  }
+  // What was held back may go now.
+  if (c->unsent() > 0) want_transmit(host, *c);
+  return error::none;
+}
+
 }  // namespace
 
 error host::set_policy(const stack_policy& policy) {
@@ -146,19 +164,11 @@ error host::set_policy(socket_id id, const connection_policy& policy) {
 }
 
 error host::set_nodelay(socket_id id, bool on) {
-  const connection* c = core_->get(id);
-  if (c == nullptr) return error::bad_handle;
-  connection_policy own = core_->policies[c->policy];
-  own.nodelay = on;
-  return set_policy(id, own);
+  return change_sending(*core_, id, &connection_policy::nodelay, on);
 }
 
 error host::set_cork(socket_id id, bool on) {
-  const connection* c = core_->get(id);
-  if (c == nullptr) return error::bad_handle;
-  connection_policy own = core_->policies[c->policy];
-  own.cork = on;
-  return set_policy(id, own);
+  return change_sending(*core_, id, &connection_policy::cork, on);
 }
 
 error host::set_quickack(socket_id id, bool on) {

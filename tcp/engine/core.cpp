@@ -126,7 +126,9 @@ core::~core() {
 void core::set_time(time_point at) noexcept {
   if (started && at <= now) return;
   now = at;
-  now_ms = static_cast<std::uint64_t>(at.time_since_epoch() / std::chrono::milliseconds(1));
+  now_ms = now_ns() / 1'000'000;
+  now_in_us = now_ns() / 1000;
+  on_tick = now_ns() % 1'000'000 == 0;
   if (!started) {
     wheel.start(now_ms);
     fine_wheel.start(fine_now());
@@ -136,7 +138,6 @@ void core::set_time(time_point at) noexcept {
 }
 
 std::uint32_t core::after_ms(std::uint32_t delay_ms) const noexcept {
-  const bool on_tick = now.time_since_epoch() % std::chrono::milliseconds(1) == duration::zero();
   const std::uint32_t at = ms() + delay_ms + (on_tick ? 0 : 1);
   return at == 0 ? 1 : at;
 }
@@ -151,13 +152,21 @@ bool core::take(rate& from, std::uint32_t limit) noexcept {
 }
 
 std::uint64_t core::flow_hash(const flow_key& key) const noexcept {
-  if (key == hashed_key) return hashed;
+  if (key != hashed_key) note_hash(key, hash_of(key));
+  return hashed;
+}
+
+std::uint64_t core::hash_of(const flow_key& key) const noexcept {
+  return hash_flow(keys.lookup, key);
+}
+
+void core::note_hash(const flow_key& key, std::uint64_t hash) const noexcept {
   // One by one: what is copied from fields just written in smaller pieces would stall.
   hashed_key.remote = key.remote;
   hashed_key.remote_port = key.remote_port;
   hashed_key.local_port = key.local_port;
   hashed_key.local_index = key.local_index;
-  return hashed = hash_flow(keys.lookup, key);
+  hashed = hash;
 }
 
 std::uint64_t core::address_hash(const net::address& address) const noexcept {

@@ -93,6 +93,9 @@ struct core {
   // ---- time, as the last call gave it
   time_point now{};
   std::uint64_t now_ms = 0;
+  std::uint64_t now_in_us = 0;
+  /// `now` is a whole number of milliseconds.
+  bool on_tick = true;
   /// A time has been given; it may be zero.
   bool started = false;
   std::uint64_t started_ms = 0;
@@ -112,7 +115,7 @@ struct core {
   std::uint64_t now_ns() const noexcept {
     return static_cast<std::uint64_t>(now.time_since_epoch().count());
   }
-  std::uint64_t now_us() const noexcept { return now_ns() / 1000; }
+  std::uint64_t now_us() const noexcept { return now_in_us; }
   std::uint64_t fine_now() const noexcept { return now_ns() / fine_tick_ns; }
 
   // ---- objects
@@ -218,6 +221,10 @@ struct core {
   mutable flow_key hashed_key{{}, 0, 0, UINT16_MAX};
   mutable std::uint64_t hashed = 0;
   std::uint64_t flow_hash(const flow_key& key) const noexcept;
+  /// The same, computed anew.
+  std::uint64_t hash_of(const flow_key& key) const noexcept;
+  /// `hash` is that of `key`, which will be asked for next.
+  void note_hash(const flow_key& key, std::uint64_t hash) const noexcept;
   std::uint64_t address_hash(const net::address& address) const noexcept;
   /// Of who shares an allowance: an IPv4 address, an IPv6 network of 64 bits, of which one peer has
   /// all.

@@ -11,7 +11,7 @@ namespace {
 
 /// As Linux counts them: small segments are segments, too.
 std::uint32_t segments_of(const connection& c, const sent_range& range) noexcept {
-  return (range.size() + c.snd_mss - 1) / c.snd_mss;
+  return segments_in(range.size(), c.snd_mss);
 }
 
 void mark_first(core& host, connection& c) noexcept {

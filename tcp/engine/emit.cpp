@@ -163,7 +163,7 @@ void count_out(core& host, const connection& c, const outgoing& out) noexcept {
   const bool again = end != out.seq && !after(end, c.snd_.nxt);
   if (again && !(syn && c.fastopen_child)) return;
   const bool cut = out.length > c.snd_mss && !syn && !out.mtu_probe;
-  host.count.out_segs += cut ? (out.length + c.snd_mss - 1) / c.snd_mss : 1;
+  host.count.out_segs += cut ? segments_in(out.length, c.snd_mss) : 1;
 }
 
 }  // namespace

@@ -66,10 +66,14 @@ void describe_traffic(const core& host, const connection& c, tcp::snapshot& out)
   if (c.synchronized()) out.last_ack = past_moment(host, c.last_ack_ms);
 }
 
+std::uint32_t unacked_bytes_of(const connection& c) noexcept {
+  return c.state == state::closed ? c.lost_bytes : c.tx.size();
+}
+
 void describe_queues(const connection& c, tcp::snapshot& out) noexcept {
   const bool over = c.state == state::closed;
   out.unread_bytes = c.rx.size();
-  out.unacked_bytes = over ? c.lost_bytes : c.tx.size();
+  out.unacked_bytes = unacked_bytes_of(c);
   out.unsent_bytes = c.may_send() ? c.unsent() : c.tx.size();
   out.out_of_order_bytes = c.out_of_order.size();
   const bool fin_unread = !over && c.fin_received && !c.fin_read;
@@ -211,6 +215,11 @@ connection_ends host::ends(socket_id id) const noexcept {
 end_reason host::ended(socket_id id) const noexcept {
   const connection* c = core_->get(id);
   return c == nullptr ? end_reason::none : c->ended;
+}
+
+std::uint32_t host::unacked_bytes(socket_id id) const noexcept {
+  const connection* c = core_->get(id);
+  return c == nullptr ? 0 : unacked_bytes_of(*c);
 }
 
 outcome<listener_snapshot> host::listener(socket_id id) const {

@@ -204,7 +204,7 @@ bool plan_new(core& host, connection& c, plan& out) {
     if (flight == 0) arm_persist(host, c);
     return false;
   }
-  if (length == unsent && length % c.snd_mss != 0 && !out.is_probe &&
+  if (length == unsent && ends_short(length, c.snd_mss) && !out.is_probe &&
       !may_send_short(host, c, length, unsent)) {
     length = length / c.snd_mss * c.snd_mss;
     if (length == 0) return hold_corked(host, c), false;
@@ -242,7 +242,7 @@ void count_sent(core& host, connection& c, const plan& sent) noexcept {
     return;
   }
   const bool whole = (sent.flags & flag::syn) != 0 || sent.is_mtu_probe;
-  const std::uint32_t segments = whole ? 1 : (sent.length + c.snd_mss - 1) / c.snd_mss;
+  const std::uint32_t segments = whole ? 1 : segments_in(sent.length, c.snd_mss);
   c.traffic.segs_out += segments;
   c.traffic.data_segs_out += segments;
   c.last_sent_ms = host.ms();
@@ -278,7 +278,7 @@ void after_new_data(core& host, connection& c, const plan& sent) {
   c.snd_.nxt = end;
   note_in_flight(host, c, sent);
   if ((sent.flags & flag::fin) != 0) c.fin_sent = true;
-  if (sent.length % c.snd_mss != 0 && !asks) c.snd_.sml = end;
+  if (ends_short(sent.length, c.snd_mss) && !asks) c.snd_.sml = end;
   if (c.wants_room) tell_room(host, c);
   c.probe_due = false;
   c.uncork_due = false;

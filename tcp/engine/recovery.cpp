@@ -365,10 +365,10 @@ void start_congestion_control(connection& c) noexcept {
 }
 
 void restart_after_idle(core& host, connection& c) noexcept {
+  if (c.snd_.una != c.snd_.nxt) return;
   transmission& flow = c.flow;
   const std::uint32_t idle_ms = host.ms() - flow.silent_since_ms;
   const std::uint32_t restart = initial_window_segments * c.snd_mss;
-  if (c.snd_.una != c.snd_.nxt) return;
   if (c.flight != no_index && idle_ms > 0) {
     congestion_window window = window_of(host, c);
     host.flights[c.flight].control.on_idle_restart(window, std::uint64_t{idle_ms} * 1000,

@@ -113,7 +113,7 @@ void keep_shortest(std::uint32_t& rtt, std::uint32_t sample) noexcept {
 
 /// What arrives below what arrived before has been overtaken (Linux's tcp_check_sack_reordering).
 void note_reordering(core& host, connection& c, sequence low, sequence high) noexcept {
-  const std::uint32_t segments = (distance(low, high) + c.snd_mss - 1) / c.snd_mss;
+  const std::uint32_t segments = segments_in(distance(low, high), c.snd_mss);
   if (segments > c.reordering) {
     const std::uint32_t most = host.policy.max_reordering;
     c.reordering = static_cast<std::uint16_t>(std::min(segments, most));
@@ -243,7 +243,7 @@ std::uint32_t segments_in_flight(const core& host, const connection& c,
                                  std::uint32_t most) noexcept {
   std::uint32_t segments = 0;
   for (std::uint32_t i = c.sent.head; i != no_index; i = host.sent_ranges[i].next) {
-    segments += (host.sent_ranges[i].size() + c.snd_mss - 1) / c.snd_mss;
+    segments += segments_in(host.sent_ranges[i].size(), c.snd_mss);
     if (segments >= most) return most;
   }
   return segments;
@@ -257,7 +257,7 @@ void note_sent(core& host, connection& c, std::uint32_t bytes) noexcept {
     sent_range& last = at(host, c.sent.tail);
     const bool plain =
         !last.resent && !last.sacked && !last.lost && same_cut_around(host, c, begin);
-    const bool whole = last.size() % c.snd_mss == 0 && last.sent_us == now;
+    const bool whole = last.sent_us == now && !ends_short(last.size(), c.snd_mss);
     if (plain && (whole || too_many_ranges(c))) {
       last.end = begin + bytes;
       last.sent_us = now;
@@ -396,7 +396,7 @@ void score_sacks(core& host, connection& c, sequence ack, std::span<const wire::
     if (f->tlp_out && f->tlp_is_resent && right == f->tlp_high_seq) facts.probe_duplicate = true;
     if (f->may_undo && f->undo_retrans > 0 && after(right, f->undo_marker)) {
       const std::uint32_t size = distance(sequence(blocks[0].left), right);
-      const auto segments = static_cast<std::int32_t>((size + c.snd_mss - 1) / c.snd_mss);
+      const auto segments = static_cast<std::int32_t>(segments_in(size, c.snd_mss));
       f->undo_retrans = std::max(0, f->undo_retrans - std::max(segments, 1));
     }
     blocks = blocks.subspan(1);

@@ -17,6 +17,16 @@ namespace runnel::tcp::detail {
 struct core;
 struct connection;
 
+/// Into how many segments so many bytes are cut. Most are one, which costs no division.
+constexpr std::uint32_t segments_in(std::uint32_t bytes, std::uint32_t mss) noexcept {
+  if (bytes <= mss) return bytes > 0 ? 1 : 0;
+  return (bytes + mss - 1) / mss;
+}
+/// Whether the last of them is shorter than the others may be.
+constexpr bool ends_short(std::uint32_t bytes, std::uint32_t mss) noexcept {
+  return bytes < mss ? bytes > 0 : bytes % mss != 0;
+}
+
 /// Numbers that left at one time and have one fate. FIN counts as a number, as ever.
 struct sent_range {
   /// In the order of numbers; `next` is the slab's free list too.

@@ -48,7 +48,7 @@ void begin_undo(core& host, connection& c) noexcept {
   f.undo_marker = c.snd_.una;
   f.undo_retrans = 0;
   // What is sent again already may draw D-SACKs of its own.
-  const std::uint32_t out = (f.resent_bytes + c.snd_mss - 1) / c.snd_mss;
+  const std::uint32_t out = segments_in(f.resent_bytes, c.snd_mss);
   f.undo_retrans = static_cast<std::int32_t>(out) + (f.tlp_out && f.tlp_is_resent ? 1 : 0);
   if (f.undo_retrans == 0) f.undo_retrans = -1;
   f.has_retrans_stamp = false;

@@ -186,9 +186,8 @@ close_result close_awaiter::await_resume() noexcept {
   host& engine = socket_->stack->engine();
   // In a scope that was cancelled before, the wait ends before it begins; the close does not.
   if (error_ == errc::cancelled && !socket_->failure()) begin(engine);
-  const auto last = engine.snapshot(socket_->id);
-  result.lost_bytes = last.value.unacked_bytes;
-  switch (last.value.ended) {
+  result.lost_bytes = engine.unacked_bytes(socket_->id);
+  switch (engine.ended(socket_->id)) {
     case end_reason::none:
       result.outcome =
           engine.drained(socket_->id) ? close_outcome::peer_still_open : close_outcome::unfinished;
