@@ -32,6 +32,15 @@ std::uint64_t random_seed() {
   return seed;
 }
 
+/// Has the processor fetch the frame of the task that is next while another one runs: where there
+/// are many, no cache holds them all.
+void prefetch_frame(std::coroutine_handle<> next) noexcept {
+  constexpr std::size_t line_bytes = 64;
+  constexpr std::size_t frame_bytes = 512;
+  const auto* const frame = static_cast<const char*>(next.address());
+  for (std::size_t i = 0; i < frame_bytes; i += line_bytes) __builtin_prefetch(frame + i, 1);
+}
+
 }  // namespace
 
 loop::loop() : loop(loop_options{}) {}
@@ -161,6 +170,7 @@ void loop::run_ready() {
     waiter& next = next_ready();
     if (observer_ != nullptr) tell_resumed(next);
     next.unlink();
+    if (!ready_.empty()) prefetch_frame(ready_.front().handle_);
     next.state_ = waiter::state::idle;
     budget_ = budget_per_resume;
     ++metrics_.resumed;
