@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -7,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runnel/tcp/engine/host.hpp"
@@ -129,7 +131,9 @@ class engine_pair {
                              "; give the client more ports or more addresses (--clients).");
   }
 
+  /// Hands over in bursts, as a stack takes them from its link.
   void pump(tcp::host& from, tcp::host& to, time_point now) {
+    std::size_t count = 0;
     while (const net::tx_packet* out = from.poll_transmit(now)) {
       // What still goes to crafted peers gets lost on the way: nobody is there.
       if (is_crafted(out->pieces[0])) continue;
@@ -141,9 +145,13 @@ class engine_pair {
       }
       copy.resize(filled);
       copy->offload = out->offload;
-      to.on_packet(std::move(copy), now);
-      ++packets_;
+      burst_[count++] = std::move(copy);
+      if (count < burst_.size()) continue;
+      to.on_packets(burst_, now);
+      packets_ += std::exchange(count, 0);
     }
+    to.on_packets(std::span(burst_).first(count), now);
+    packets_ += count;
   }
 
   void serve(time_point now) {
@@ -212,6 +220,7 @@ class engine_pair {
   std::uint64_t asked_ = 0;
   std::uint64_t done_ = 0;
   std::uint64_t packets_ = 0;
+  std::array<net::packet, 64> burst_;
 };
 
 }  // namespace runnel::bench

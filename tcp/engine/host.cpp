@@ -5,6 +5,7 @@
 #include "core.hpp"
 #include "half_open.hpp"
 #include "ingress.hpp"
+#include "prefetch.hpp"
 
 // The public face: what arrives, and what to do next. Listeners are in listeners.cpp, opening in
 // connect.cpp, commands on open connections in commands.cpp, questions in inspect.cpp.
@@ -70,6 +71,7 @@ const net::tx_packet* host::poll_transmit(time_point now) {
   while (!self.tx_list.empty()) {
     connection& c = self.connections[self.tx_list.pop_front(self.connections)];
     c.in_tx = false;
+    if (!self.tx_list.empty()) prefetch(self.connections[self.tx_list.front()]);
     if (build_segment(self, c)) {
       // Its turn comes again behind the others.
       if (may_have_more(c)) want_transmit(self, c);

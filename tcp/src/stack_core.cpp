@@ -107,7 +107,7 @@ std::size_t stack_core::read_link(time_point now, std::size_t most) {
   }
   const bool joins = host_.policy().gro && !link_coalesces_;
   const std::size_t left = joins ? wire::coalesce(burst, link_->pool()) : count;
-  for (net::packet& each : burst.first(left)) host_.on_packet(std::move(each), now);
+  host_.on_packets(burst.first(left), now);
   if (place_) hand_over();
   dispatch();
   return count;
