@@ -1,5 +1,6 @@
-#include <algorithm>
 #include <array>
+#include <span>
+#include <utility>
 
 #include "core.hpp"
 #include "ingress.hpp"
@@ -15,10 +16,6 @@ namespace runnel::tcp {
 
 namespace detail {
 
-namespace {
-
-/// Whose the packet seems to be. Nothing of it is checked: where it is not what it looks like, the
-/// wrong memory is fetched, and nothing else.
 bool guess_flow(const core& host, std::span<const std::byte> packet, flow_key& out) noexcept {
   constexpr std::size_t ip4_bytes = 20;
   constexpr std::size_t ip6_bytes = 40;
@@ -44,6 +41,8 @@ bool guess_flow(const core& host, std::span<const std::byte> packet, flow_key& o
   out.local_index = static_cast<std::uint16_t>(index);
   return true;
 }
+
+namespace {
 
 void prefetch_entry(const core& host, entry_ref entry) noexcept {
   switch (entry.kind()) {
@@ -91,7 +90,7 @@ class lookahead {
 
   core& host_;
   std::span<const net::packet> burst_;
-  /// The one whose turn it is, and two behind it.
+  /// The one whose turn it is and the two after it have one each; a power of two is found fastest.
   std::array<guess, 4> guesses_;
 };
 

@@ -22,7 +22,8 @@ void on_room(core& host, connection& c) {
   if (c.fin_received) return;
   const sequence edge = c.rcv_.wup + c.rcv_.wnd;
   const std::uint32_t offered = after(edge, c.rcv_.nxt) ? distance(c.rcv_.nxt, edge) : 0;
-  // Linux's first question: who has been offered half of all that there can be is told nothing.
+  // As Linux asks first: to whom half of all that there can be is offered there is nothing to tell,
+  // and quick acknowledgements stay as they are. What is offered is rounded up to a step.
   const std::uint32_t most = c.receive_buffer / 2 + (std::uint32_t{1} << c.rcv_wscale);
   if (offered > most / 2) return;
   const std::uint32_t now = select_window(host, c);

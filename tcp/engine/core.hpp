@@ -216,8 +216,9 @@ struct core {
   net::packet raw_in_flight;
 
   // ---- keyed hashes
-  /// The latest key and its hash: what is looked up often moves in the table right after. At first
-  /// it is nobody's, for no host has so many addresses.
+  /// A key and its hash, the latest that was asked for or is expected to be: what is looked up
+  /// often moves in the table right after. At first it is nobody's, for no host has so many
+  /// addresses.
   mutable flow_key hashed_key{{}, 0, 0, UINT16_MAX};
   mutable std::uint64_t hashed = 0;
   std::uint64_t flow_hash(const flow_key& key) const noexcept;

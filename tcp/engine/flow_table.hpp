@@ -93,7 +93,7 @@ class flow_table {
 
   /// Asks the processor for the head that `first` will read.
   void prefetch(std::uint64_t hash) const noexcept {
-    __builtin_prefetch(&const_cast<flow_table*>(this)->head(bucket_of(hash)), 1);
+    __builtin_prefetch(&const_cast<flow_table*>(this)->head(bucket_of(hash)));
   }
 
   template <class Links>

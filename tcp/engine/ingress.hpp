@@ -10,6 +10,9 @@
 namespace runnel::tcp::detail {
 
 void on_ip_packet(core& host, net::packet packet);
+/// Whose the packet seems to be, as far as its length lets it be seen. Nothing else of it is
+/// checked: where it is not what it looks like, the wrong memory is fetched, and no more.
+bool guess_flow(const core& host, std::span<const std::byte> packet, flow_key& out) noexcept;
 /// Gives up what has waited too long for its missing pieces.
 void expire_fragments(core& host);
 /// What the policy says of pieces of packets.
