@@ -42,6 +42,7 @@ class family_slab {
   }
 
   std::size_t size() const noexcept { return v4_.size() + v6_.size(); }
+  std::size_t v6_size() const noexcept { return v6_.size(); }
   std::size_t held_bytes() const noexcept { return v4_.held_bytes() + v6_.held_bytes(); }
 
   /// The indices of the places of one family that have been handed out at some time: `count` of

@@ -262,6 +262,15 @@ std::uint32_t walk_places(std::uint32_t& index, std::uint32_t count, std::uint32
   return index < count ? 0 : places;
 }
 
+std::uint32_t walk_full(const core& host, std::uint32_t& index, std::uint32_t places,
+                        const std::function<void(const tcp::snapshot&)>& visit) {
+  const std::uint32_t count = host.connections.size() == 0 ? 0 : host.connections.extent();
+  return walk_places(index, count, places, [&](std::uint32_t place) {
+    const connection& c = host.connections[place];
+    if (is_shown(c)) visit(describe(host, c));
+  });
+}
+
 /// The same with compact entries of one family.
 template <class Slab>
 std::uint32_t walk_entries(const core& host, const Slab& slab, typename Slab::range range,
@@ -286,11 +295,7 @@ bool host::walk_connections(walk_position& from, std::uint32_t places,
     std::uint32_t& at = from.index;
     switch (from.part) {
       case 0:
-        places = walk_places(at, self.connections.size() == 0 ? 0 : self.connections.extent(),
-                             places, [&](std::uint32_t place) {
-                               const connection& c = self.connections[place];
-                               if (is_shown(c)) visit(describe(self, c));
-                             });
+        places = walk_full(self, at, places, visit);
         break;
       case 1:
         places =
@@ -314,6 +319,11 @@ bool host::walk_connections(walk_position& from, std::uint32_t places,
     from.index = 0;
   }
   return false;
+}
+
+bool host::walk_full_connections(walk_position& from, std::uint32_t places,
+                                 const std::function<void(const tcp::snapshot&)>& visit) const {
+  return walk_full(*core_, from.index, places, visit) == 0;
 }
 
 void host::for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const {
@@ -340,7 +350,9 @@ memory_table host::memory() const noexcept {
   memory_table out;
   out.connections = self.connections.size();
   out.half_open = self.half_opens.size();
+  out.half_open_v6 = self.half_opens.v6_size();
   out.time_wait = self.time_waits.size();
+  out.time_wait_v6 = self.time_waits.v6_size();
   out.connection_bytes = sizeof(connection);
   out.half_open_bytes = sizeof(detail::half_open_entry) + detail::index_share_bytes;
   out.half_open_bytes_v6 = sizeof(detail::half_open_request) + detail::index_share_bytes;

@@ -85,8 +85,10 @@ bool inspect_page::look_for_summary(const host& engine) {
     engine.for_each_listener(
         [&](const listener_snapshot& row) { sums_.add(state::listen, row.local.address); });
   }
-  return engine.walk_connections(at_, inspection::places_per_part,
-                                 [&](const snapshot& row) { sums_.add(row); });
+  const bool more = engine.walk_full_connections(at_, inspection::places_per_part,
+                                                 [&](const snapshot& row) { sums_.add(row); });
+  if (!more) sums_.add(engine.memory());
+  return more;
 }
 
 bool inspect_page::look_for_diagnosis(const host& engine, time_point now) {

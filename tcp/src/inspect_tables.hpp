@@ -24,6 +24,13 @@ struct summary {
     ++rows;
     if (local.is_v6()) ++v6;
   }
+  /// Compact entries, which are counted without a look at each.
+  void add(const memory_table& of) noexcept {
+    by_state[static_cast<std::size_t>(state::syn_received)] += of.half_open;
+    by_state[static_cast<std::size_t>(state::time_wait)] += of.time_wait;
+    rows += of.half_open + of.time_wait;
+    v6 += of.half_open_v6 + of.time_wait_v6;
+  }
   void add(const snapshot& row) noexcept {
     add(row.state, row.local.address);
     if (row.orphan) ++orphans;

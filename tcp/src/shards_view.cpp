@@ -19,9 +19,10 @@ namespace detail {
 
 void add(memory_table& sum, const memory_table& part) noexcept {
   for (const auto member :
-       {&memory_table::connections, &memory_table::half_open, &memory_table::time_wait,
-        &memory_table::held_bytes, &memory_table::buffer_bytes, &memory_table::flight_bytes,
-        &memory_table::orphans, &memory_table::orphan_bytes}) {
+       {&memory_table::connections, &memory_table::half_open, &memory_table::half_open_v6,
+        &memory_table::time_wait, &memory_table::time_wait_v6, &memory_table::held_bytes,
+        &memory_table::buffer_bytes, &memory_table::flight_bytes, &memory_table::orphans,
+        &memory_table::orphan_bytes}) {
     sum.*member += part.*member;
   }
   for (const auto of_one : {&memory_table::connection_bytes, &memory_table::half_open_bytes,

@@ -241,7 +241,17 @@ TEST_CASE("S112: a walk in steps sees every connection once, half-open and TIME-
     }
     CHECK(seen == wanted);
     CHECK((step > 10'000) == (steps == 1));
+    walk_position full;
+    std::size_t connections = 0;
+    while (peer.engine().walk_full_connections(full, step, [&](const snapshot& each) {
+      CHECK(each.state == state::established);
+      ++connections;
+    })) {
+    }
+    CHECK(connections == 175);
   }
+  CHECK(peer.engine().memory().half_open == 350);
+  CHECK(peer.engine().memory().time_wait == 175);
   for (std::uint16_t port = 176; port <= 700; ++port) {
     peer.peer_port = port;
     peer.host_next = 0;

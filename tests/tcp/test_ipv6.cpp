@@ -256,6 +256,9 @@ TEST_CASE("ipv6: walks show entries of both families and kinds, each once") {
   CHECK(listed(1) == wanted);
   CHECK(listed(1000) == wanted);
   CHECK(local.engine.memory().time_wait == 2);
+  CHECK(local.engine.memory().time_wait_v6 == 1);
+  CHECK(local.engine.memory().half_open == 2);
+  CHECK(local.engine.memory().half_open_v6 == 1);
   local.pass(300s);
   CHECK(local.engine.memory().time_wait == 0);
   CHECK(local.engine.memory().half_open == 0);

@@ -125,8 +125,8 @@ struct connect_options {
 ///
 /// There are four kinds of methods.
 /// - getters: `snapshot`, `counters`, `readable_bytes`, ...
-/// - `on_*`: what arrived. `on_packet` for each packet, `on_timeout` when `poll_timeout` has
-/// passed.
+/// - `on_*`: what arrived. `on_packets` for a burst, `on_packet` for a packet alone, `on_timeout`
+///   when `poll_timeout` has passed.
 /// - commands: `listen`, `connect`, `send`, ...; none blocks; each says what it took or why not.
 /// - `poll_*`: what to do next. After any `on_*` or command, call `poll_event` until it gives
 ///   nothing, then `poll_transmit` until it gives nothing, then ask `poll_timeout` when to come
@@ -147,9 +147,10 @@ class host {
 
   /// Takes one IP packet. Its buffer is given back at once, or kept while its payload is unread.
   void on_packet(net::packet packet, time_point now);
-  /// Takes packets that have come together, as `on_packet` takes each in turn, and leaves the array
-  /// empty. With many connections it is faster: what the next packets need is fetched from memory
-  /// meanwhile.
+  /// Takes packets that have come together, as `on_packet` takes each in turn; afterwards each of
+  /// them is empty. One that is empty before counts as discarded for want of memory. With many
+  /// connections it is faster: what the next packets need is fetched from memory meanwhile. One of
+  /// several shards is given 256 at most (`poll_stray`).
   void on_packets(std::span<net::packet> burst, time_point now);
   /// Runs every timer that is due.
   void on_timeout(time_point now);
@@ -352,6 +353,9 @@ class host {
   /// changes its state between the steps may be missed or be seen twice.
   bool walk_connections(walk_position& from, std::uint32_t places,
                         const std::function<void(const tcp::snapshot&)>& visit) const;
+  /// The same without half-open and TIME-WAIT entries, of which `memory` tells how many there are.
+  bool walk_full_connections(walk_position& from, std::uint32_t places,
+                             const std::function<void(const tcp::snapshot&)>& visit) const;
   /// Every listener.
   void for_each_listener(const std::function<void(const listener_snapshot&)>& visit) const;
   /// As `walk_connections`; only the position's index is used.

@@ -282,8 +282,12 @@ struct memory_table {
   std::size_t connections = 0;
   /// Half-open entries.
   std::size_t half_open = 0;
+  /// Of them, those with IPv6 addresses.
+  std::size_t half_open_v6 = 0;
   /// Entries in TIME-WAIT.
   std::size_t time_wait = 0;
+  /// Of them, those with IPv6 addresses.
+  std::size_t time_wait_v6 = 0;
   /// What one connection takes, without its queues and its record of what is in flight.
   std::size_t connection_bytes = 0;
   /// With their share of the index; an IPv6 address takes more.
