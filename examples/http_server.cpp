@@ -63,11 +63,10 @@ class site {
     if (!root.empty()) files_.emplace(root);
   }
 
-  task<http::response> operator()(http::request& request) {
-    if (request.path() == "/hello") co_return http::response::literal("Hello, world!\n");
-    if (!files_) co_return http::response::plain(http::status::not_found);
-    auto response = co_await (*files_)(request);
-    co_return response;
+  http::answer operator()(http::request& request) {
+    if (request.path() == "/hello") return http::response::literal("Hello, world!\n");
+    if (!files_) return http::response::plain(http::status::not_found);
+    return (*files_)(request);
   }
 
  private:

@@ -40,6 +40,13 @@ http::response handle_at_once(http::request& request) {
   return http::response::text(std::string{request.target()}, text_type);
 }
 
+http::answer handle_either_way(http::request& request) {
+  const std::string_view path = request.path();
+  if (path == "/at-once") return http::response::literal("at once\n", text_type);
+  if (path == "/throw-at-once") throw std::runtime_error{"no"};
+  return handle(request);
+}
+
 std::string ok(std::string_view body, std::string_view more_fields = {}) {
   std::string fields{"Content-Type: text/plain\r\nContent-Length: "};
   fields.append(std::to_string(body.size())).append("\r\n").append(more_fields);
@@ -189,6 +196,33 @@ TASK_TEST("http server: a large body from memory arrives whole through a small p
   CHECK(next == ok("hello\n"));
   client = {};
   co_await at.finish();
+}
+
+TASK_TEST("http server: an answer is there at once, or comes later, in the order of requests") {
+  rig at{loop, handle_either_way};
+  peer client = co_await connect(at.listener);
+  co_await client.send(get("/at-once") + get("/wait") + get("/at-once") + get("/hello"));
+  const auto begun = loop.now();
+  const std::string first = co_await client.receive(ok("at once\n").size());
+  CHECK(first == ok("at once\n"));
+  // It is not held back for the one behind it, which waits.
+  CHECK(loop.now() - begun < 1s);
+  const std::string others = ok("waited\n") + ok("at once\n") + ok("hello\n");
+  const std::string rest = co_await client.receive(others.size());
+  CHECK(rest == others);
+  CHECK(loop.now() - begun >= 1s);
+  co_await client.send(get("/wait"));
+  const std::string alone = co_await client.receive(ok("waited\n").size());
+  CHECK(alone == ok("waited\n"));
+  for (const char* path : {"/throw", "/throw-at-once"}) {
+    peer unlucky = co_await connect(at.listener);
+    co_await unlucky.send(get(path));
+    const std::string got = co_await unlucky.receive_all();
+    CHECK(got.starts_with("HTTP/1.1 500 "));
+  }
+  client = {};
+  co_await at.finish();
+  CHECK(at.server.counters().handler_exceptions == 2);
 }
 
 TASK_TEST("http server: a thousand pipelined requests are answered in order") {

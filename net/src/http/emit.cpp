@@ -4,17 +4,13 @@
 #include <cstring>
 
 #include "status_line.hpp"
+#include "text.hpp"
 
 namespace runnel::http::detail {
 namespace {
 
 constexpr std::string_view line_end = "\r\n";
 constexpr std::size_t longest_number = 20;
-
-char* put(char* at, std::string_view text) noexcept {
-  if (!text.empty()) std::memcpy(at, text.data(), text.size());
-  return at + text.size();
-}
 
 char* put_number(char* at, std::uint64_t number) noexcept {
   return std::to_chars(at, at + longest_number, number).ptr;

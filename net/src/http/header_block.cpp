@@ -111,12 +111,8 @@ header_block& header_block::append(std::string_view name, std::string_view value
   }
   reserve(size_ + bytes);
   char* at = data() + size_;
-  at = std::ranges::copy(name, at).out;
-  *at++ = ':';
-  *at++ = ' ';
-  at = std::ranges::copy(value, at).out;
-  *at++ = '\r';
-  *at++ = '\n';
+  at = detail::put(detail::put(at, name), ": ");
+  detail::put(detail::put(at, value), "\r\n");
   size_ += static_cast<std::uint32_t>(bytes);
   return *this;
 }

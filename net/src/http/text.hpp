@@ -69,4 +69,10 @@ constexpr std::string_view trimmed(std::string_view text) noexcept {
   return text;
 }
 
+/// Copies the text to `at`, where there is room for it; where it ends.
+inline char* put(char* at, std::string_view text) noexcept {
+  if (!text.empty()) std::memcpy(at, text.data(), text.size());
+  return at + text.size();
+}
+
 }  // namespace runnel::http::detail

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runnel/loop.hpp"
+#include "runnel/net/http/answer.hpp"
 #include "runnel/net/http/detail/server_driver.hpp"
 #include "runnel/net/http/request.hpp"
 #include "runnel/net/http/response.hpp"
@@ -18,14 +19,15 @@
 
 namespace runnel::http {
 
-/// What answers requests: a function or function object `task<response>(request&)`, or
-/// `response(request&)` where there is nothing to wait for. It is called for each request, for
-/// several connections at the same time, never for two requests of one connection. An exception is
-/// answered with 500 and closes the connection.
+/// What answers requests: a function or function object `task<response>(request&)`,
+/// `response(request&)` where there is nothing to wait for, or `answer(request&)` where there is
+/// only sometimes. It is called for each request, for several connections at the same time, never
+/// for two requests of one connection. An exception is answered with 500 and closes the connection.
 template <class Handler>
 concept handler = std::move_constructible<Handler> &&
     (std::same_as<std::invoke_result_t<Handler&, request&>, task<response>> ||
-     std::same_as<std::invoke_result_t<Handler&, request&>, response>);
+     std::same_as<std::invoke_result_t<Handler&, request&>, response> ||
+     std::same_as<std::invoke_result_t<Handler&, request&>, answer>);
 
 /// An HTTP/1.1 server over anything that accepts streams.
 ///

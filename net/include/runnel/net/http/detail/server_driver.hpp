@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "runnel/net/http/answer.hpp"
 #include "runnel/net/http/detail/eager.hpp"
 #include "runnel/net/http/detail/server_connection.hpp"
 #include "runnel/net/stream.hpp"
@@ -41,11 +42,11 @@ class stream_connection final : public server_connection {
   void set_write_deadline(time_point when) noexcept override { stream.set_write_deadline(when); }
 };
 
-/// Has the handler fill the connection's slot. Responses to earlier requests of a batch are held
-/// back only as long as the handlers do not wait.
-template <class Stream, class Handler>
-task<> handle_behind_others(stream_connection<Stream>& self, Handler& handler) {
-  eager<response> running = run_eagerly(handler(self.current()));
+/// Has the task fill the connection's slot. Responses to earlier requests of a batch are held back
+/// only as long as the handlers do not wait.
+template <class Stream>
+task<> respond_behind_others(stream_connection<Stream>& self, task<response> later) {
+  eager<response> running = run_eagerly(std::move(later));
   co_await running.start();
   if (!running.done()) {
     while (self.has_output()) {
@@ -60,7 +61,7 @@ task<> handle_behind_others(stream_connection<Stream>& self, Handler& handler) {
 /// that a connection that waits for its next request does not hold this frame.
 template <class Stream, class Handler>
 task<> converse(stream_connection<Stream>& self, Handler& handler) {
-  constexpr bool waits = std::same_as<std::invoke_result_t<Handler&, request&>, task<response>>;
+  using made = std::invoke_result_t<Handler&, request&>;
   for (;;) {
     const next_step step = self.next();
     if (step == next_step::rest) break;
@@ -76,10 +77,19 @@ task<> converse(stream_connection<Stream>& self, Handler& handler) {
       co_await self.discard_body();
     } else {
       try {
-        if constexpr (!waits) {
+        if constexpr (std::same_as<made, response>) {
           self.slot() = handler(self.current());
+        } else if constexpr (std::same_as<made, answer>) {
+          answer given = handler(self.current());
+          if (response* const now = given.at_once()) {
+            self.slot() = std::move(*now);
+          } else if (self.has_output()) {
+            co_await respond_behind_others(self, given.later());
+          } else {
+            self.slot() = co_await given.later();
+          }
         } else if (self.has_output()) {
-          co_await handle_behind_others(self, handler);
+          co_await respond_behind_others(self, handler(self.current()));
         } else {
           self.slot() = co_await handler(self.current());
         }
