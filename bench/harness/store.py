@@ -1,9 +1,11 @@
 """results/*.json: every single value of every round, and what it was measured on.
 
-A file holds {"format": 1, "runs": {ID: what describe() tells}, "figures": {NAME: {what the figure
-is, "run": ID, "planned_rounds": N, "rounds": [{CONTENDER: {KEY: NUMBER}}, ...], "left_out":
-{CONTENDER: sentence}}}}. run.json is the run at hand, whole or not; latest.json has the last whole
-run of each figure.
+A file holds {"format": 2, "runs": {ID: what describe() tells}, "figures": {NAME: {what the figure
+is, "run": ID, "planned_rounds": N, "rounds": N, "measured": {CONTENDER: {KEY: [NUMBER, ...]}},
+"left_out": {CONTENDER: sentence}}}}: a number for each round, null where there is none. In memory
+"rounds" is [{CONTENDER: {KEY: NUMBER}}, ...], as it is in files of format 1, and there is no
+"measured". run.json is the run at hand, whole or not; latest.json has the last whole run of each
+figure.
 """
 
 import json
@@ -13,7 +15,7 @@ import tempfile
 from .errors import HarnessError
 from .figure import Figure
 
-FORMAT = 1
+FORMAT = 2
 
 
 def read(path: str) -> dict:
@@ -24,18 +26,44 @@ def read(path: str) -> dict:
         raise HarnessError(f"{path} is not there; bench/run.sh makes it.") from None
     except (OSError, ValueError) as error:
         raise HarnessError(f"{path} cannot be read: {error}.") from error
-    if found.get("format") != FORMAT:
+    if found.get("format") not in (1, FORMAT):
         raise HarnessError(f"{path} is not of format {FORMAT}; measure anew with bench/run.sh.")
-    return found
+    figures = found["figures"] if found["format"] == 1 else {
+        name: by_round(entry) for name, entry in found["figures"].items()}
+    return found | {"format": FORMAT, "figures": figures}
 
 
 def write(path: str, results: dict) -> None:
     """Whole or not at all."""
     try:
-        replace_file(path, dense(results))
+        replace_file(path, dense(results | {"format": FORMAT, "figures": {
+            name: by_key(entry) for name, entry in results["figures"].items()}}))
     except OSError as error:
         raise HarnessError(f"{path} cannot be written: {error.strerror}; what it held is still "
                            "there.") from error
+
+
+def by_key(entry: dict) -> dict:
+    """A figure as files have it: each key once, with the numbers of all rounds behind it."""
+    rounds = entry["rounds"]
+    measured: dict[str, dict[str, list]] = {}
+    for number, each in enumerate(rounds):
+        for contender, values in each.items():
+            for key, value in values.items():
+                measured.setdefault(contender, {}).setdefault(key, [None] * len(rounds))[
+                    number] = value
+    return entry | {"rounds": len(rounds), "measured": measured}
+
+
+def by_round(entry: dict) -> dict:
+    """The way back."""
+    rounds: list[dict] = [{} for _ in range(entry["rounds"])]
+    for contender, keys in entry["measured"].items():
+        for key, values in keys.items():
+            for each, value in zip(rounds, values):
+                if value is not None:
+                    each.setdefault(contender, {})[key] = value
+    return {name: what for name, what in entry.items() if name != "measured"} | {"rounds": rounds}
 
 
 def replace_file(path: str, text: str) -> None:
@@ -53,16 +81,13 @@ def replace_file(path: str, text: str) -> None:
 
 
 def dense(results: dict) -> str:
-    """JSON with a line for each measurement, so that two versions can be compared."""
-    def lines(value: object, depth: int, name: str = "") -> str:
+    """JSON with a line for each key, so that two versions can be compared."""
+    def lines(value: object, depth: int) -> str:
         if isinstance(value, dict) and any(isinstance(each, (dict, list))
                                            for each in value.values()):
             inner = ",\n".join(" " * (depth + 1) + json.dumps(key) + ": " +
-                               lines(each, depth + 1, key) for key, each in value.items())
+                               lines(each, depth + 1) for key, each in value.items())
             return "{\n" + inner + "\n" + " " * depth + "}"
-        if isinstance(value, list) and name == "rounds":
-            inner = ",\n".join(" " * (depth + 1) + lines(each, depth + 1) for each in value)
-            return "[\n" + inner + "\n" + " " * depth + "]" if value else "[]"
         return json.dumps(value, ensure_ascii=False)
     return lines(results, 0) + "\n"
 

@@ -3,6 +3,7 @@
   PYTHONPATH=bench python3 tests/bench/test_harness.py
 """
 
+import json
 import math
 import os
 import tempfile
@@ -15,6 +16,7 @@ from harness.errors import HarnessError
 from harness.figure import Bench, Column, Curve, Figure, summary_of
 from harness.figures_flood import VARIANTS
 from harness.figures_http import HttpFigure, perf_count, strace_count
+from harness.figures_profile import part_of, shares
 from harness.processes import CpuTime
 from harness.inspection import with_flags
 from harness.registry import all_figures, all_groups
@@ -153,6 +155,19 @@ class Runs(unittest.TestCase):
             published = os.path.exists(kept.latest_path)
             return whole, store.read(kept.run_path), published
 
+    def test_what_is_written_is_read_again(self):
+        rounds = [{"ours": {"value": 1.5, "drops": 0}, "theirs": {"value": 2}}, {},
+                  {"theirs": {"value": 3, "errors": 7}}]
+        results = {"format": store.FORMAT, "runs": {RUN["date"]: RUN},
+                   "figures": {"fake": entry(rounds), "empty": entry([])}}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "latest.json")
+            store.write(path, results)
+            self.assertEqual(store.read(path), results)
+            with open(path, "w", encoding="utf-8") as older:
+                json.dump(results | {"format": 1}, older)
+            self.assertEqual(store.read(path), results)
+
     def test_contenders_are_asked_forwards_and_backwards(self):
         whole, results, published = self.play("whole")
         self.assertEqual(FakeFigure.asked, list("abbaabba"))
@@ -223,6 +238,29 @@ class Figures(unittest.TestCase):
                 made = with_flags(CONTENDERS[base], *flags).arguments(space)
                 self.assertEqual(made.count("--backlog"), 1)
                 self.assertEqual(made[len(made) - len(flags):], list(flags))
+
+    def test_samples_belong_to_a_part(self):
+        ns = "runnel::"
+        for part, symbol in (
+                ("beast", "boost::beast::http::basic_parser<true>::parse_fields"),
+                ("http", f"{ns}http::detail::converse<{ns}tcp::stream, (anonymous)::site>"),
+                ("http", "(anonymous namespace)::site::operator()"),
+                ("engine", f"{ns}tcp::host::poll_transmit"),
+                ("engine", f"{ns}tcp::detail::emit_segment"),
+                ("engine", f"{ns}wire::checksum::add"),
+                ("stack", f"{ns}tcp::detail::stack_core::dispatch"),
+                ("stack", f"{ns}tcp::detail::read_awaiter::attempt"),
+                ("stack", f"{ns}net::tun::device::flush"),
+                ("runtime", f"{ns}loop::run_ready"),
+                ("other", "tcp_input")):
+            self.assertEqual(part_of("http_server", False, symbol), part, symbol)
+        self.assertEqual(part_of("libc.so.6", False, "__memmove"), "libc")
+        self.assertEqual(part_of("[kernel.kallsyms]", True, "runnel::loop"), "kernel")
+        report = ("# Overhead  Shared Object  Symbol\n\n"
+                  "    80.50%  [kernel.kallsyms]  [k] tun_get_user\n"
+                  "     9.25%  http_server        [.] runnel::tcp::host::send\n"
+                  "     0.25%  http_server        [.] runnel::wire::emit_ip\n")
+        self.assertEqual(shares(report), {"kernel": 0.805, "engine": 0.095})
 
     def test_what_programs_print_is_understood(self):
         self.assertEqual(perf_count("x\n44102,,raw_syscalls:sys_enter,27,100.00,,\n"), 44102)
