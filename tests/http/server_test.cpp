@@ -215,14 +215,17 @@ TASK_TEST("http server: an answer is there at once, or comes later, in the order
   const std::string alone = co_await client.receive(ok("waited\n").size());
   CHECK(alone == ok("waited\n"));
   for (const char* path : {"/throw", "/throw-at-once"}) {
-    peer unlucky = co_await connect(at.listener);
-    co_await unlucky.send(get(path));
-    const std::string got = co_await unlucky.receive_all();
-    CHECK(got.starts_with("HTTP/1.1 500 "));
+    for (const std::string& before : {std::string(), get("/at-once")}) {
+      peer unlucky = co_await connect(at.listener);
+      co_await unlucky.send(before + get(path));
+      const std::string got = co_await unlucky.receive_all();
+      const std::string refusal = "HTTP/1.1 500 ";
+      CHECK(got.starts_with((before.empty() ? std::string() : ok("at once\n")) + refusal));
+    }
   }
   client = {};
   co_await at.finish();
-  CHECK(at.server.counters().handler_exceptions == 2);
+  CHECK(at.server.counters().handler_exceptions == 4);
 }
 
 TASK_TEST("http server: a thousand pipelined requests are answered in order") {

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "runnel/detail/check.hpp"
 #include "runnel/net/http/answer.hpp"
 #include "runnel/net/http/detail/eager.hpp"
 #include "runnel/net/http/detail/server_connection.hpp"
@@ -57,6 +58,26 @@ task<> respond_behind_others(stream_connection<Stream>& self, task<response> lat
   self.slot() = co_await running.finish();
 }
 
+/// Calls the handler: the task that will give the response, or none where the slot is filled. Not a
+/// coroutine, so that nobody's frame holds the response in between.
+template <class Stream, class Handler>
+task<response> ask(stream_connection<Stream>& self, Handler& handler) {
+  task<response> later;
+  if constexpr (std::same_as<std::invoke_result_t<Handler&, request&>, answer>) {
+    answer given = handler(self.current());
+    if (response* const now = given.at_once()) {
+      self.slot() = std::move(*now);
+      return later;
+    }
+    later = given.later();
+  } else {
+    later = handler(self.current());
+  }
+  runnel::detail::check(static_cast<bool>(later),
+                        "runnel: an http handler gave a task that was moved from.");
+  return later;
+}
+
 /// Serves requests as long as there is something to read or write. It is a coroutine of its own, so
 /// that a connection that waits for its next request does not hold this frame.
 template <class Stream, class Handler>
@@ -79,19 +100,13 @@ task<> converse(stream_connection<Stream>& self, Handler& handler) {
       try {
         if constexpr (std::same_as<made, response>) {
           self.slot() = handler(self.current());
-        } else if constexpr (std::same_as<made, answer>) {
-          answer given = handler(self.current());
-          if (response* const now = given.at_once()) {
-            self.slot() = std::move(*now);
-          } else if (self.has_output()) {
-            co_await respond_behind_others(self, given.later());
-          } else {
-            self.slot() = co_await given.later();
-          }
-        } else if (self.has_output()) {
-          co_await respond_behind_others(self, handler(self.current()));
         } else {
-          self.slot() = co_await handler(self.current());
+          task<response> later = ask(self, handler);
+          if (self.has_output() && later) {
+            co_await respond_behind_others(self, std::move(later));
+          } else if (later) {
+            self.slot() = co_await std::move(later);
+          }
         }
         self.on_reply();
       } catch (...) {
