@@ -95,8 +95,8 @@ void append_summary(std::string& out, const summary& sums, const shards_view& al
   const std::uint64_t live = sums.rows - waits;
   out += "TCP\t  ";
   append_left(out, std::to_string(live), 10);
-  append_left(out, std::to_string(live - std::min(live, sums.v6)), 10);
-  out += std::to_string(std::min(live, sums.v6)) + "\n\n";
+  append_left(out, std::to_string(live - sums.v6), 10);
+  out += std::to_string(sums.v6) + "\n\n";
   for (const state each : shown_states) {
     if (sums.of(each) == 0) continue;
     append_left(out, ss_name(each), 11);

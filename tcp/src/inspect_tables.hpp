@@ -16,6 +16,7 @@ struct summary {
   std::array<std::uint64_t, static_cast<std::size_t>(state::closed) + 1> by_state{};
   std::uint64_t rows = 0;
   std::uint64_t orphans = 0;
+  /// Those with IPv6 addresses, without TIME-WAIT.
   std::uint64_t v6 = 0;
 
   std::uint64_t of(state which) const noexcept { return by_state[static_cast<std::size_t>(which)]; }
@@ -29,7 +30,7 @@ struct summary {
     by_state[static_cast<std::size_t>(state::syn_received)] += of.half_open;
     by_state[static_cast<std::size_t>(state::time_wait)] += of.time_wait;
     rows += of.half_open + of.time_wait;
-    v6 += of.half_open_v6 + of.time_wait_v6;
+    v6 += of.half_open_v6;
   }
   void add(const snapshot& row) noexcept {
     add(row.state, row.local.address);
