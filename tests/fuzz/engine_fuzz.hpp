@@ -196,9 +196,13 @@ class engine_fuzz {
 
   void give(std::span<const std::byte> bytes) {
     last_.assign(bytes.begin(), bytes.end());
-    // Behind one for which there was no memory, so that it is looked at ahead of its turn, too.
+    // Behind another one, so that it is looked at ahead of its turn, too: mostly one for which
+    // there was no memory, and at times the one before once more, which may change what was looked
+    // at.
     std::array<net::packet, 2> burst{net::packet(), link_.copy_of(bytes)};
+    if (given_ % 4 == 3) burst[0] = link_.copy_of(earlier_);
     host_.on_packets(burst, now_);
+    earlier_ = last_;
     ++given_;
   }
   void pass(duration span) {
@@ -323,6 +327,7 @@ class engine_fuzz {
   std::vector<std::byte> last_;
   std::uint32_t stamp_ = 1;
   std::size_t given_ = 0;
+  std::vector<std::byte> earlier_;
 };
 
 /// Runs the bytes as a program; the first chooses the host's policies.
