@@ -7,7 +7,7 @@ Modules:
   figure       `Figure`, the base of all figures, and `Bench`, what they measure with
   figures_*    the figures; registry finds every such module by its name: figures_http,
                figures_bulk, figures_engine, figures_flood, figures_long, figures_memory,
-               figures_scaling
+               figures_profile, figures_scaling
   inspection   what http_server tells of itself while it runs
   stream_peer  the kernel's end of a bulk stream, a program of its own
   runner       plays the rounds in ABBA order

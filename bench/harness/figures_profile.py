@@ -14,7 +14,7 @@ from .figure import Bench, Column, Figure
 from .figures_http import HttpFigure
 from .processes import Child
 
-# Which part a symbol belongs to: the first that fits.
+# Which part a symbol belongs to, without its template arguments: the first that fits.
 PARTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (part, re.compile(pattern)) for part, pattern in (
         ("beast", r"boost::beast"),
@@ -26,7 +26,7 @@ PARTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("runtime", r"runnel::"),
     ))
 
-COLUMNS = (Column("kernel_us", "kernel"), Column("libc_us", "C library"),
+COLUMNS = (Column("kernel_us", "kernel"), Column("libraries_us", "libraries"),
            Column("engine_us", "engine"), Column("stack_us", "stack, device"),
            Column("runtime_us", "loop, tasks"), Column("http_us", "HTTP"),
            Column("beast_us", "Beast"), Column("other_us", "its own code"))
@@ -35,9 +35,19 @@ COLUMNS = (Column("kernel_us", "kernel"), Column("libc_us", "C library"),
 def part_of(library: str, is_kernel: bool, symbol: str) -> str:
     if is_kernel:
         return "kernel"
-    if library.startswith(("libc.", "libc-", "[vdso]")):
-        return "libc"
-    return next((part for part, pattern in PARTS if pattern.search(symbol)), "other")
+    if library.startswith("liburing"):
+        return "runtime"
+    if library.startswith(("lib", "ld-", "[vdso]")):
+        return "libraries"
+    name = without_arguments(symbol)
+    return next((part for part, pattern in PARTS if pattern.search(name)), "other")
+
+
+def without_arguments(symbol: str) -> str:
+    """A name without what stands in <...>, which may name other parts."""
+    while (shorter := re.sub(r"<[^<>]*>", "", symbol)) != symbol:
+        symbol = shorter
+    return symbol
 
 
 def shares(report: str) -> dict[str, float]:
@@ -65,18 +75,19 @@ class ProfileFigure(HttpFigure):
             kept = f"{folder}/perf.data"
             with bench.space(CONTENDERS[contender].link) as space:
                 with bench.serve(contender, space) as server:
-                    with Child(["perf", "record", "-e", "cpu-clock", "-F", "4000", "-o", kept,
-                                "-p", str(server.pid)], "perf") as perf:
+                    with Child(["perf", "record", "-N", "-e", "cpu-clock", "-F", "4000", "-o",
+                                kept, "-p", str(server.pid)], "perf") as perf:
                         # It does not say when it is attached.
                         time.sleep(0.3)
+                        perf.check()
                         values = bench.load(space, server, connections=self.connections,
                                             mode=self.mode, close=self.close, warmup=0)
-                        perf.stop(how=signal.SIGINT)
+                        perf.stop(patience=20, how=signal.SIGINT)
             parts = shares(read_report(kept))
         if not parts:
             raise HarnessError("perf has seen nothing; it may need kernel.perf_event_paranoid 2.")
         cost = values["cpu_us"]
-        return {"cpu_us": cost, "rate": values["rate"], "errors": values["errors"]} | {
+        return {key: values[key] for key in ("cpu_us", "rate", "errors", "drops")} | {
             column.key: cost * parts.get(column.key.removesuffix("_us"), 0) for column in COLUMNS}
 
 
@@ -104,6 +115,7 @@ FIGURES: list[Figure] = [
 GROUPS: dict[str, tuple[str, str]] = {
     "profile": ("Where the time goes", """The server's CPU time for one operation in microseconds,
         and its parts: perf's samples (`perf record -e cpu-clock`), by the function they fell into.
-        An inlined function counts where it was inlined, and the way back from a system call partly
-        to the C library. Sampling makes a server some percent slower."""),
+        An inlined function counts where it was inlined, the way back from a system call partly to
+        the libraries: the C library's above all, copies of bytes with it; liburing counts to the
+        loop. Sampling makes a server some percent slower."""),
 }

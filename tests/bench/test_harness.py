@@ -252,9 +252,12 @@ class Figures(unittest.TestCase):
                 ("stack", f"{ns}tcp::detail::read_awaiter::attempt"),
                 ("stack", f"{ns}net::tun::device::flush"),
                 ("runtime", f"{ns}loop::run_ready"),
+                ("runtime", f"{ns}task<{ns}http::response>::reset"),
                 ("other", "tcp_input")):
             self.assertEqual(part_of("http_server", False, symbol), part, symbol)
-        self.assertEqual(part_of("libc.so.6", False, "__memmove"), "libc")
+        self.assertEqual(part_of("libc.so.6", False, "__memmove"), "libraries")
+        self.assertEqual(part_of("libstdc++.so.6", False, "operator new"), "libraries")
+        self.assertEqual(part_of("liburing.so.2", False, "io_uring_submit"), "runtime")
         self.assertEqual(part_of("[kernel.kallsyms]", True, "runnel::loop"), "kernel")
         report = ("# Overhead  Shared Object  Symbol\n\n"
                   "    80.50%  [kernel.kallsyms]  [k] tun_get_user\n"
