@@ -78,10 +78,11 @@ class ProfileFigure(HttpFigure):
                     with Child(["perf", "record", "-N", "-e", "cpu-clock", "-F", "4000", "-o",
                                 kept, "-p", str(server.pid)], "perf") as perf:
                         # It does not say when it is attached.
-                        time.sleep(0.3)
+                        time.sleep(1)
                         perf.check()
                         values = bench.load(space, server, connections=self.connections,
-                                            mode=self.mode, close=self.close, warmup=0)
+                                            mode=self.mode, close=self.close, warmup=0,
+                                            seconds=max(2, bench.seconds))
                         perf.stop(patience=20, how=signal.SIGINT)
             parts = shares(read_report(kept))
         if not parts:
@@ -104,7 +105,7 @@ def read_report(kept: str) -> str:
 RPS = ProfileFigure(
     "profile_rps_64", "profile", "Where the server's time for a request goes, 64 connections", "us",
     ("runnel_http", "runnel", "stateless", "lwip"), more_is_better=False, value="cpu_us", digits=2,
-    mode="requests", columns=COLUMNS, rounds_cap=6)
+    mode="requests", columns=COLUMNS, rounds_cap=1)
 
 FIGURES: list[Figure] = [
     RPS,
@@ -115,7 +116,7 @@ FIGURES: list[Figure] = [
 GROUPS: dict[str, tuple[str, str]] = {
     "profile": ("Where the time goes", """The server's CPU time for one operation in microseconds,
         and its parts: perf's samples (`perf record -e cpu-clock`), by the function they fell into.
-        An inlined function counts where it was inlined, the way back from a system call partly to
+        It is measured once, for two seconds at least. An inlined function counts where it was inlined, the way back from a system call partly to
         the libraries: the C library's above all, copies of bytes with it; liburing counts to the
         loop. Sampling makes a server some percent slower."""),
 }
