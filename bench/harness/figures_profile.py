@@ -116,7 +116,8 @@ FIGURES: list[Figure] = [
 GROUPS: dict[str, tuple[str, str]] = {
     "profile": ("Where the time goes", """The server's CPU time for one operation in microseconds,
         and its parts: perf's samples (`perf record -e cpu-clock`), by the function they fell into.
-        It is measured once, for two seconds at least. An inlined function counts where it was inlined, the way back from a system call partly to
-        the libraries: the C library's above all, copies of bytes with it; liburing counts to the
-        loop. Sampling makes a server some percent slower."""),
+        It is measured once, for two seconds at least. An inlined function counts where it was
+        inlined, the way back from a system call partly to the libraries: the C library's above
+        all, copies of bytes with it; liburing counts to the loop. Sampling makes a server some
+        percent slower."""),
 }
