@@ -1,5 +1,7 @@
 #include <map>
+#include <optional>
 #include <set>
+#include <vector>
 
 #include "packets.hpp"
 #include "tcp/engine/core.hpp"
@@ -19,6 +21,15 @@ using packet_bytes = std::vector<std::byte>;
 
 const net::address served4 = net::address::v4(10, 0, 0, 2);
 const net::address served6 = *net::address::parse("fd00::2");
+
+/// What the host sends next; nothing when it has nothing to say.
+std::optional<packet_bytes> next_of(host& engine, time_point now) {
+  const net::tx_packet* out = engine.poll_transmit(now);
+  if (out == nullptr) return {};
+  packet_bytes whole;
+  for (const auto piece : out->pieces) whole.insert(whole.end(), piece.begin(), piece.end());
+  return whole;
+}
 
 host make_host(std::vector<net::address> addresses, std::uint64_t seed) {
   host_options options;
@@ -45,10 +56,7 @@ struct echo_server {
       }
     }
     std::vector<packet_bytes> out;
-    while (const net::tx_packet* each = engine.poll_transmit(now)) {
-      packet_bytes& whole = out.emplace_back();
-      for (const auto piece : each->pieces) whole.insert(whole.end(), piece.begin(), piece.end());
-    }
+    while (auto each = next_of(engine, now)) out.push_back(std::move(*each));
     return out;
   }
   void answer(socket_id socket, time_point now) {
@@ -79,18 +87,14 @@ class senders {
     socket_event happened;
     while (engine_.poll_event(happened)) ask(happened, now);
     std::vector<packet_bytes> out;
-    while (const net::tx_packet* each = engine_.poll_transmit(now)) {
-      packet_bytes& whole = out.emplace_back();
-      for (const auto piece : each->pieces) whole.insert(whole.end(), piece.begin(), piece.end());
-      if (random_() % 4 == 0) out.push_back(spoilt(whole));
+    while (const auto each = next_of(engine_, now)) {
+      out.push_back(*each);
+      if (random_() % 4 == 0) out.push_back(spoilt(*each));
     }
     return out;
   }
   void take(const packet_bytes& bytes, time_point now) {
-    net::packet packet = pool_.allocate(bytes.size());
-    packet.resize(bytes.size());
-    std::ranges::copy(bytes, packet.bytes().begin());
-    engine_.on_packet(std::move(packet), now);
+    engine_.on_packet(pool_.copy_of(bytes), now);
   }
 
  private:
@@ -143,16 +147,8 @@ TEST_CASE("tcp burst: packets that come together are taken as each alone, whatev
       const std::vector<packet_bytes> sent = clients.work(now);
       std::vector<net::packet> burst;
       for (const packet_bytes& bytes : sent) {
-        for (const bool first : {true, false}) {
-          net::packet packet = pool.allocate(bytes.size());
-          packet.resize(bytes.size());
-          std::ranges::copy(bytes, packet.bytes().begin());
-          if (first) {
-            alone.engine.on_packet(std::move(packet), now);
-          } else {
-            burst.push_back(std::move(packet));
-          }
-        }
+        alone.engine.on_packet(pool.copy_of(bytes), now);
+        burst.push_back(pool.copy_of(bytes));
         // No memory for what arrived.
         if (sent.size() > 3 && burst.size() == 2) {
           alone.engine.on_packet({}, now);

@@ -2,8 +2,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "runnel/file.hpp"
@@ -13,6 +11,7 @@
 #include "support/death_test.hpp"
 #include "support/kill_test.hpp"
 #include "support/task_test.hpp"
+#include "support/temporary_folder.hpp"
 
 // Loans, owned buffers and files on a tcp::stream.
 
@@ -51,18 +50,10 @@ task<std::string> borrow_to_end(tcp::stream& from) {
 class text_file {
  public:
   explicit text_file(std::string_view text) {
-    std::string name =
-        (std::filesystem::temp_directory_path() / "runnel-zero-copy-XXXXXX").string();
-    const int fd = ::mkstemp(name.data());
-    REQUIRE(fd >= 0);
-    ::close(fd);
-    name_ = name;
-    std::ofstream(name_, std::ios::binary) << text;
-    file_ = runnel::file(::open(name_.c_str(), O_RDONLY | O_CLOEXEC));
+    const std::string name = folder_.file("text");
+    std::ofstream(name, std::ios::binary) << text;
+    file_ = runnel::file(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
   }
-  ~text_file() { std::filesystem::remove(name_); }
-  text_file(const text_file&) = delete;
-  text_file& operator=(const text_file&) = delete;
 
   /// Reads go through the ring afterwards, where the file system can do without its cache.
   void forget_pages() const {
@@ -72,7 +63,7 @@ class text_file {
   const file& opened() const { return file_; }
 
  private:
-  std::string name_;
+  runnel::testing::temporary_folder folder_;
   file file_;
 };
 
